@@ -1,0 +1,76 @@
+"""What the data side hands on: an index of images on disk, and batches of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What the loader hands on: B images of side S.
+
+    `to_original` maps network-input pixels to the original image's pixels: (x, y, 1) ↦ (x', y'). Coordinates are
+    continuous, 0 at the left or top edge of the first pixel.
+    """
+
+    images: Tensor  # (B, 3, S, S)
+    labels: Tensor  # (B,) int64, or (B, K) probabilities
+    index: Tensor  # (B,) int64, position in the split
+    to_original: Tensor  # (B, 2, 3) float32
+    boxes: Tensor | None = None  # (B, 4) true box in network-input pixels, float32
+
+    def to(self, device: torch.device) -> Batch:
+        """The same batch on `device`; copies from pinned memory do not block."""
+        moved = {name: value.to(device, non_blocking=True) for name, value in vars(self).items() if value is not None}
+        return replace(self, **moved)
+
+
+@dataclass(frozen=True)
+class Split:
+    """N images of one split, in a fixed order."""
+
+    files: tuple[str, ...]  # paths relative to the index's root, `/` between folders
+    labels: NDArray[np.int64]  # (N,) 0-based
+    boxes: NDArray[np.float32] | None = None  # (N, 4) xyxy half-open, pixels of the original image
+    parts: NDArray[np.float32] | None = None  # (N, P, 3) x, y, visible; pixels of the original image
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def take(self, positions: NDArray[np.int64]) -> Split:
+        """The images at `positions`, in that order."""
+        return Split(
+            files=tuple(self.files[i] for i in positions),
+            labels=self.labels[positions],
+            boxes=None if self.boxes is None else self.boxes[positions],
+            parts=None if self.parts is None else self.parts[positions],
+        )
+
+
+@dataclass(frozen=True)
+class DatasetIndex:
+    """A dataset as found on disk: class names, splits, and what a user should be told about it."""
+
+    name: str
+    root: Path
+    classes: tuple[str, ...]
+    train: Split
+    test: Split
+    val: Split | None = None
+    part_names: tuple[str, ...] = ()
+    cut_bottom: int = 0  # rows at the bottom of every image that are not part of the picture (a banner)
+    drawn: bool = False  # the splits were drawn by fgvc (not official): the run keeps them
+    notes: tuple[str, ...] = field(default=())
+
+    def split(self, name: str) -> Split:
+        """The split called train, val or test; KeyError where there is none."""
+        found = {"train": self.train, "val": self.val, "test": self.test}[name]
+        if found is None:
+            raise KeyError(name)
+        return found

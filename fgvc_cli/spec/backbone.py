@@ -1,0 +1,41 @@
+"""Which network turns images into maps, and where its weights come from."""
+
+from __future__ import annotations
+
+from pydantic import Field, field_validator
+
+from fgvc_cli.spec.base import Spec
+
+TORCHVISION_NAMES = (
+    "resnet18",
+    "resnet34",
+    "resnet50",
+    "resnet101",
+    "vgg16",
+    "vgg16_bn",
+    "vgg19",
+    "vgg19_bn",
+)
+BACKBONE_NAMES = ("tiny", *TORCHVISION_NAMES)
+TIMM_PREFIX = "timm:"
+
+
+class BackboneSpec(Spec):
+    """A backbone by name and its starting weights."""
+
+    name: str = Field("resnet50", description="one of `tiny`, torchvision's resnet and vgg, or timm:NAME")
+    weights: str = Field("imagenet", description="imagenet, none, a .pth or .safetensors file, or a run folder")
+
+    @field_validator("name")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        if name in BACKBONE_NAMES or (name.startswith(TIMM_PREFIX) and len(name) > len(TIMM_PREFIX)):
+            return name
+        raise ValueError(f"no backbone is called {name!r}; there are {', '.join(BACKBONE_NAMES)} and timm:NAME")
+
+    @field_validator("weights")
+    @classmethod
+    def _not_empty(cls, weights: str) -> str:
+        if not weights.strip():
+            raise ValueError("must be imagenet, none, a file or a run folder")
+        return weights

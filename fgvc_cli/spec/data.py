@@ -1,0 +1,53 @@
+"""Which images, and how they become the network's input."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, Self, get_args
+
+from pydantic import Field, model_validator
+
+from fgvc_cli.spec.base import Spec
+
+DatasetName = Literal["demo", "cub", "cars", "aircraft", "folder"]
+DATASET_NAMES: tuple[str, ...] = get_args(DatasetName)
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+class DataSpec(Spec):
+    """A dataset, its splits and its transforms.
+
+    Images are resized to a square of `resize` pixels, then cropped to `image_size`: at random in training (after
+    `padding` black pixels on each side), from the centre in evaluation. Sizes are pixels, angles degrees.
+    """
+
+    dataset: DatasetName = Field("demo", description="which dataset")
+    root: Path | None = Field(None, description="where datasets are kept, or the image folder itself for `folder`")
+    image_size: int = Field(448, ge=32, le=4096, description="side S of the network's input, in pixels")
+    resize: int | None = Field(None, ge=32, le=8192, description="side before the crop; none: image_size")
+    padding: int = Field(0, ge=0, le=512, description="black border before the random crop, in pixels")
+    flip: bool = Field(True, description="mirror half of the training images")
+    rotation: float = Field(0.0, ge=0, le=180, description="training images turn by up to this many degrees")
+    mean: tuple[float, float, float] = Field(IMAGENET_MEAN, description="subtracted from RGB in 0..1")
+    std: tuple[float, float, float] = Field(IMAGENET_STD, description="divides RGB in 0..1 after the mean")
+    val_fraction: float = Field(0.0, ge=0, lt=1, description="share of train held out, stratified, to select the model")
+    test_fraction: float = Field(0.2, gt=0, lt=1, description="share held out as test where a folder has no test split")
+    split_seed: int = Field(0, ge=0, description="seed of the splits that fgvc draws itself")
+    limit_train: int | None = Field(None, ge=1, description="use this many training images, spread over the classes")
+    limit_test: int | None = Field(None, ge=1, description="use this many test images, spread over the classes")
+    workers: int | None = Field(None, ge=0, le=256, description="loader processes; none: chosen from the cores")
+
+    @model_validator(mode="after")
+    def _sizes_agree(self) -> Self:
+        if self.resize is not None and self.resize + 2 * self.padding < self.image_size:
+            raise ValueError(f"resize {self.resize} is smaller than image_size {self.image_size}: no crop fits")
+        if min(self.std) <= 0:
+            raise ValueError("std must be above 0 in every channel")
+        return self
+
+    @property
+    def resize_side(self) -> int:
+        """Side of the square before cropping, in pixels."""
+        return self.image_size if self.resize is None else self.resize

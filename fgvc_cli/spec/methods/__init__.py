@@ -1,0 +1,20 @@
+"""The explicit list of methods' specs; a method is added by one line in the union."""
+
+from __future__ import annotations
+
+from typing import Annotated, get_args
+
+from pydantic import Field
+
+from fgvc_cli.spec.methods.base import MethodSpec
+from fgvc_cli.spec.methods.baseline import BaselineSpec
+from fgvc_cli.spec.methods.reaps import ReapsSpec
+
+AnyMethodSpec = Annotated[
+    BaselineSpec | ReapsSpec,
+    Field(discriminator="name"),
+]
+
+METHOD_SPECS: dict[str, type[MethodSpec]] = {
+    spec.model_fields["name"].default: spec for spec in get_args(get_args(AnyMethodSpec)[0])
+}

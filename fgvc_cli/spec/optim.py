@@ -1,0 +1,83 @@
+"""How weights move: optimizer, learning-rate schedule, accumulation, clipping."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from fgvc_cli.spec.base import Spec
+
+
+class Sgd(Spec):
+    """Stochastic gradient descent with momentum."""
+
+    name: Literal["sgd"] = "sgd"
+    momentum: float = Field(0.9, ge=0, lt=1)
+    nesterov: bool = False
+
+    @model_validator(mode="after")
+    def _nesterov_needs_momentum(self) -> Self:
+        if self.nesterov and self.momentum == 0:
+            raise ValueError("nesterov needs a momentum above 0")
+        return self
+
+
+class AdamW(Spec):
+    """Adam with decoupled weight decay."""
+
+    name: Literal["adamw"] = "adamw"
+    beta1: float = Field(0.9, ge=0, lt=1)
+    beta2: float = Field(0.999, ge=0, lt=1)
+    eps: float = Field(1e-8, gt=0)
+
+
+class Constant(Spec):
+    """The rate never changes (after warm-up)."""
+
+    name: Literal["constant"] = "constant"
+
+
+class Step(Spec):
+    """× gamma every `every` epochs: the papers' step decay, and the exponential one (× 0.9 every 2 epochs)."""
+
+    name: Literal["step", "exponential"] = "step"
+    every: int = Field(60, ge=1, description="epochs")
+    gamma: float = Field(0.1, gt=0, le=1)
+
+
+class MultiStep(Spec):
+    """× gamma at each milestone (epochs)."""
+
+    name: Literal["multistep"] = "multistep"
+    milestones: tuple[int, ...] = Field((150, 225), min_length=1)
+    gamma: float = Field(0.1, gt=0, le=1)
+
+    @model_validator(mode="after")
+    def _rising(self) -> Self:
+        if list(self.milestones) != sorted(set(self.milestones)) or self.milestones[0] < 1:
+            raise ValueError("milestones must be rising epoch numbers from 1 on")
+        return self
+
+
+class Cosine(Spec):
+    """Half a cosine from the full rate to `final` × the rate over all epochs."""
+
+    name: Literal["cosine"] = "cosine"
+    final: float = Field(0.0, ge=0, le=1)
+
+
+Optimizer = Annotated[Sgd | AdamW, Field(discriminator="name")]
+Schedule = Annotated[Constant | Step | MultiStep | Cosine, Field(discriminator="name")]
+
+
+class OptimSpec(Spec):
+    """Optimizer and schedule. `lr` is the rate at `train.batch_size`; nothing rescales it silently."""
+
+    optimizer: Optimizer = Sgd()
+    lr: float = Field(0.001, gt=0)
+    weight_decay: float = Field(5e-4, ge=0)
+    schedule: Schedule = Cosine()
+    warmup_epochs: float = Field(0.0, ge=0, description="epochs of linear rise from 0 to the schedule's rate")
+    accumulate: int = Field(1, ge=1, description="batches whose gradients are averaged into one step")
+    clip_norm: float | None = Field(None, gt=0, description="largest norm of the whole gradient; none: no clipping")

@@ -1,0 +1,35 @@
+"""How long, on what, and how exactly a run trains."""
+
+from __future__ import annotations
+
+import re
+from typing import Literal
+
+from pydantic import Field, field_validator
+
+from fgvc_cli.spec.base import Spec
+
+_DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
+
+
+class TrainSpec(Spec):
+    """The engine's settings."""
+
+    epochs: int = Field(100, ge=1, le=100_000)
+    batch_size: int = Field(16, ge=1)
+    eval_batch_size: int | None = Field(None, ge=1, description="none: batch_size")
+    device: str = Field("auto", description="auto, cpu, mps, cuda or cuda:N")
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    seed: int = Field(0, ge=0, lt=2**32)
+    threads: int | None = Field(None, ge=1, description="CPU threads; none: PyTorch's choice, recorded in the run")
+    deterministic: bool = Field(False, description="on CUDA: only deterministic kernels where they exist, slower")
+    log_every: int = Field(20, ge=1, description="steps between readings of the loss")
+    checkpoint_every: int | None = Field(None, ge=1, description="also every this many steps; none: each epoch")
+    keep_checkpoints: int = Field(1, ge=1)
+
+    @field_validator("device")
+    @classmethod
+    def _known(cls, device: str) -> str:
+        if not _DEVICE.fullmatch(device):
+            raise ValueError("must be auto, cpu, mps, cuda or cuda:N")
+        return device

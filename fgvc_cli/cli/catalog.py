@@ -1,0 +1,70 @@
+"""`fgvc presets`, `fgvc methods`, `fgvc datasets`: what there is."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fgvc_cli.cli import options
+
+presets = typer.Typer(help="Recipes: what a method and a dataset start from.", invoke_without_command=True)
+
+
+@presets.callback()
+def list_presets(context: typer.Context) -> None:
+    """List the recipes; `fgvc presets show NAME` prints one whole."""
+    if context.invoked_subcommand is not None:
+        return
+    from fgvc_cli.cli.tables import new_table, show
+    from fgvc_cli.spec.presets import PRESETS
+
+    table = new_table("preset", "what", "published")
+    for name, preset in PRESETS.items():
+        lines = inspect.getdoc(preset).splitlines()  # type: ignore[union-attr]
+        published = next(line.removeprefix("Published: ") for line in lines if line.startswith("Published: "))
+        table.add_row(name, lines[0], published)
+    show(table)
+
+
+@presets.command("show")
+def show_preset(name: Annotated[str, typer.Argument(help="A preset's name.")]) -> None:
+    """Print a recipe: where it is from, its command, and every field as JSON."""
+    from fgvc_cli.spec.presets import PRESETS, load_preset
+
+    spec = load_preset(name)
+    typer.echo(inspect.getdoc(PRESETS[name]))
+    typer.echo(spec.model_dump_json(indent=2))
+
+
+def methods() -> None:
+    """List the methods and their settings."""
+    from fgvc_cli.cli.tables import new_table, show
+    from fgvc_cli.spec.methods import METHOD_SPECS
+
+    table = new_table("method", "what", "field", "default", "meaning")
+    for name, spec in METHOD_SPECS.items():
+        first = [name, f"{spec.title}\n{spec.paper}"]
+        fields = {key: field for key, field in spec.model_fields.items() if key != "name"}
+        for key, field in fields.items():
+            table.add_row(*first, f"method.{key}", str(field.default), field.description)
+            first = ["", ""]
+        if not fields:
+            table.add_row(*first, "", "", "")
+        table.add_section()
+    show(table)
+
+
+def datasets(data_dir: options.DataDir = None) -> None:
+    """List the datasets, their licences, and which of them are here."""
+    from fgvc_cli.cli.tables import new_table, show
+    from fgvc_cli.data.catalog import CATALOG, find
+
+    table = new_table("dataset", "what", "classes", "train", "test", "licence", "here", numbers=("classes", "train", "test"))
+    for name, facts in CATALOG.items():
+        found = find(name, data_dir)
+        counts = [str(count) if count else "" for count in (facts.classes, facts.train, facts.test)]
+        table.add_row(name, facts.title, *counts, facts.licence, str(found or "no"))
+    show(table)

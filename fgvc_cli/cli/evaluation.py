@@ -1,0 +1,41 @@
+"""`fgvc eval`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fgvc_cli.cli import options
+
+
+def evaluate(
+    run: Annotated[Path | None, typer.Argument(help="Run folder. Default: the newest under runs/.")] = None,
+    split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
+    json_only: Annotated[bool, typer.Option("--json", help="Print JSON alone on stdout.")] = False,
+    batch_size: options.BatchSize = None,
+    device: options.Device = None,
+    precision: options.Precision = None,
+    workers: options.Workers = None,
+    data_dir: options.DataDir = None,
+) -> None:
+    """Measure a run's model on a split: every branch, top-1, top-5, mean per class."""
+    import json
+
+    from rich.console import Console
+
+    from fgvc_cli.cli.tables import print_evaluation
+    from fgvc_cli.engine.evaluate import EvalRequest, evaluate_run
+    from fgvc_cli.engine.runfolder import RunFolder
+
+    console = Console(stderr=True)
+    folder = RunFolder.open(run) if run else RunFolder.newest()
+    if run is None:
+        console.print(f"newest run: {folder.path}", highlight=False, markup=False, soft_wrap=True)
+    request = EvalRequest(split, device, precision, batch_size, workers, data_dir)
+    result = evaluate_run(folder, request, console)
+    if json_only:
+        print(json.dumps(result, ensure_ascii=False))
+    else:
+        print_evaluation(result)

@@ -1,0 +1,75 @@
+"""The command `fgvc`: one app, one file a command. Nothing heavy is imported before a command runs."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from fgvc_cli import __version__
+from fgvc_cli.cli import catalog, evaluation, runs, summary, training
+from fgvc_cli.errors import FgvcError
+
+app = typer.Typer(
+    name="fgvc",
+    help="Train, evaluate and explain fine-grained image classifiers.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("train")(training.train)
+app.command("eval")(evaluation.evaluate)
+app.command("runs")(runs.runs)
+app.command("summary")(summary.summary)
+app.command("methods")(catalog.methods)
+app.command("datasets")(catalog.datasets)
+app.add_typer(catalog.presets, name="presets")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"fgvc {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", callback=_version, is_eager=True)
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    """Train, evaluate and explain fine-grained image classifiers."""
+
+
+def main() -> None:
+    """Run the command line; every error becomes one plain message and an exit code."""
+    try:
+        code = app(standalone_mode=False)
+    except BaseException as error:
+        if "--debug" in sys.argv:
+            raise
+        message, code = explain(error)
+        if message:
+            print(message, file=sys.stderr)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def explain(error: BaseException) -> tuple[str, int]:
+    """What to print for an error, and the exit code: 2 for a bad request, 1 for a failure, 130 for Ctrl-C."""
+    if isinstance(error, FgvcError):
+        return f"fgvc: {error}", error.exit_code
+    if isinstance(error, SystemExit):
+        return "", error.code if isinstance(error.code, int) else 1
+    if isinstance(error, KeyboardInterrupt | typer.Abort):
+        return "fgvc: interrupted", 130
+    if isinstance(error, BrokenPipeError):
+        return "", 1
+    if hasattr(error, "format_message"):  # Typer's own errors, whose class is not public in every version
+        message = error.format_message()
+        return message and f"fgvc: {message} (see `fgvc --help`)", getattr(error, "exit_code", 2)
+    if "out of memory" in str(error).lower() or isinstance(error, MemoryError):
+        return "fgvc: out of memory: use a smaller --batch-size or --image-size, or --precision bf16", 1
+    return f"fgvc: {type(error).__name__}: {error} (--debug before the command shows where)", 1

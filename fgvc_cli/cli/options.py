@@ -1,0 +1,80 @@
+"""Flags that several commands share, and how they become a spec."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from fgvc_cli.spec.run import RunSpec
+
+_RECIPE, _COMMON, _DATA = "What to run", "Common settings", "Data"
+
+
+def _flag(help: str, panel: str = _COMMON, *names: str, **more: Any) -> Any:
+    return typer.Option(*names, help=help, rich_help_panel=panel, show_default=False, **more)
+
+
+Method = Annotated[str | None, _flag("Method; `fgvc methods` lists them. Default: baseline.", _RECIPE)]
+Dataset = Annotated[str | None, _flag("Dataset; `fgvc datasets` lists them. Default: demo.", _RECIPE)]
+Preset = Annotated[str | None, _flag("A recipe by name instead of the one for method and dataset.", _RECIPE)]
+Config = Annotated[Path | None, _flag("Repeat a run: its run.json, or its folder.", _RECIPE)]
+Sets = Annotated[
+    list[str] | None,
+    _flag("Any field of the spec, for example method.tau=0.2; may be repeated.", _RECIPE, "--set", metavar="FIELD=VALUE"),
+]
+
+Epochs = Annotated[int | None, _flag("Passes over the training images.")]
+BatchSize = Annotated[int | None, _flag("Images a step.")]
+Lr = Annotated[float | None, _flag("Learning rate at that batch size.")]
+Backbone = Annotated[str | None, _flag("tiny, resnet18/34/50/101, vgg16/19[_bn], or timm:NAME.")]
+Weights = Annotated[str | None, _flag("imagenet, none, a .pth or .safetensors file, or a run.")]
+ImageSize = Annotated[int | None, _flag("Side of the network's input, in pixels.")]
+Device = Annotated[str | None, _flag("auto, cpu, mps, cuda or cuda:N.")]
+Precision = Annotated[str | None, _flag("fp32, bf16 or fp16.")]
+Seed = Annotated[int | None, _flag("Seed of weights, order and augmentation.")]
+Workers = Annotated[int | None, _flag("Processes that load images; any number gives the same run.", _DATA)]
+DataDir = Annotated[Path | None, _flag("Where datasets are kept, or your folder of photos.", _DATA)]
+ValFraction = Annotated[float | None, _flag("Share of train held out to choose the best epoch.", _DATA)]
+LimitTrain = Annotated[int | None, _flag("Use only so many training images, spread over the classes.", _DATA)]
+LimitTest = Annotated[int | None, _flag("Use only so many test images, spread over the classes.", _DATA)]
+Classes = Annotated[int | None, _flag("Number of classes. Default: the dataset's.", _RECIPE)]
+
+_FIELDS = {
+    "epochs": "train.epochs",
+    "batch_size": "train.batch_size",
+    "lr": "optim.lr",
+    "backbone": "backbone.name",
+    "weights": "backbone.weights",
+    "image_size": "data.image_size",
+    "device": "train.device",
+    "precision": "train.precision",
+    "seed": "train.seed",
+    "workers": "data.workers",
+    "data_dir": "data.root",
+    "val_fraction": "data.val_fraction",
+    "limit_train": "data.limit_train",
+    "limit_test": "data.limit_test",
+}
+_RECIPE_KEYS = ("method", "dataset", "preset", "config")
+
+
+def spec_of(flags: dict[str, Any]) -> RunSpec:
+    """The validated spec that a command's flags ask for."""
+    from fgvc_cli.spec.build import build_spec
+
+    recipe = {key: flags[key] for key in _RECIPE_KEYS if flags.get(key) is not None}
+    fields = {field: _absolute(flags.get(key)) for key, field in _FIELDS.items()}
+    return build_spec(**recipe, flags=fields, sets=flags.get("sets") or ())
+
+
+def given(flags: dict[str, Any]) -> list[str]:
+    """The flags that were given, as the user wrote them."""
+    return ["--set" if key == "sets" else "--" + key.replace("_", "-") for key, value in flags.items() if value]
+
+
+def _absolute(value: Any) -> Any:
+    """Paths are kept absolute in a run, which may be read from elsewhere."""
+    return str(value.expanduser().absolute()) if isinstance(value, Path) else value

@@ -1,0 +1,79 @@
+"""`fgvc train`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from fgvc_cli.cli import options
+from fgvc_cli.errors import BadRequest
+
+_KEPT_ON_RESUME = ("resume", "device", "workers", "data_dir")
+
+
+def train(
+    method: options.Method = None,
+    dataset: options.Dataset = None,
+    preset: options.Preset = None,
+    config: options.Config = None,
+    sets: options.Sets = None,
+    resume: Annotated[
+        Path | None, typer.Option(help="Go on with a stopped or killed run.", rich_help_panel="What to run")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="New run folder. Default: runs/METHOD-DATASET-TIME.", rich_help_panel="What to run"),
+    ] = None,
+    epochs: options.Epochs = None,
+    batch_size: options.BatchSize = None,
+    lr: options.Lr = None,
+    backbone: options.Backbone = None,
+    weights: options.Weights = None,
+    image_size: options.ImageSize = None,
+    device: options.Device = None,
+    precision: options.Precision = None,
+    seed: options.Seed = None,
+    data_dir: options.DataDir = None,
+    val_fraction: options.ValFraction = None,
+    limit_train: options.LimitTrain = None,
+    limit_test: options.LimitTest = None,
+    workers: options.Workers = None,
+) -> None:
+    """Train a method on a dataset, then evaluate it on the test split.
+
+    `fgvc train --method reaps --dataset demo` needs nothing but this command.
+    """
+    flags = dict(locals())
+    if resume is not None:
+        result = _resume(resume, flags)
+    else:
+        result = _start(out, flags)
+    from fgvc_cli.cli.tables import print_evaluation
+
+    print_evaluation(result)
+
+
+def _start(out: Path | None, flags: dict[str, Any]) -> dict[str, Any]:
+    spec = options.spec_of(flags)
+
+    from rich.console import Console
+
+    from fgvc_cli.engine.runfolder import default_path
+    from fgvc_cli.engine.train import train
+
+    return train(spec, out or default_path(spec), Console(stderr=True))
+
+
+def _resume(path: Path, flags: dict[str, Any]) -> dict[str, Any]:
+    fixed = options.given({key: value for key, value in flags.items() if key not in _KEPT_ON_RESUME})
+    if fixed:
+        raise BadRequest(f"a resumed run keeps its spec: leave {', '.join(fixed)} out, or start a new run with --config")
+
+    from rich.console import Console
+
+    from fgvc_cli.engine.train import Machine, resume
+
+    machine = Machine(device=flags["device"], workers=flags["workers"], root=flags["data_dir"])
+    return resume(path, machine, Console(stderr=True))

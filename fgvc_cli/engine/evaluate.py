@@ -1,0 +1,144 @@
+"""A trained model measured on a split."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from torch.nn import functional as F
+
+from fgvc_cli.data.datasets import load_index
+from fgvc_cli.data.loader import Loader, make_loader, to_device
+from fgvc_cli.data.splits import apply_record, apply_spec
+from fgvc_cli.data.types import DatasetIndex
+from fgvc_cli.engine.checkpoint import load_model
+from fgvc_cli.engine.device import autocast, prepare_device
+from fgvc_cli.engine.files import write_json
+from fgvc_cli.engine.log import Reporter
+from fgvc_cli.engine.metrics import BranchMetrics
+from fgvc_cli.engine.runfolder import RunFolder
+from fgvc_cli.errors import BadRequest
+from fgvc_cli.methods import build_method
+from fgvc_cli.methods.base import Method
+from fgvc_cli.spec.build import validate
+from fgvc_cli.spec.data import DataSpec
+from fgvc_cli.spec.run import RunSpec
+
+SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A model read back from a file: it alone predicts."""
+
+    method: Method
+    spec: RunSpec
+    classes: tuple[str, ...]
+    epoch: int  # epochs it was trained for
+
+
+def load_trained(file: Path) -> Trained:
+    """Build the method that `file` was saved from and fill in its weights. Nothing is fetched."""
+    weights, about = load_model(file)
+    spec = validate(about["spec"])
+    classes = tuple(about["classes"])
+    method, _ = build_method(spec, len(classes), load_weights=False)
+    method.load_state_dict(weights)
+    method.on_epoch(max(about["epoch"] - 1, 0), spec.train.epochs)
+    return Trained(method.eval(), spec, classes, about["epoch"])
+
+
+def evaluate(
+    method: Method, loader: Loader, data: DataSpec, device: torch.device, precision: str, classes: int, reporter: Reporter
+) -> dict[str, Any]:
+    """Measures of every branch over a loader's images, each counted once.
+
+    Returns:
+        images, loss (cross entropy of the final prediction) and `branches`: name → top1, top5, mean_per_class in
+        0..1; `final` is the method's prediction.
+    """
+    metrics = BranchMetrics(classes)
+    losses = torch.zeros((), device=device)
+    images = 0
+    method.eval()
+    with torch.inference_mode():
+        for batch in loader.epoch(0):
+            batch = to_device(batch, device, data.mean, data.std)
+            with autocast(device, precision):
+                output = method(batch.images)
+            metrics.update({"final": output.logits, **output.branches}, batch.labels)
+            losses += F.cross_entropy(output.logits.float(), batch.labels, reduction="sum")
+            images += len(batch.labels)
+            reporter.advance(len(batch.labels))
+    return {"images": images, "loss": float(losses) / images, "branches": metrics.compute()}
+
+
+@dataclass(frozen=True)
+class EvalRequest:
+    """What `fgvc eval` may change: none of it changes what the model is."""
+
+    split: str = "test"
+    device: str | None = None
+    precision: str | None = None
+    batch_size: int | None = None
+    workers: int | None = None
+    root: Path | None = None
+
+
+def evaluate_run(run: RunFolder, request: EvalRequest, console: Console) -> dict[str, Any]:
+    """Evaluate a run's selected model on one of its splits and keep the result in the run's eval/ folder."""
+    trained = load_trained(run.model_file)
+    spec = _with_request(trained.spec, request)
+    device = prepare_device(spec.train)
+    index = open_index(run, spec.data, console)
+    _same_classes(trained.classes, index)
+    try:
+        split = index.split(request.split)
+    except KeyError:
+        raise BadRequest(f"{run.path} has no {request.split} split; train with --val-fraction to hold one out") from None
+    loader = make_loader(index, split, spec, train=False, device=device)
+    reporter = Reporter(console)
+    reporter.begin(f"evaluating on {request.split}", len(loader))
+    try:
+        result = evaluate(
+            trained.method.to(device, memory_format=torch.channels_last),
+            loader, spec.data, device, spec.train.precision, len(trained.classes), reporter,
+        )  # fmt: skip
+    finally:
+        reporter.end()
+    about = {"run": str(run.path), "split": request.split, "method": spec.method.name, "epoch": trained.epoch}
+    result = {**about, "dataset": spec.data.dataset, "classes": len(trained.classes), **result}
+    write_json(run.evaluation_file(request.split), result)
+    return result
+
+
+def open_index(run: RunFolder, data: DataSpec, console: Console) -> DatasetIndex:
+    """The dataset as this run sees it: its own splits where fgvc drew them, its limits."""
+    index = load_index(data)
+    record = run.path / "splits.json"
+    index = apply_record(index, run.read_json(record.name)) if record.exists() else apply_spec(index, data)
+    for note in index.notes:
+        console.print(f"note: {note}", style="yellow", highlight=False, markup=False, soft_wrap=True)
+    return index
+
+
+def _with_request(spec: RunSpec, request: EvalRequest) -> RunSpec:
+    data = {"workers": request.workers, "root": request.root}
+    train = {"device": request.device, "precision": request.precision, "eval_batch_size": request.batch_size}
+    tree = spec.model_dump()
+    tree["data"] |= {key: value for key, value in data.items() if value is not None}
+    tree["train"] |= {key: value for key, value in train.items() if value is not None}
+    return validate(tree)
+
+
+def _same_classes(trained: tuple[str, ...], index: DatasetIndex) -> None:
+    if trained == index.classes:
+        return
+    odd = sorted(set(trained) ^ set(index.classes))
+    hint = f"{len(odd)} differ, for example {odd[0]!r}" if odd else "the same names in another order"
+    raise BadRequest(
+        f"the classes at {index.root} are not those the model was trained on ({hint}): point --data-dir at its data"
+    )

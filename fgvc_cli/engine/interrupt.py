@@ -1,0 +1,40 @@
+"""Ctrl-C and termination as a wish: the step is finished and saved first."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from fgvc_cli.errors import FgvcError
+
+
+class Stopped(FgvcError):
+    """Training stopped on request, its state saved. Exit code as of a shell for an interrupted command."""
+
+    exit_code = 130
+
+
+class Wish:
+    """Whether somebody asked to stop."""
+
+    def __init__(self) -> None:
+        self.stop = False
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        if self.stop:  # asked twice: at once
+            raise KeyboardInterrupt
+        self.stop = True
+
+
+@contextmanager
+def listening() -> Iterator[Wish]:
+    """Within, the first SIGINT or SIGTERM only sets `stop`; a second one interrupts."""
+    wish = Wish()
+    old = {number: signal.signal(number, wish._ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield wish
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)

@@ -1,0 +1,127 @@
+"""What a run tells while it trains: progress on a terminal or plain lines, metrics.csv, TensorBoard events."""
+
+from __future__ import annotations
+
+import csv
+import io
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from fgvc_cli.engine.files import explained, write_text
+from fgvc_cli.errors import FgvcError
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
+_SECONDS_BETWEEN_LINES = 10.0
+
+
+class MetricsFile:
+    """metrics.csv: one row an epoch, columns added as they appear, the file always whole."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.rows: list[dict[str, str]] = []
+
+    def cut(self, epoch: int) -> None:
+        """Read the file and keep the rows before `epoch`: what a resumed run has really done."""
+        if not self.path.exists():
+            return
+        try:
+            rows = list(csv.DictReader(io.StringIO(self.path.read_text(encoding="utf-8"))))
+            self.rows = [row for row in rows if int(row["epoch"]) < epoch]
+        except (OSError, ValueError, KeyError) as error:
+            raise FgvcError(f"cannot read {self.path}: {error}") from None
+        self._write()
+
+    def append(self, row: Mapping[str, Any]) -> None:
+        """Add an epoch's row; floats are written so that they read back exactly."""
+        self.rows.append({key: str(value) for key, value in row.items()})
+        self._write()
+
+    def _write(self) -> None:
+        columns = dict.fromkeys(key for row in self.rows for key in row)
+        text = io.StringIO()
+        writer = csv.DictWriter(text, list(columns), restval="", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self.rows)
+        write_text(self.path, text.getvalue())
+
+
+class Events:
+    """TensorBoard scalars. `first_step` hides what a killed run wrote beyond the point it resumes from."""
+
+    def __init__(self, folder: Path, first_step: int) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        with explained(str(folder)):
+            self.writer: SummaryWriter = SummaryWriter(str(folder), purge_step=first_step or None)
+
+    def scalars(self, values: Mapping[str, float], step: int) -> None:
+        """Write name → value at an optimizer step."""
+        for name, value in values.items():
+            self.writer.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        """Flush and close the file."""
+        self.writer.close()
+
+
+class Reporter:
+    """Progress of one pass over a split. A bar on a terminal; elsewhere a plain line now and then."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self._bar: Progress | None = None
+        self._title = ""
+        self._total = self._done = self._images = 0
+        self._started = self._last_line = 0.0
+
+    def begin(self, title: str, total: int, done: int = 0) -> None:
+        """Start a pass of `total` batches of which `done` are behind us."""
+        self._title, self._total, self._done, self._images = title, total, done, 0
+        self._started = self._last_line = time.monotonic()
+        if self.console.is_terminal:
+            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+            self._bar = Progress(*columns, TextColumn("{task.fields[facts]}"), console=self.console, transient=True)
+            self._bar.add_task(title, total=total, completed=done, facts="")
+            self._bar.start()
+
+    def advance(self, images: int) -> None:
+        """One batch of so many images is done."""
+        self._done += 1
+        self._images += images
+        if self._bar:
+            self._bar.advance(self._bar.task_ids[0])
+
+    def facts(self, values: Mapping[str, float]) -> None:
+        """Show values by name beside the rate."""
+        text = "  ".join([f"{self.rate():.0f} images/s", *(f"{name} {value:.4g}" for name, value in values.items())])
+        if self._bar:
+            self._bar.update(self._bar.task_ids[0], facts=text)
+        elif time.monotonic() - self._last_line >= _SECONDS_BETWEEN_LINES:
+            self._last_line = time.monotonic()
+            self.line(f"{self._title}  {self._done}/{self._total}  {text}  {self._remaining()} left")
+
+    def rate(self) -> float:
+        """Images per second of this pass."""
+        return self._images / max(time.monotonic() - self._started, 1e-9)
+
+    def end(self) -> None:
+        """The pass is over; the bar goes."""
+        if self._bar:
+            self._bar.stop()
+            self._bar = None
+
+    def line(self, text: str) -> None:
+        """A line that stays."""
+        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    def _remaining(self) -> str:
+        seconds = (time.monotonic() - self._started) * (self._total - self._done) / max(self._done, 1)
+        return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"

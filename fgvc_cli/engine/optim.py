@@ -1,0 +1,57 @@
+"""Optimizer and learning-rate schedule of a run."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from torch import optim
+
+from fgvc_cli.methods.base import Method
+from fgvc_cli.spec.optim import AdamW, Constant, Cosine, MultiStep, OptimSpec, Schedule, Step
+
+
+def build_optimizer(method: Method, spec: OptimSpec) -> optim.Optimizer:
+    """The spec's optimizer over the method's own parameter groups."""
+    groups = method.parameter_groups(spec.lr)
+    chosen = spec.optimizer
+    if isinstance(chosen, AdamW):
+        betas = (chosen.beta1, chosen.beta2)
+        return optim.AdamW(groups, lr=spec.lr, betas=betas, eps=chosen.eps, weight_decay=spec.weight_decay)
+    return optim.SGD(
+        groups, lr=spec.lr, momentum=chosen.momentum, nesterov=chosen.nesterov, weight_decay=spec.weight_decay
+    )
+
+
+def build_scheduler(
+    optimizer: optim.Optimizer, spec: OptimSpec, epochs: int, steps_per_epoch: int
+) -> optim.lr_scheduler.LambdaLR:
+    """The schedule, stepped once after every optimizer step."""
+    factor = rate_factor(spec, epochs)
+    return optim.lr_scheduler.LambdaLR(optimizer, lambda step: factor(step / steps_per_epoch))
+
+
+def rate_factor(spec: OptimSpec, epochs: int) -> Callable[[float], float]:
+    """Epoch (fractional, 0-based) → what the rate is multiplied by. Warm-up rises linearly and is never 0."""
+
+    def factor(epoch: float) -> float:
+        rise = 1.0
+        if spec.warmup_epochs and epoch < spec.warmup_epochs:
+            rise = max(epoch / spec.warmup_epochs, 1e-3)
+        return rise * _schedule_factor(spec.schedule, epoch, epochs)
+
+    return factor
+
+
+def _schedule_factor(schedule: Schedule, epoch: float, epochs: int) -> float:
+    whole = math.floor(epoch + 1e-6)  # step / steps_per_epoch can fall a hair short of the epoch it begins
+    match schedule:
+        case Constant():
+            return 1.0
+        case Step(every=every, gamma=gamma):
+            return gamma ** (whole // every)
+        case MultiStep(milestones=milestones, gamma=gamma):
+            return gamma ** sum(whole >= milestone for milestone in milestones)
+        case Cosine(final=final):
+            wave = (1 + math.cos(math.pi * min(epoch / epochs, 1.0))) / 2
+            return final + (1 - final) * wave

@@ -1,0 +1,139 @@
+"""A run folder: the whole truth of a run. No torch here: listing runs must be quick."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from fgvc_cli.engine.files import explained, remove_leftovers, write_json
+from fgvc_cli.errors import BadRequest, FgvcError
+from fgvc_cli.spec.build import validate
+from fgvc_cli.spec.run import RunSpec
+
+RUNS = Path("runs")
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Paths of a run and what its small files say."""
+
+    path: Path
+
+    @property
+    def spec_file(self) -> Path:
+        return self.path / "run.json"
+
+    @property
+    def model_file(self) -> Path:
+        return self.path / "model.safetensors"
+
+    @property
+    def metrics_file(self) -> Path:
+        return self.path / "metrics.csv"
+
+    @property
+    def events(self) -> Path:
+        return self.path / "events"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    def evaluation_file(self, split: str) -> Path:
+        """Where `fgvc eval` keeps what it measured on a split."""
+        return self.path / "eval" / f"{split}.json"
+
+    @classmethod
+    def create(cls, path: Path, spec: RunSpec) -> RunFolder:
+        """A new run folder holding `spec`. BadRequest where a run, or anything else, is there already."""
+        run = cls(path)
+        if run.spec_file.exists():
+            raise BadRequest(f"{path} holds a run already: go on with `fgvc train --resume {path}` or give another --out")
+        if path.exists() and (not path.is_dir() or any(entry.name != ".lock" for entry in path.iterdir())):
+            raise BadRequest(f"{path} exists and is no run: give --out a new folder")
+        with explained(str(path)):
+            path.mkdir(parents=True, exist_ok=True)
+        write_json(run.spec_file, spec.model_dump(mode="json"))
+        return run
+
+    @classmethod
+    def open(cls, path: Path) -> RunFolder:
+        """An existing run folder. BadRequest where there is none."""
+        if not path.exists():
+            raise BadRequest(f"there is no run at {path}: `fgvc runs` lists the runs under {RUNS}/")
+        if not (path / "run.json").is_file():
+            raise BadRequest(f"{path} is no run folder: it has no run.json")
+        return cls(path)
+
+    @classmethod
+    def newest(cls, folder: Path = RUNS) -> RunFolder:
+        """The run under `folder` whose model was saved last."""
+        runs = [run for run in find_runs(folder) if run.model_file.exists()]
+        if not runs:
+            raise BadRequest(f"no trained run under {folder}/: train one with `fgvc train` or name a run folder")
+        return max(runs, key=lambda run: run.model_file.stat().st_mtime)
+
+    def spec(self) -> RunSpec:
+        """The resolved spec of the run."""
+        return validate(self.read_json("run.json"))
+
+    def classes(self) -> tuple[str, ...]:
+        """Class names in label order."""
+        return tuple(self.read_json("classes.json"))
+
+    def read_json(self, name: str) -> Any:
+        """A JSON file of the run; FgvcError in one line where it cannot be read."""
+        file = self.path / name
+        try:
+            return json.loads(file.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise FgvcError(f"cannot read {file}: {error}") from None
+
+    def checkpoint_steps(self) -> list[int]:
+        """Steps of the complete checkpoints, rising."""
+        if not self.checkpoints.is_dir():
+            return []
+        return sorted(int(entry.name) for entry in self.checkpoints.iterdir() if entry.name.isdigit())
+
+    def checkpoint(self, step: int) -> Path:
+        """Folder of one checkpoint."""
+        return self.checkpoints / f"{step:08d}"
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the run for writing; BadRequest while another process does. The lock dies with its process."""
+        lock = FileLock(self.path / ".lock")
+        try:
+            with explained(str(self.path)):
+                lock.acquire(timeout=0)
+        except Timeout:
+            raise BadRequest(f"another process is writing {self.path}: wait for it or give another --out") from None
+        try:
+            for folder in (self.path, self.checkpoints, self.path / "eval"):
+                remove_leftovers(folder)
+            yield
+        finally:
+            lock.release()
+
+
+def find_runs(folder: Path) -> list[RunFolder]:
+    """The runs right below `folder` (or `folder` itself), by name."""
+    if (folder / "run.json").is_file():
+        return [RunFolder(folder)]
+    if not folder.is_dir():
+        return []
+    return [RunFolder(entry) for entry in sorted(folder.iterdir()) if (entry / "run.json").is_file()]
+
+
+def default_path(spec: RunSpec) -> Path:
+    """runs/METHOD-DATASET-DATE-TIME, with a number behind it where that is taken."""
+    stem = f"{spec.method.name}-{spec.data.dataset}-{datetime.now():%Y%m%d-%H%M%S}"
+    names = [stem, *(f"{stem}-{number}" for number in range(2, 1000))]
+    return next(RUNS / name for name in names if not (RUNS / name).exists())

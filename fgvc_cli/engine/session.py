@@ -1,0 +1,178 @@
+"""Everything a training run holds in memory, built from its spec, saved to and restored from checkpoints."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from rich.console import Console
+from torch import Tensor, nn, optim
+
+from fgvc_cli.data.loader import Loader, make_loader
+from fgvc_cli.data.splits import split_record
+from fgvc_cli.data.types import DatasetIndex
+from fgvc_cli.engine.checkpoint import load_checkpoint, random_state, restore_random_state, save_checkpoint
+from fgvc_cli.engine.device import grad_scaler, prepare_device
+from fgvc_cli.engine.environment import describe
+from fgvc_cli.engine.evaluate import open_index
+from fgvc_cli.engine.files import write_json
+from fgvc_cli.engine.optim import build_optimizer, build_scheduler
+from fgvc_cli.engine.runfolder import RunFolder
+from fgvc_cli.errors import BadRequest, FgvcError
+from fgvc_cli.methods import build_method
+from fgvc_cli.methods.base import Method
+from fgvc_cli.spec.run import RunSpec
+
+
+class StepModule(nn.Module):
+    """Forward and losses as one module, so that whatever wraps a step wraps all of it."""
+
+    def __init__(self, method: Method) -> None:
+        super().__init__()
+        self.method = method
+
+    def forward(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """(B, 3, S, S), (B,) or (B, K) → the total `loss`, each loss by name, and `top1` of the final logits."""
+        output = self.method(images)
+        losses = self.method.losses(output, labels)
+        hard = labels if labels.ndim == 1 else labels.argmax(1)
+        top1 = (output.logits.detach().argmax(1) == hard).float().mean()
+        return {"loss": torch.stack(list(losses.values())).sum(), **losses, "top1": top1}
+
+
+@dataclass
+class Averages:
+    """Image-weighted means of an epoch's losses, summed on the device and read once a logging interval."""
+
+    totals: dict[str, float] = field(default_factory=dict)
+    pending: dict[str, Tensor] = field(default_factory=dict)
+    images: int = 0
+
+    def add(self, values: dict[str, Tensor], images: int) -> None:
+        """Count a batch's values without reading them."""
+        for name, value in values.items():
+            weighted = value.detach().float() * images
+            self.pending[name] = self.pending[name] + weighted if name in self.pending else weighted
+        self.images += images
+
+    def flush(self) -> dict[str, float]:
+        """Read what is pending from the device; the means so far. FgvcError where the loss is not finite."""
+        if self.pending:
+            read = torch.stack(list(self.pending.values())).tolist()
+            for name, value in zip(self.pending, read, strict=True):
+                self.totals[name] = self.totals.get(name, 0.0) + value
+            self.pending.clear()
+        means = {name: total / max(self.images, 1) for name, total in self.totals.items()}
+        _all_finite(means)
+        return means
+
+    def check(self) -> None:
+        """FgvcError where a pending loss is not finite. Nothing is flushed: saving must not change any rounding."""
+        _all_finite({name: float(value) for name, value in self.pending.items()})
+
+    def state(self) -> dict[str, Any]:
+        """For a checkpoint, as it is."""
+        return {"totals": self.totals, "pending": self.pending, "images": self.images}
+
+
+@dataclass
+class Position:
+    """Where training stands: the next batch is number `batch` of `epoch`; `step` optimizer steps are done."""
+
+    epoch: int = 0
+    batch: int = 0
+    step: int = 0
+
+
+@dataclass
+class Session:
+    """A run in memory."""
+
+    run: RunFolder
+    spec: RunSpec
+    index: DatasetIndex
+    device: torch.device
+    method: Method
+    optimizer: optim.Optimizer
+    scheduler: optim.lr_scheduler.LambdaLR
+    scaler: torch.amp.GradScaler
+    loader: Loader
+    val_loader: Loader | None
+    position: Position = field(default_factory=Position)
+    averages: Averages = field(default_factory=Averages)
+    best: float | None = None  # of the held-out part
+    notes: tuple[str, ...] = ()
+
+    @classmethod
+    def build(cls, run: RunFolder, spec: RunSpec, console: Console, *, load_weights: bool) -> Session:
+        """Read the data, build the method and what moves it. Seeds the default generators."""
+        device = prepare_device(spec.train)
+        index = open_index(run, spec.data, console)
+        loader = make_loader(index, index.train, spec, train=True, device=device)
+        _enough(index, loader)
+        val = make_loader(index, index.val, spec, train=False, device=device) if index.val else None
+        torch.manual_seed(spec.train.seed)
+        method, notes = build_method(spec, len(index.classes), load_weights=load_weights)
+        method = method.to(device, memory_format=torch.channels_last)
+        optimizer = build_optimizer(method, spec.optim)
+        steps = math.ceil(len(loader) / spec.optim.accumulate)
+        scheduler = build_scheduler(optimizer, spec.optim, spec.train.epochs, steps)
+        scaler = grad_scaler(device, spec.train.precision)
+        return cls(run, spec, index, device, method, optimizer, scheduler, scaler, loader, val, notes=tuple(notes))
+
+    def record(self) -> None:
+        """Write what a new run keeps beside its spec: classes, drawn splits, environment."""
+        if self.index.drawn:
+            write_json(self.run.path / "splits.json", split_record(self.index))
+        write_json(self.run.path / "classes.json", list(self.index.classes))
+        write_json(self.run.path / "environment.json", describe(self.device))
+
+    def save(self) -> None:
+        """Write a checkpoint of this moment; never one whose loss is not finite."""
+        self.averages.check()
+        state = {
+            "position": vars(self.position),
+            "method": self.method.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": self.scheduler.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "random": random_state(self.device),
+            "averages": self.averages.state(),
+            "best": self.best,
+            "threads": torch.get_num_threads(),
+        }
+        save_checkpoint(self.run, self.position.step, state, self.spec.train.keep_checkpoints)
+
+    def restore(self, step: int) -> None:
+        """Become what was saved at `step`. Bit-exact on the CPU, which needs the same number of threads."""
+        state = load_checkpoint(self.run, step)
+        if self.device.type == "cpu":
+            torch.set_num_threads(state["threads"])
+        self.position = Position(**state["position"])
+        self.method.load_state_dict(state["method"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scheduler.load_state_dict(state["scheduler"])
+        self.scaler.load_state_dict(state["scaler"])
+        averages = state["averages"]
+        averages["pending"] = {name: value.to(self.device) for name, value in averages["pending"].items()}
+        self.averages = Averages(**averages)
+        self.best = state["best"]
+        restore_random_state(state["random"], self.device)
+
+
+def _all_finite(values: dict[str, float]) -> None:
+    wrong = ", ".join(name for name, value in values.items() if not math.isfinite(value))
+    if wrong:
+        raise FgvcError(
+            f"the loss is no longer finite ({wrong}): start again with a smaller --lr, "
+            "--set optim.clip_norm=1 or --precision fp32; the last checkpoint before it is intact"
+        )
+
+
+def _enough(index: DatasetIndex, loader: Loader) -> None:
+    if len(index.classes) < 2:
+        raise BadRequest(f"{index.root} has {len(index.classes)} class: a classifier needs at least two")
+    if len(loader) == 0:
+        raise BadRequest(f"{index.root} has no training images")

@@ -1,0 +1,55 @@
+"""Parameters and multiply-adds of a method, counted without memory or weights (on the meta device)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from fgvc_cli.methods import build_method
+from fgvc_cli.spec.run import RunSpec
+
+
+@dataclass(frozen=True)
+class ModuleCount:
+    """One module of a method: its parameters and the multiply-adds of one image through it."""
+
+    name: str
+    kind: str
+    parameters: int
+    multiply_adds: int
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What `fgvc summary` shows. Multiply-adds are those of convolutions, matrix products and attention."""
+
+    modules: tuple[ModuleCount, ...]
+    parameters: int
+    trainable: int
+    multiply_adds: int
+
+
+def summarize(spec: RunSpec, num_classes: int) -> Summary:
+    """Count the spec's method for K classes at its image size, evaluation mode, one image."""
+    with torch.device("meta"):
+        method, _ = build_method(spec, num_classes, load_weights=False)
+    method.eval()
+    size = spec.data.image_size
+    counter = FlopCounterMode(display=False)
+    with torch.no_grad(), counter:
+        method(torch.zeros(1, 3, size, size, device="meta"))
+    root = type(method).__name__
+    flops = {name: sum(ops.values()) for name, ops in counter.get_flop_counts().items()}
+    modules = tuple(
+        ModuleCount(name, type(module).__name__, _size(module), flops.get(f"{root}.{name}", 0) // 2)
+        for name, module in method.named_children()
+    )
+    trainable = sum(p.numel() for p in method.parameters() if p.requires_grad)
+    return Summary(modules, _size(method), trainable, counter.get_total_flops() // 2)
+
+
+def _size(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())

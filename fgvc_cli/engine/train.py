@@ -1,0 +1,224 @@
+"""The training loop, the same for every method."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+
+from fgvc_cli.data.loader import to_device
+from fgvc_cli.data.types import Batch
+from fgvc_cli.engine.checkpoint import save_model
+from fgvc_cli.engine.device import autocast
+from fgvc_cli.engine.evaluate import EvalRequest, evaluate, evaluate_run
+from fgvc_cli.engine.interrupt import Stopped, Wish, listening
+from fgvc_cli.engine.log import Events, MetricsFile, Reporter
+from fgvc_cli.engine.runfolder import RunFolder
+from fgvc_cli.engine.session import Averages, Session, StepModule
+from fgvc_cli.errors import BadRequest
+from fgvc_cli.spec.run import RunSpec
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What a resumed run may do differently without becoming another run."""
+
+    device: str | None = None
+    workers: int | None = None
+    root: Path | None = None
+
+    def applied(self, spec: RunSpec) -> RunSpec:
+        """`spec` on this machine."""
+        data = spec.data.model_copy(update=_given(workers=self.workers, root=self.root))
+        train = spec.train.model_copy(update=_given(device=self.device))
+        return spec.model_copy(update={"data": data, "train": train})
+
+
+def train(spec: RunSpec, out: Path, console: Console) -> dict[str, Any]:
+    """Train a new run in the folder `out`. Returns its evaluation on the test split."""
+    _alone()
+    run = RunFolder.create(out, spec)
+    with run.locked():
+        console.print(f"run: {run.path}", highlight=False, markup=False, soft_wrap=True)
+        return _fit(Session.build(run, spec, console, load_weights=True), console)
+
+
+def resume(path: Path, machine: Machine, console: Console) -> dict[str, Any]:
+    """Go on with a stopped or killed run from its last complete checkpoint."""
+    _alone()
+    run = RunFolder.open(path)
+    with run.locked():
+        steps = run.checkpoint_steps()
+        session = Session.build(run, machine.applied(run.spec()), console, load_weights=not steps)
+        if steps:
+            session.restore(steps[-1])
+        return _fit(session, console)
+
+
+def _given(**values: Any) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def _alone() -> None:
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise BadRequest("training runs in one process so far: start `fgvc train` without torchrun")
+
+
+def _fit(session: Session, console: Console) -> dict[str, Any]:
+    """Train from the session's position to the end, then evaluate the selected model on the test split."""
+    reporter = Reporter(console)
+    for note in session.notes:
+        reporter.line(f"note: {note}")
+    if session.position.step == 0:
+        session.record()
+    else:
+        reporter.line(f"resuming at epoch {session.position.epoch + 1}, step {session.position.step}")
+    with listening() as wish, _writers(session) as (metrics, events):
+        for epoch in range(session.position.epoch, session.spec.train.epochs):
+            _epoch(session, epoch, metrics, events, reporter, wish)
+            if wish.stop and epoch + 1 < session.spec.train.epochs:
+                _stop(session)
+    result_file = session.run.evaluation_file("test")
+    if result_file.exists():
+        reporter.line(f"{session.run.path} is trained and evaluated already: nothing left to do")
+        return dict(session.run.read_json(str(result_file.relative_to(session.run.path))))
+    spec = session.spec
+    machine = EvalRequest("test", device=spec.train.device, workers=spec.data.workers, root=spec.data.root)
+    return evaluate_run(session.run, machine, console)
+
+
+@contextmanager
+def _writers(session: Session) -> Iterator[tuple[MetricsFile, Events]]:
+    """metrics.csv and events, cut back to the session's position."""
+    metrics = MetricsFile(session.run.metrics_file)
+    metrics.cut(session.position.epoch)
+    events = Events(session.run.events, session.position.step)
+    try:
+        yield metrics, events
+    finally:
+        events.close()
+
+
+def _epoch(
+    session: Session, epoch: int, metrics: MetricsFile, events: Events, reporter: Reporter, wish: Wish
+) -> None:
+    """Train one epoch, measure the held-out part, then save: row first, model next, checkpoint last."""
+    started = time.monotonic()
+    session.method.on_epoch(epoch, session.spec.train.epochs)
+    rate = session.scheduler.get_last_lr()[0]
+    trained = _train_batches(session, epoch, events, reporter, wish)
+    held_out = _validate(session, reporter)
+    row = {"epoch": epoch, "step": session.position.step, "lr": rate, "seconds": round(time.monotonic() - started, 2)}
+    row |= {f"train_{name}": value for name, value in trained.items()} | held_out
+    metrics.append(row)
+    curves = {name.replace("_", "/", 1): value for name, value in row.items() if name not in ("epoch", "step", "seconds")}
+    events.scalars(curves, session.position.step)
+    _select(session, epoch, held_out.get("val_top1"))
+    session.position.epoch, session.position.batch, session.averages = epoch + 1, 0, Averages()
+    session.save()
+    reporter.line(_summary(epoch, session.spec.train.epochs, row, reporter.rate()))
+
+
+def _train_batches(session: Session, epoch: int, events: Events, reporter: Reporter, wish: Wish) -> dict[str, float]:
+    """The rest of an epoch's batches from the session's position; the epoch's mean losses."""
+    position, train, total = session.position, session.spec.train, len(session.loader)
+    step = StepModule(session.method)
+    session.method.train()
+    reporter.begin(f"epoch {epoch + 1}/{train.epochs}", total, position.batch)
+    try:
+        for batch in session.loader.epoch(epoch, position.batch):
+            stepped = _train_batch(session, step, batch, total)
+            reporter.advance(len(batch.labels))
+            if position.batch % train.log_every == 0 or position.batch == total:
+                means = session.averages.flush()
+                reporter.facts(means)
+                events.scalars({"step/loss": means["loss"]}, position.step)
+            if stepped and position.batch < total:
+                _between_steps(session, wish)
+    finally:
+        reporter.end()
+    return session.averages.flush()
+
+
+def _train_batch(session: Session, step: StepModule, batch: Batch, total: int) -> bool:
+    """Forward and backward of one batch; an optimizer step when its group is complete. Whether there was one."""
+    data, position, group = session.spec.data, session.position, session.spec.optim.accumulate
+    batch = to_device(batch, session.device, data.mean, data.std)
+    with autocast(session.device, session.spec.train.precision):
+        values = step(batch.images, batch.labels)
+    first = position.batch - position.batch % group
+    session.scaler.scale(values["loss"] / min(group, total - first)).backward()
+    session.averages.add(values, len(batch.labels))
+    position.batch += 1
+    if position.batch % group and position.batch < total:
+        return False
+    _optimizer_step(session)
+    return True
+
+
+def _optimizer_step(session: Session) -> None:
+    if session.spec.optim.clip_norm is not None:
+        session.scaler.unscale_(session.optimizer)
+        torch.nn.utils.clip_grad_norm_(session.method.parameters(), session.spec.optim.clip_norm)
+    session.scaler.step(session.optimizer)
+    session.scaler.update()
+    session.optimizer.zero_grad(set_to_none=True)
+    session.scheduler.step()
+    session.position.step += 1
+
+
+def _between_steps(session: Session, wish: Wish) -> None:
+    """Save where it is time to, stop where somebody asked to."""
+    every = session.spec.train.checkpoint_every
+    if wish.stop or (every and session.position.step % every == 0):
+        session.save()
+    if wish.stop:
+        _stop(session)
+
+
+def _stop(session: Session) -> None:
+    raise Stopped(
+        f"stopped and saved at step {session.position.step}; go on with: fgvc train --resume {session.run.path}"
+    )
+
+
+def _validate(session: Session, reporter: Reporter) -> dict[str, float]:
+    """Measures on the held-out part, named val_*; empty where there is none."""
+    if session.val_loader is None:
+        return {}
+    reporter.begin("held-out part", len(session.val_loader))
+    try:
+        result = evaluate(
+            session.method, session.val_loader, session.spec.data, session.device, session.spec.train.precision,
+            len(session.index.classes), reporter,
+        )  # fmt: skip
+    finally:
+        reporter.end()
+    return {"val_loss": result["loss"], **{f"val_{name}": value for name, value in result["branches"]["final"].items()}}
+
+
+def _select(session: Session, epoch: int, score: float | None) -> None:
+    """Keep this epoch's weights as the run's model: always without a held-out part, else where it is the best so far."""
+    if score is not None and session.best is not None and score <= session.best:
+        return
+    session.best = score
+    about = {
+        "spec": session.spec.model_dump(mode="json"),
+        "classes": list(session.index.classes),
+        "epoch": epoch + 1,
+        "val_top1": score,
+    }
+    save_model(session.run.model_file, session.method.state_dict(), about)
+
+
+def _summary(epoch: int, epochs: int, row: dict[str, Any], rate: float) -> str:
+    facts = [f"{name.removeprefix('train_')} {row[name]:.4g}" for name in row if name.startswith("train_")]
+    held = [f"{name.replace('_', ' ')} {100 * row[name]:.1f} %" for name in ("val_top1",) if name in row]
+    return "  ".join([f"epoch {epoch + 1}/{epochs}", *facts, *held, f"lr {row['lr']:.2g}", f"{rate:.0f} images/s"])

@@ -1,0 +1,151 @@
+"""From a request to a RunSpec: preset < config < flags < --set, then one validation."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from fgvc_cli.errors import BadRequest
+from fgvc_cli.spec.complaints import models_of, readable
+from fgvc_cli.spec.data import DATASET_NAMES
+from fgvc_cli.spec.methods import METHOD_SPECS
+from fgvc_cli.spec.presets import PRESETS, load_preset
+from fgvc_cli.spec.run import SCHEMA_VERSION, RunSpec
+
+DEFAULT_METHOD, DEFAULT_DATASET = "baseline", "demo"
+
+Tree = dict[str, Any]
+
+
+def build_spec(
+    *,
+    preset: str | None = None,
+    method: str | None = None,
+    dataset: str | None = None,
+    config: Path | None = None,
+    flags: Mapping[str, Any] | None = None,
+    sets: Sequence[str] = (),
+) -> RunSpec:
+    """The validated spec of a request.
+
+    `flags` maps dotted fields to values (None: not given), `sets` are texts `a.b=v`. Raises BadRequest whose message
+    has one line a wrong field.
+    """
+    given = _read_config(config) if config else {}
+    base = _base_preset(preset, method, dataset, given).model_dump(mode="json")
+    names_first = sorted(sets, key=lambda text: not text.partition("=")[0].strip().endswith(".name"))
+    layers = [given, _from_flags(dataset, flags or {}), *map(parse_set, names_first)]
+    tree = base
+    for layer in layers:
+        tree = _merge(tree, layer, RunSpec)
+    _scale_resize(tree, base)
+    return validate(tree)
+
+
+def validate(tree: Tree) -> RunSpec:
+    """RunSpec of a plain tree; BadRequest with one line a wrong field."""
+    if isinstance(tree, dict) and _newer(tree.get("schema_version")):
+        raise BadRequest(f"this spec has schema version {tree['schema_version']}, this fgvc reads {SCHEMA_VERSION}: upgrade")
+    try:
+        return RunSpec.model_validate(tree)
+    except ValidationError as error:
+        raise BadRequest("\n".join(readable(error, RunSpec))) from None
+
+
+def parse_set(text: str) -> Tree:
+    """`a.b=v` as a tree; v is JSON (0.2, true, null, [1,2]) or else plain text."""
+    path, equals, value = text.partition("=")
+    keys = path.strip().split(".")
+    if not equals or not all(keys):
+        raise BadRequest(f"--set takes FIELD=VALUE, for example optim.lr=0.01 (got {text!r})")
+    try:
+        leaf: Any = json.loads(value)
+    except json.JSONDecodeError:
+        leaf = value
+    for key in reversed(keys):
+        leaf = {key: leaf}
+    return dict(leaf)
+
+
+def _newer(version: Any) -> bool:
+    return isinstance(version, int) and version > SCHEMA_VERSION
+
+
+def _base_preset(preset: str | None, method: str | None, dataset: str | None, config: Tree) -> RunSpec:
+    named = _text(config, "method", "name")
+    if method and named and method != named:
+        raise BadRequest(f"--config is a run of method {named}: leave --method {method} out, or the --config")
+    if preset:
+        return _checked(load_preset(preset), method or named)
+    method = method or named or DEFAULT_METHOD
+    dataset = dataset or _text(config, "data", "dataset") or DEFAULT_DATASET
+    if method not in METHOD_SPECS:
+        raise BadRequest(f"no method is called {method!r}; there are {', '.join(METHOD_SPECS)}")
+    if dataset not in DATASET_NAMES:
+        raise BadRequest(f"no dataset is called {dataset!r}; there are {', '.join(DATASET_NAMES)}")
+    name = f"{method}-{dataset}"
+    if name not in PRESETS:
+        known = ", ".join(known for known in PRESETS if known.startswith(f"{method}-"))
+        raise BadRequest(f"{method} has no preset for {dataset}; take --preset with one of {known}")
+    return load_preset(name)
+
+
+def _checked(spec: RunSpec, method: str | None) -> RunSpec:
+    if method and method != spec.method.name:
+        raise BadRequest(f"preset {spec.preset} is one of {spec.method.name}, not of {method}: leave one out")
+    return spec
+
+
+def _text(tree: Tree, section: str, key: str) -> str | None:
+    part = tree.get(section)
+    value = part.get(key) if isinstance(part, dict) else None
+    return value if isinstance(value, str) else None
+
+
+def _read_config(path: Path) -> Tree:
+    file = path / "run.json" if path.is_dir() else path
+    try:
+        tree = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadRequest(f"cannot read --config {file}: {getattr(error, 'strerror', None) or 'not a text file'}") from None
+    except json.JSONDecodeError as error:
+        raise BadRequest(f"--config {file} is no JSON: line {error.lineno}: {error.msg}") from None
+    if not isinstance(tree, dict):
+        raise BadRequest(f"--config {file} must hold an object like a run's run.json")
+    return tree
+
+
+def _from_flags(dataset: str | None, flags: Mapping[str, Any]) -> Tree:
+    tree: Tree = {"data": {"dataset": dataset}} if dataset else {}
+    for path, value in flags.items():
+        if value is not None:
+            section, key = path.split(".")
+            tree.setdefault(section, {})[key] = value
+    return tree
+
+
+def _merge(base: Tree, layer: Tree, model: Any) -> Tree:
+    """`layer` over `base`. Where a union (optimizer, schedule) is given another name, the old one's fields go."""
+    merged = dict(base)
+    for key, value in layer.items():
+        old, choices = base.get(key), models_of(model, key)
+        if isinstance(old, dict) and isinstance(value, dict) and choices:
+            renamed = len(choices) > 1 and value.get("name", old.get("name")) != old.get("name")
+            merged[key] = dict(value) if renamed else _merge(old, value, choices[0] if len(choices) == 1 else None)
+        else:
+            merged[key] = value
+    return merged
+
+
+def _scale_resize(tree: Tree, base: Tree) -> None:
+    """A recipe's crop keeps its share of the image when another image size is asked for: 600 → 448 is 300 → 224."""
+    new, old = tree.get("data"), base["data"]
+    if not isinstance(new, dict) or not isinstance(new.get("image_size"), int):
+        return
+    untouched = new.get("resize") == old["resize"] is not None
+    if untouched and new["image_size"] != old["image_size"]:
+        new["resize"] = round(old["resize"] * new["image_size"] / old["image_size"])

@@ -1,0 +1,36 @@
+"""Presets by name: METHOD-DATASET → the run spec of that recipe. Their docstrings tell paper, command and result."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from fgvc_cli.errors import BadRequest
+from fgvc_cli.spec.presets import baseline, reaps
+from fgvc_cli.spec.run import RunSpec
+
+Preset = Callable[[], RunSpec]
+
+
+def _table(*presets: Preset) -> dict[str, Preset]:
+    return {preset.__name__.replace("_", "-"): preset for preset in presets}
+
+
+PRESETS: dict[str, Preset] = _table(
+    baseline.baseline_cub,
+    baseline.baseline_cars,
+    baseline.baseline_aircraft,
+    baseline.baseline_demo,
+    baseline.baseline_folder,
+    reaps.reaps_cub,
+    reaps.reaps_cars,
+    reaps.reaps_aircraft,
+    reaps.reaps_demo,
+    reaps.reaps_folder,
+)
+
+
+def load_preset(name: str) -> RunSpec:
+    """The run spec of a preset; BadRequest where there is none of that name."""
+    if name not in PRESETS:
+        raise BadRequest(f"no preset is called {name!r}; `fgvc presets` lists them")
+    return PRESETS[name]().model_copy(update={"preset": name})

@@ -5,10 +5,15 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
-torch.set_num_threads(2)
+from fgvc_cli.spec.build import build_spec
+from fgvc_cli.spec.run import RunSpec
+
+torch.set_num_threads(1)  # images of 32 pixels: more threads only wait for each other
 
 
 @pytest.fixture(scope="session")
@@ -18,3 +23,35 @@ def realdata() -> Path:
     if not folder:
         pytest.skip("FGVC_REALDATA is not set")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small folder of images, 3 classes told apart by colour: 8 training and 3 test images each."""
+    root = tmp_path_factory.mktemp("photos")
+    dice = np.random.RandomState(0)
+    for split, count in (("train", 8), ("test", 3)):
+        for label, name in enumerate(("red", "green", "blue")):
+            folder = root / split / name
+            folder.mkdir(parents=True)
+            for number in range(count):
+                pixels = dice.randint(0, 90, (40, 36, 3)).astype(np.uint8)
+                pixels[8:30, 8:30, label] += 150
+                Image.fromarray(pixels).save(folder / f"{number}.png")
+    return root
+
+
+def small_spec(photos: Path, method: str = "baseline", *sets: str) -> RunSpec:
+    """A run that takes a second: 32 pixels, tiny network."""
+    flags = {
+        "data.root": str(photos),
+        "data.image_size": 32,
+        "backbone.name": "tiny",
+        "backbone.weights": "none",
+        "train.epochs": 2,
+        "train.batch_size": 5,
+        "data.workers": 0,
+        "train.device": "cpu",
+        "optim.lr": 0.02,
+    }
+    return build_spec(method=method, dataset="folder", flags=flags, sets=["data.resize=36", "train.log_every=2", *sets])

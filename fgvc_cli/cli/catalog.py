@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -60,11 +59,12 @@ def methods() -> None:
 def datasets(data_dir: options.DataDir = None) -> None:
     """List the datasets, their licences, and which of them are here."""
     from fgvc_cli.cli.tables import new_table, show
-    from fgvc_cli.data.catalog import CATALOG, find
+    from fgvc_cli.data.catalog import CATALOG, locate
 
-    table = new_table("dataset", "what", "classes", "train", "test", "licence", "here", numbers=("classes", "train", "test"))
+    numbers = ("classes", "train", "test")
+    table = new_table("dataset", "what", *numbers, "licence", "here", numbers=numbers)
     for name, facts in CATALOG.items():
-        found = find(name, data_dir)
+        found = "built in" if name == "demo" else locate(name, data_dir)
         counts = [str(count) if count else "" for count in (facts.classes, facts.train, facts.test)]
         table.add_row(name, facts.title, *counts, facts.licence, str(found or "no"))
     show(table)

@@ -25,16 +25,17 @@ def evaluate(
 
     from rich.console import Console
 
-    from fgvc_cli.cli.tables import print_evaluation
-    from fgvc_cli.engine.evaluate import EvalRequest, evaluate_run
     from fgvc_cli.engine.runfolder import RunFolder
 
     console = Console(stderr=True)
     folder = RunFolder.open(run) if run else RunFolder.newest()
     if run is None:
         console.print(f"newest run: {folder.path}", highlight=False, markup=False, soft_wrap=True)
-    request = EvalRequest(split, device, precision, batch_size, workers, data_dir)
-    result = evaluate_run(folder, request, console)
+
+    from fgvc_cli.cli.tables import print_evaluation
+    from fgvc_cli.engine.evaluate import EvalRequest, evaluate_run
+
+    result = evaluate_run(folder, EvalRequest(split, device, precision, batch_size, workers, data_dir), console)
     if json_only:
         print(json.dumps(result, ensure_ascii=False))
     else:

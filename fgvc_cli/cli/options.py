@@ -23,7 +23,9 @@ Preset = Annotated[str | None, _flag("A recipe by name instead of the one for me
 Config = Annotated[Path | None, _flag("Repeat a run: its run.json, or its folder.", _RECIPE)]
 Sets = Annotated[
     list[str] | None,
-    _flag("Any field of the spec, for example method.tau=0.2; may be repeated.", _RECIPE, "--set", metavar="FIELD=VALUE"),
+    _flag(
+        "Any field of the spec, for example method.tau=0.2; may be repeated.", _RECIPE, "--set", metavar="FIELD=VALUE"
+    ),
 ]
 
 Epochs = Annotated[int | None, _flag("Passes over the training images.")]

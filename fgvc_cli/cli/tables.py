@@ -33,5 +33,6 @@ def print_evaluation(result: dict[str, Any]) -> None:
     headings = {key: (f"top-{min(5, result['classes'])}" if key == "top5" else text) for key, text in _MEASURES.items()}
     table = new_table("branch", *headings.values(), title=title, numbers=tuple(headings.values()))
     for name, measures in result["branches"].items():
-        table.add_row(name, *(f"{100 * measures[key]:.2f} %" for key in headings), style="bold" if name == "final" else None)
+        values = (f"{100 * measures[key]:.2f} %" for key in headings)
+        table.add_row(name, *values, style="bold" if name == "final" else None)
     show(table)

@@ -46,10 +46,7 @@ def train(
     `fgvc train --method reaps --dataset demo` needs nothing but this command.
     """
     flags = dict(locals())
-    if resume is not None:
-        result = _resume(resume, flags)
-    else:
-        result = _start(out, flags)
+    result = _resume(resume, flags) if resume is not None else _start(out, flags)
     from fgvc_cli.cli.tables import print_evaluation
 
     print_evaluation(result)
@@ -69,7 +66,11 @@ def _start(out: Path | None, flags: dict[str, Any]) -> dict[str, Any]:
 def _resume(path: Path, flags: dict[str, Any]) -> dict[str, Any]:
     fixed = options.given({key: value for key, value in flags.items() if key not in _KEPT_ON_RESUME})
     if fixed:
-        raise BadRequest(f"a resumed run keeps its spec: leave {', '.join(fixed)} out, or start a new run with --config")
+        raise BadRequest(f"a resumed run keeps its spec: leave {', '.join(fixed)} out, or start anew with --config")
+
+    from fgvc_cli.engine.runfolder import RunFolder
+
+    RunFolder.open(path)  # a wrong path is told before PyTorch is loaded
 
     from rich.console import Console
 

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from fgvc_cli.data.datasets import load_index
 from fgvc_cli.data.loader import Loader, make_loader, to_device
 from fgvc_cli.data.splits import apply_record, apply_spec
-from fgvc_cli.data.types import DatasetIndex
+from fgvc_cli.data.types import DatasetIndex, Split
 from fgvc_cli.engine.checkpoint import load_model
 from fgvc_cli.engine.device import autocast, prepare_device
 from fgvc_cli.engine.files import write_json
@@ -52,7 +52,13 @@ def load_trained(file: Path) -> Trained:
 
 
 def evaluate(
-    method: Method, loader: Loader, data: DataSpec, device: torch.device, precision: str, classes: int, reporter: Reporter
+    method: Method,
+    loader: Loader,
+    data: DataSpec,
+    device: torch.device,
+    precision: str,
+    classes: int,
+    reporter: Reporter,
 ) -> dict[str, Any]:
     """Measures of every branch over a loader's images, each counted once.
 
@@ -98,15 +104,20 @@ def evaluate_run(run: RunFolder, request: EvalRequest, console: Console) -> dict
     try:
         split = index.split(request.split)
     except KeyError:
-        raise BadRequest(f"{run.path} has no {request.split} split; train with --val-fraction to hold one out") from None
-    loader = make_loader(index, split, spec, train=False, device=device)
+        raise BadRequest(f"{run.path} has no {request.split} split; --val-fraction holds one out of train") from None
+    loader = evaluation_loader(index, split, spec, device)
     reporter = Reporter(console)
     reporter.begin(f"evaluating on {request.split}", len(loader))
     try:
         result = evaluate(
-            trained.method.to(device, memory_format=torch.channels_last),
-            loader, spec.data, device, spec.train.precision, len(trained.classes), reporter,
-        )  # fmt: skip
+            trained.method.to(device).to(memory_format=torch.channels_last),
+            loader,
+            spec.data,
+            device,
+            spec.train.precision,
+            len(trained.classes),
+            reporter,
+        )
     finally:
         reporter.end()
     about = {"run": str(run.path), "split": request.split, "method": spec.method.name, "epoch": trained.epoch}
@@ -123,6 +134,12 @@ def open_index(run: RunFolder, data: DataSpec, console: Console) -> DatasetIndex
     for note in index.notes:
         console.print(f"note: {note}", style="yellow", highlight=False, markup=False, soft_wrap=True)
     return index
+
+
+def evaluation_loader(index: DatasetIndex, split: Split, spec: RunSpec, device: torch.device) -> Loader:
+    """Every image of a split, in order, nothing random."""
+    size = spec.train.eval_batch_size or spec.train.batch_size
+    return make_loader(index, split, spec.data, batch_size=size, train=False, device=device)
 
 
 def _with_request(spec: RunSpec, request: EvalRequest) -> RunSpec:

@@ -43,9 +43,9 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
         temporary = Path(name)
         try:
             write(temporary)
-            os.chmod(temporary, 0o666 & ~_umask())
+            temporary.chmod(0o666 & ~_umask())
             sync(temporary)
-            os.replace(temporary, path)
+            temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
         sync(path.parent)
@@ -61,7 +61,7 @@ def write_folder_atomically(path: Path, write: Callable[[Path], object]) -> None
             for file in temporary.iterdir():
                 sync(file)
             sync(temporary)
-            os.rename(temporary, path)
+            temporary.rename(path)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
         sync(path.parent)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -28,11 +28,11 @@ class BranchMetrics(nn.Module):
         for name, logits in branches.items():
             if name not in self.branches:
                 self.branches[name] = _branch(self.num_classes).to(labels.device)
-            self.branches[name].update(logits.float(), labels)
+            cast(MetricCollection, self.branches[name]).update(logits.float(), labels)
 
     def compute(self) -> dict[str, dict[str, float]]:
         """Branch → measures, all in 0..1."""
-        return {name: _measures(branch.compute()) for name, branch in self.branches.items()}  # type: ignore[operator]
+        return {name: _measures(cast(MetricCollection, branch).compute()) for name, branch in self.branches.items()}
 
 
 def _branch(num_classes: int) -> MetricCollection:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable
 
 from torch import optim
@@ -28,6 +29,8 @@ def build_scheduler(
 ) -> optim.lr_scheduler.LambdaLR:
     """The schedule, stepped once after every optimizer step."""
     factor = rate_factor(spec, epochs)
+    # fp16 skips the first steps while its loss scale settles; the schedule counts them all the same.
+    warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step")
     return optim.lr_scheduler.LambdaLR(optimizer, lambda step: factor(step / steps_per_epoch))
 
 

@@ -28,22 +28,27 @@ class RunFolder:
 
     @property
     def spec_file(self) -> Path:
+        """The resolved spec."""
         return self.path / "run.json"
 
     @property
     def model_file(self) -> Path:
+        """The selected weights, which alone predict."""
         return self.path / "model.safetensors"
 
     @property
     def metrics_file(self) -> Path:
+        """One row an epoch."""
         return self.path / "metrics.csv"
 
     @property
     def events(self) -> Path:
+        """Folder of TensorBoard's files."""
         return self.path / "events"
 
     @property
     def checkpoints(self) -> Path:
+        """Folder with one folder a checkpoint, named by step."""
         return self.path / "checkpoints"
 
     def evaluation_file(self, split: str) -> Path:
@@ -51,17 +56,20 @@ class RunFolder:
         return self.path / "eval" / f"{split}.json"
 
     @classmethod
-    def create(cls, path: Path, spec: RunSpec) -> RunFolder:
-        """A new run folder holding `spec`. BadRequest where a run, or anything else, is there already."""
+    def unused(cls, path: Path) -> RunFolder:
+        """A place for a new run. BadRequest where a run, or anything else, is there already."""
         run = cls(path)
         if run.spec_file.exists():
-            raise BadRequest(f"{path} holds a run already: go on with `fgvc train --resume {path}` or give another --out")
+            raise BadRequest(f"{path} holds a run: go on with `fgvc train --resume {path}` or give another --out")
         if path.exists() and (not path.is_dir() or any(entry.name != ".lock" for entry in path.iterdir())):
             raise BadRequest(f"{path} exists and is no run: give --out a new folder")
-        with explained(str(path)):
-            path.mkdir(parents=True, exist_ok=True)
-        write_json(run.spec_file, spec.model_dump(mode="json"))
         return run
+
+    def create(self, spec: RunSpec) -> None:
+        """Make the folder of a new run, holding `spec`."""
+        with explained(str(self.path)):
+            self.path.mkdir(parents=True, exist_ok=True)
+        write_json(self.spec_file, spec.model_dump(mode="json"))
 
     @classmethod
     def open(cls, path: Path) -> RunFolder:
@@ -110,11 +118,11 @@ class RunFolder:
     def locked(self) -> Iterator[None]:
         """Hold the run for writing; BadRequest while another process does. The lock dies with its process."""
         lock = FileLock(self.path / ".lock")
-        try:
-            with explained(str(self.path)):
+        with explained(str(self.path)):
+            try:
                 lock.acquire(timeout=0)
-        except Timeout:
-            raise BadRequest(f"another process is writing {self.path}: wait for it or give another --out") from None
+            except Timeout:
+                raise BadRequest(f"another process is writing {self.path}: wait for it or give another --out") from None
         try:
             for folder in (self.path, self.checkpoints, self.path / "eval"):
                 remove_leftovers(folder)

@@ -16,11 +16,11 @@ from fgvc_cli.data.types import DatasetIndex
 from fgvc_cli.engine.checkpoint import load_checkpoint, random_state, restore_random_state, save_checkpoint
 from fgvc_cli.engine.device import grad_scaler, prepare_device
 from fgvc_cli.engine.environment import describe
-from fgvc_cli.engine.evaluate import open_index
+from fgvc_cli.engine.evaluate import evaluation_loader, open_index
 from fgvc_cli.engine.files import write_json
 from fgvc_cli.engine.optim import build_optimizer, build_scheduler
 from fgvc_cli.engine.runfolder import RunFolder
-from fgvc_cli.errors import BadRequest, FgvcError
+from fgvc_cli.errors import FgvcError
 from fgvc_cli.methods import build_method
 from fgvc_cli.methods.base import Method
 from fgvc_cli.spec.run import RunSpec
@@ -110,12 +110,19 @@ class Session:
         """Read the data, build the method and what moves it. Seeds the default generators."""
         device = prepare_device(spec.train)
         index = open_index(run, spec.data, console)
-        loader = make_loader(index, index.train, spec, train=True, device=device)
-        _enough(index, loader)
-        val = make_loader(index, index.val, spec, train=False, device=device) if index.val else None
+        loader = make_loader(
+            index,
+            index.train,
+            spec.data,
+            batch_size=spec.train.batch_size,
+            train=True,
+            seed=spec.train.seed,
+            device=device,
+        )
+        val = evaluation_loader(index, index.val, spec, device) if index.val else None
         torch.manual_seed(spec.train.seed)
         method, notes = build_method(spec, len(index.classes), load_weights=load_weights)
-        method = method.to(device, memory_format=torch.channels_last)
+        method = method.to(device).to(memory_format=torch.channels_last)
         optimizer = build_optimizer(method, spec.optim)
         steps = math.ceil(len(loader) / spec.optim.accumulate)
         scheduler = build_scheduler(optimizer, spec.optim, spec.train.epochs, steps)
@@ -169,10 +176,3 @@ def _all_finite(values: dict[str, float]) -> None:
             f"the loss is no longer finite ({wrong}): start again with a smaller --lr, "
             "--set optim.clip_norm=1 or --precision fp32; the last checkpoint before it is intact"
         )
-
-
-def _enough(index: DatasetIndex, loader: Loader) -> None:
-    if len(index.classes) < 2:
-        raise BadRequest(f"{index.root} has {len(index.classes)} class: a classifier needs at least two")
-    if len(loader) == 0:
-        raise BadRequest(f"{index.root} has no training images")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -44,11 +45,20 @@ def summarize(spec: RunSpec, num_classes: int) -> Summary:
     root = type(method).__name__
     flops = {name: sum(ops.values()) for name, ops in counter.get_flop_counts().items()}
     modules = tuple(
-        ModuleCount(name, type(module).__name__, _size(module), flops.get(f"{root}.{name}", 0) // 2)
-        for name, module in method.named_children()
+        ModuleCount(path, type(module).__name__, _size(module), flops.get(f"{root}.{path}", 0) // 2)
+        for path, module in _networks(method)
     )
     trainable = sum(p.numel() for p in method.parameters() if p.requires_grad)
     return Summary(modules, _size(method), trainable, counter.get_total_flops() // 2)
+
+
+def _networks(method: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """A method's modules by path; a list or dict of modules stands for what is in it, since nothing calls it."""
+    for name, module in method.named_children():
+        if isinstance(module, nn.ModuleDict | nn.ModuleList):
+            yield from ((f"{name}.{inner}", part) for inner, part in module.named_children())
+        else:
+            yield name, module
 
 
 def _size(module: nn.Module) -> int:

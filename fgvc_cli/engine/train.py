@@ -20,6 +20,7 @@ from fgvc_cli.engine.device import autocast
 from fgvc_cli.engine.evaluate import EvalRequest, evaluate, evaluate_run
 from fgvc_cli.engine.interrupt import Stopped, Wish, listening
 from fgvc_cli.engine.log import Events, MetricsFile, Reporter
+from fgvc_cli.engine.optim import rate_factor
 from fgvc_cli.engine.runfolder import RunFolder
 from fgvc_cli.engine.session import Averages, Session, StepModule
 from fgvc_cli.errors import BadRequest
@@ -44,10 +45,12 @@ class Machine:
 def train(spec: RunSpec, out: Path, console: Console) -> dict[str, Any]:
     """Train a new run in the folder `out`. Returns its evaluation on the test split."""
     _alone()
-    run = RunFolder.create(out, spec)
+    run = RunFolder.unused(out)
+    session = Session.build(run, spec, console, load_weights=True)  # whatever is wrong shows before a folder is made
+    run.create(spec)
     with run.locked():
         console.print(f"run: {run.path}", highlight=False, markup=False, soft_wrap=True)
-        return _fit(Session.build(run, spec, console, load_weights=True), console)
+        return _fit(session, console)
 
 
 def resume(path: Path, machine: Machine, console: Console) -> dict[str, Any]:
@@ -106,19 +109,18 @@ def _writers(session: Session) -> Iterator[tuple[MetricsFile, Events]]:
         events.close()
 
 
-def _epoch(
-    session: Session, epoch: int, metrics: MetricsFile, events: Events, reporter: Reporter, wish: Wish
-) -> None:
+def _epoch(session: Session, epoch: int, metrics: MetricsFile, events: Events, reporter: Reporter, wish: Wish) -> None:
     """Train one epoch, measure the held-out part, then save: row first, model next, checkpoint last."""
     started = time.monotonic()
     session.method.on_epoch(epoch, session.spec.train.epochs)
-    rate = session.scheduler.get_last_lr()[0]
+    rate = session.spec.optim.lr * rate_factor(session.spec.optim, session.spec.train.epochs)(epoch)
     trained = _train_batches(session, epoch, events, reporter, wish)
     held_out = _validate(session, reporter)
     row = {"epoch": epoch, "step": session.position.step, "lr": rate, "seconds": round(time.monotonic() - started, 2)}
     row |= {f"train_{name}": value for name, value in trained.items()} | held_out
     metrics.append(row)
-    curves = {name.replace("_", "/", 1): value for name, value in row.items() if name not in ("epoch", "step", "seconds")}
+    facts = ("epoch", "step", "seconds")
+    curves = {name.replace("_", "/", 1): value for name, value in row.items() if name not in facts}
     events.scalars(curves, session.position.step)
     _select(session, epoch, held_out.get("val_top1"))
     session.position.epoch, session.position.batch, session.averages = epoch + 1, 0, Averages()
@@ -196,16 +198,21 @@ def _validate(session: Session, reporter: Reporter) -> dict[str, float]:
     reporter.begin("held-out part", len(session.val_loader))
     try:
         result = evaluate(
-            session.method, session.val_loader, session.spec.data, session.device, session.spec.train.precision,
-            len(session.index.classes), reporter,
-        )  # fmt: skip
+            session.method,
+            session.val_loader,
+            session.spec.data,
+            session.device,
+            session.spec.train.precision,
+            len(session.index.classes),
+            reporter,
+        )
     finally:
         reporter.end()
     return {"val_loss": result["loss"], **{f"val_{name}": value for name, value in result["branches"]["final"].items()}}
 
 
 def _select(session: Session, epoch: int, score: float | None) -> None:
-    """Keep this epoch's weights as the run's model: always without a held-out part, else where it is the best so far."""
+    """Keep this epoch's weights as the run's model: always without a held-out part, else the best on it."""
     if score is not None and session.best is not None and score <= session.best:
         return
     session.best = score

@@ -49,7 +49,8 @@ def build_spec(
 def validate(tree: Tree) -> RunSpec:
     """RunSpec of a plain tree; BadRequest with one line a wrong field."""
     if isinstance(tree, dict) and _newer(tree.get("schema_version")):
-        raise BadRequest(f"this spec has schema version {tree['schema_version']}, this fgvc reads {SCHEMA_VERSION}: upgrade")
+        version = tree["schema_version"]
+        raise BadRequest(f"this spec has schema version {version}, this fgvc reads {SCHEMA_VERSION}: upgrade")
     try:
         return RunSpec.model_validate(tree)
     except ValidationError as error:
@@ -111,7 +112,8 @@ def _read_config(path: Path) -> Tree:
     try:
         tree = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        raise BadRequest(f"cannot read --config {file}: {getattr(error, 'strerror', None) or 'not a text file'}") from None
+        reason = getattr(error, "strerror", None) or "not a text file"
+        raise BadRequest(f"cannot read --config {file}: {reason}") from None
     except json.JSONDecodeError as error:
         raise BadRequest(f"--config {file} is no JSON: line {error.lineno}: {error.msg}") from None
     if not isinstance(tree, dict):

@@ -14,7 +14,7 @@ from fgvc_cli.spec.methods.baseline import BaselineSpec
 from fgvc_cli.spec.optim import OptimSpec
 from fgvc_cli.spec.train import TrainSpec
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION: Literal[1] = 1
 
 
 class RunSpec(Spec):

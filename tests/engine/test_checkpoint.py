@@ -19,9 +19,14 @@ def state_of(optimizer_name: str) -> dict:
     model(torch.randn(2, 3, 8, 8)).sum().backward()
     optimizer.step()
     return {
-        "model": model.state_dict(), "optimizer": optimizer.state_dict(), "random": torch.get_rng_state(),
-        "best": None, "number": 1e-300, "nested": [1, [2.5, True], {"a": "b"}], "empty": {},
-    }  # fmt: skip
+        "model": model.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "random": torch.get_rng_state(),
+        "best": None,
+        "number": 1e-300,
+        "nested": [1, [2.5, True], {"a": "b"}],
+        "empty": {},
+    }
 
 
 def assert_equal(a, b) -> None:
@@ -49,7 +54,10 @@ def test_a_state_comes_back_to_the_bit(tmp_path, optimizer) -> None:
 
 def test_no_pickle_is_written(tmp_path) -> None:
     save_checkpoint(RunFolder(tmp_path), 3, state_of("SGD"))
-    assert sorted(path.name for path in (tmp_path / "checkpoints" / "00000003").iterdir()) == ["state.json", "state.safetensors"]  # fmt: skip
+    assert sorted(path.name for path in (tmp_path / "checkpoints" / "00000003").iterdir()) == [
+        "state.json",
+        "state.safetensors",
+    ]
 
 
 def test_split_and_join_are_inverse() -> None:

@@ -43,7 +43,10 @@ def test_a_run_is_repeated_from_its_file_or_folder(tmp_path) -> None:
 
 
 def test_another_schedule_drops_the_old_ones_fields_in_any_order() -> None:
-    for sets in (["optim.schedule.name=cosine", "optim.schedule.final=0.1"], ["optim.schedule.final=0.1", "optim.schedule.name=cosine"]):  # fmt: skip
+    for sets in (
+        ["optim.schedule.name=cosine", "optim.schedule.final=0.1"],
+        ["optim.schedule.final=0.1", "optim.schedule.name=cosine"],
+    ):
         assert build_spec(preset="reaps-cub", sets=sets).optim.schedule == Cosine(final=0.1)
 
 
@@ -77,19 +80,25 @@ def test_a_given_resize_is_left_alone() -> None:
         (["method.units=3"], "method.units: must be even: half the units read each way"),
         (["optim.lr=NaN"], "optim.lr: must be a finite number (got nan)"),
         (["optim.schedule.every=0"], "optim.schedule.every: must be at least 1 (got 0)"),
-        (["optim.schedule.name=exponential", "optim.schedule.every=0"], "optim.schedule.every: must be at least 1 (got 0)"),
+        (
+            ["optim.schedule.name=exponential", "optim.schedule.every=0"],
+            "optim.schedule.every: must be at least 1 (got 0)",
+        ),
         (["optim.optimizer.name=adam"], "optim.optimizer: must be named one of 'sgd', 'adamw' (got {'name': 'adam'})"),
         (["train=7"], "train: must be a section with fields of its own (got 7)"),
         (["train.precision=fp8"], "train.precision: must be 'fp32', 'bf16' or 'fp16' (got 'fp8')"),
         (["data.flip=maybe"], "data.flip: must be true or false (got 'maybe')"),
         (["data.resize=100"], "data: resize 100 is smaller than image_size 448: no crop fits"),
-        (["backbone.name=resnet5"], "backbone.name: no backbone is called 'resnet5'; there are tiny, resnet18, "
-         "resnet34, resnet50, resnet101, vgg16, vgg16_bn, vgg19, vgg19_bn and timm:NAME"),
+        (
+            ["backbone.name=resnet5"],
+            "backbone.name: no backbone is called 'resnet5'; there are tiny, resnet18, "
+            "resnet34, resnet50, resnet101, vgg16, vgg16_bn, vgg19, vgg19_bn and timm:NAME",
+        ),
         (["schema_version=2"], "this spec has schema version 2, this fgvc reads 1: upgrade"),
         (["epochs"], "--set takes FIELD=VALUE, for example optim.lr=0.01 (got 'epochs')"),
         (["a..b=1"], "--set takes FIELD=VALUE, for example optim.lr=0.01 (got 'a..b=1')"),
     ],
-)  # fmt: skip
+)
 def test_one_readable_line_a_field(sets, line) -> None:
     with pytest.raises(BadRequest) as caught:
         build_spec(preset="reaps-cub", sets=sets)
@@ -138,7 +147,11 @@ def test_every_preset_survives_json_and_tells_its_source(name) -> None:
     assert validate(json.loads(spec.model_dump_json())) == spec
     assert spec.preset == name == f"{spec.method.name}-{spec.data.dataset}"
     text = PRESETS[name].__doc__ or ""
-    for word in ("Paper: ", f"Command: fgvc train --method {spec.method.name} --dataset {spec.data.dataset}", "Published: "):  # fmt: skip
+    for word in (
+        "Paper: ",
+        f"Command: fgvc train --method {spec.method.name} --dataset {spec.data.dataset}",
+        "Published: ",
+    ):
         assert word in text
 
 

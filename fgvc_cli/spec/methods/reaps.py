@@ -21,7 +21,7 @@ class ReapsSpec(MethodSpec):
     name: Literal["reaps"] = "reaps"
     stages: Literal[1, 2] = Field(1, description="part sequence networks in a row; 2 is REAPS+")
     tau: float = Field(0.1, ge=0, lt=1, description="threshold of the normalised CAM for the box (Eq. 2)")
-    box: Literal["mask", "largest_component"] = Field("mask", description="what of the thresholded CAM the box encloses")
+    box: Literal["mask", "largest_component"] = Field("mask", description="what of the thresholded CAM is enclosed")
     min_box: float = Field(0.125, gt=0, le=1, description="least box side as a share of the image side")
     grid: int = Field(7, ge=1, le=64, description="side of the sequence grid; at most the map's size")
     units: int = Field(512, ge=2, le=8192, description="U, hidden state of both directions together")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fgvc_cli.spec.backbone import BackboneSpec
-from fgvc_cli.spec.data import DataSpec, DatasetName
+from fgvc_cli.spec.data import DatasetName, DataSpec
 from fgvc_cli.spec.methods.baseline import BaselineSpec
 from fgvc_cli.spec.optim import Cosine, OptimSpec, Sgd
 from fgvc_cli.spec.presets.common import demo_recipe, folder_recipe

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fgvc_cli.spec.backbone import BackboneSpec
-from fgvc_cli.spec.data import DataSpec, DatasetName
+from fgvc_cli.spec.data import DatasetName, DataSpec
 from fgvc_cli.spec.methods.reaps import ReapsSpec
 from fgvc_cli.spec.optim import OptimSpec, Sgd, Step
 from fgvc_cli.spec.presets.common import demo_recipe, folder_recipe
@@ -67,8 +67,6 @@ def _paper(dataset: DatasetName) -> RunSpec:
         method=ReapsSpec(),
         backbone=BackboneSpec(name="vgg19", weights="imagenet"),
         data=DataSpec(dataset=dataset, image_size=448),
-        optim=OptimSpec(
-            optimizer=Sgd(momentum=0.9), lr=0.001, weight_decay=5e-4, schedule=Step(every=60, gamma=0.1)
-        ),
+        optim=OptimSpec(optimizer=Sgd(momentum=0.9), lr=0.001, weight_decay=5e-4, schedule=Step(every=60, gamma=0.1)),
         train=TrainSpec(epochs=180, batch_size=16),
     )

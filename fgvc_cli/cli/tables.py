@@ -36,3 +36,18 @@ def print_evaluation(result: dict[str, Any]) -> None:
         values = (f"{100 * measures[key]:.2f} %" for key in headings)
         table.add_row(name, *values, style="bold" if name == "final" else None)
     show(table)
+    if "localisation" in result:
+        _print_localisation(result["localisation"])
+
+
+def _print_localisation(found: dict[str, Any]) -> None:
+    """How well boxes and maps find the object, beside answers that need no look at the image."""
+    boxes = new_table("box", "mean IoU", "IoU ≥ 0.5", numbers=("mean IoU", "IoU ≥ 0.5"))
+    for name, measures in found["boxes"].items():
+        boxes.add_row(name, f"{measures['mean_iou']:.3f}", f"{100 * measures['over_half']:.2f} %")
+    show(boxes)
+    if found["maps"]:
+        maps = new_table("map", "peak inside the true box", numbers=("peak inside the true box",))
+        for name, measures in found["maps"].items():
+            maps.add_row(name, f"{100 * measures['pointing']:.2f} %")
+        show(maps)

@@ -12,11 +12,12 @@ from torch.nn import functional as F
 
 from fgvc_cli.data.datasets import load_index
 from fgvc_cli.data.loader import Loader, make_loader, to_device
-from fgvc_cli.data.splits import apply_record, apply_spec
+from fgvc_cli.data.splits import apply_record, apply_spec, limit
 from fgvc_cli.data.types import DatasetIndex, Split
 from fgvc_cli.engine.checkpoint import load_model
 from fgvc_cli.engine.device import autocast, prepare_device
 from fgvc_cli.engine.files import write_json
+from fgvc_cli.engine.localisation import Localisation, mean_box
 from fgvc_cli.engine.log import Reporter
 from fgvc_cli.engine.metrics import BranchMetrics
 from fgvc_cli.engine.runfolder import RunFolder
@@ -27,7 +28,7 @@ from fgvc_cli.spec.build import validate
 from fgvc_cli.spec.data import DataSpec
 from fgvc_cli.spec.run import RunSpec
 
-SPLITS = ("train", "val", "test")
+MEAN_BOX_IMAGES = 2000
 
 
 @dataclass(frozen=True)
@@ -54,17 +55,17 @@ def load_trained(file: Path) -> Trained:
 def evaluate(
     method: Method,
     loader: Loader,
-    data: DataSpec,
-    device: torch.device,
-    precision: str,
+    spec: RunSpec,
     classes: int,
+    device: torch.device,
     reporter: Reporter,
+    located: Localisation | None = None,
 ) -> dict[str, Any]:
     """Measures of every branch over a loader's images, each counted once.
 
     Returns:
         images, loss (cross entropy of the final prediction) and `branches`: name → top1, top5, mean_per_class in
-        0..1; `final` is the method's prediction.
+        0..1; `final` is the method's prediction. With `located` also `localisation`, as Localisation.compute has it.
     """
     metrics = BranchMetrics(classes)
     losses = torch.zeros((), device=device)
@@ -72,14 +73,17 @@ def evaluate(
     method.eval()
     with torch.inference_mode():
         for batch in loader.epoch(0):
-            batch = to_device(batch, device, data.mean, data.std)
-            with autocast(device, precision):
-                output = method(batch.images)
+            batch = to_device(batch, device, spec.data.mean, spec.data.std)
+            with autocast(device, spec.train.precision):
+                output = method(batch.images, evidence=located is not None)
             metrics.update({"final": output.logits, **output.branches}, batch.labels)
             losses += F.cross_entropy(output.logits.float(), batch.labels, reduction="sum")
+            if located is not None and output.evidence is not None:
+                located.update(output.evidence, batch)
             images += len(batch.labels)
             reporter.advance(len(batch.labels))
-    return {"images": images, "loss": float(losses) / images, "branches": metrics.compute()}
+    result = {"images": images, "loss": float(losses) / images, "branches": metrics.compute()}
+    return result | ({} if located is None else {"localisation": located.compute()})
 
 
 @dataclass(frozen=True)
@@ -106,18 +110,12 @@ def evaluate_run(run: RunFolder, request: EvalRequest, console: Console) -> dict
     except KeyError:
         raise BadRequest(f"{run.path} has no {request.split} split; --val-fraction holds one out of train") from None
     loader = evaluation_loader(index, split, spec, device)
+    located = _localisation(index, spec, device) if split.boxes is not None else None
+    method = trained.method.to(device).to(memory_format=torch.channels_last)
     reporter = Reporter(console)
     reporter.begin(f"evaluating on {request.split}", len(loader))
     try:
-        result = evaluate(
-            trained.method.to(device).to(memory_format=torch.channels_last),
-            loader,
-            spec.data,
-            device,
-            spec.train.precision,
-            len(trained.classes),
-            reporter,
-        )
+        result = evaluate(method, loader, spec, len(trained.classes), device, reporter, located)
     finally:
         reporter.end()
     about = {"run": str(run.path), "split": request.split, "method": spec.method.name, "epoch": trained.epoch}
@@ -140,6 +138,12 @@ def evaluation_loader(index: DatasetIndex, split: Split, spec: RunSpec, device: 
     """Every image of a split, in order, nothing random."""
     size = spec.train.eval_batch_size or spec.train.batch_size
     return make_loader(index, split, spec.data, batch_size=size, train=False, device=device)
+
+
+def _localisation(index: DatasetIndex, spec: RunSpec, device: torch.device) -> Localisation:
+    """Measures of boxes, beside the mean training box (of at most MEAN_BOX_IMAGES images, spread over the classes)."""
+    sample = evaluation_loader(index, limit(index.train, MEAN_BOX_IMAGES), spec, device)
+    return Localisation(mean_box(sample.epoch(0), device))
 
 
 def _with_request(spec: RunSpec, request: EvalRequest) -> RunSpec:

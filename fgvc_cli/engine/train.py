@@ -198,13 +198,7 @@ def _validate(session: Session, reporter: Reporter) -> dict[str, float]:
     reporter.begin("held-out part", len(session.val_loader))
     try:
         result = evaluate(
-            session.method,
-            session.val_loader,
-            session.spec.data,
-            session.device,
-            session.spec.train.precision,
-            len(session.index.classes),
-            reporter,
+            session.method, session.val_loader, session.spec, len(session.index.classes), session.device, reporter
         )
     finally:
         reporter.end()

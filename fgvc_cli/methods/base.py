@@ -6,8 +6,11 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor, nn
-from torch.utils import _pytree
+
+from fgvc_cli.backbones import Backbone
+from fgvc_cli.spec.methods.base import MethodSpec
 
 
 @dataclass(frozen=True)
@@ -70,13 +73,25 @@ class Output:
 
 
 for _node in (Maps, Boxes, Head, Grid, Evidence, Output):
-    _pytree.register_dataclass(_node)
+    torch.export.register_dataclass(_node, serialized_type_name=f"fgvc.{_node.__name__}")
 
 
 class Method(nn.Module, ABC):
-    """A classifier with its losses. The first network of every method is `self.backbone`."""
+    """A classifier with its losses. The first network of every method is `self.backbone`.
 
-    backbone: nn.Module
+    Args:
+        spec: the method's own settings.
+        backbone: with its starting weights: a method that copies it copies them.
+        num_classes: K.
+        image_size: S, the side of the images it is built for; others work too.
+    """
+
+    def __init__(self, spec: MethodSpec, backbone: Backbone, num_classes: int, image_size: int) -> None:
+        super().__init__()
+        self.spec = spec
+        self.backbone = backbone
+        self.num_classes = num_classes
+        self.image_size = image_size
 
     @abstractmethod
     def forward(self, images: Tensor, *, evidence: bool = False) -> Output:

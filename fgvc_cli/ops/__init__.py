@@ -1,0 +1,1 @@
+"""Pure tensor functions, batched, without parameters: boxes, crops, class activation maps."""

@@ -1,0 +1,119 @@
+"""Any timm model that can return feature maps, as a backbone. timm is an extra."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any
+
+from torch import Tensor, nn
+
+from fgvc_cli.backbones.network import Backbone, Segment
+from fgvc_cli.errors import BadRequest, FgvcError
+from fgvc_cli.spec.backbone import TIMM_PREFIX
+
+# Transformers are built for one image size; these lift that, each for some families.
+_ANY_SIZE: tuple[dict[str, bool], ...] = ({"dynamic_img_size": True}, {"strict_img_size": False}, {})
+
+
+def _timm() -> Any:
+    try:
+        return import_module("timm")
+    except ModuleNotFoundError as error:
+        raise BadRequest('timm: backbones need the extra: pip install "fgvc[timm]"') from error
+
+
+def _create(model: str, *, pretrained: bool) -> nn.Module:
+    """timm's feature extractor; TypeError tells that a family knows no such argument, so the next is tried."""
+    timm = _timm()
+    for options in _ANY_SIZE:
+        try:
+            created: nn.Module = timm.create_model(model, pretrained=pretrained, features_only=True, **options)
+            return created
+        except TypeError:
+            if not options:
+                raise
+    raise AssertionError("the last options are none")
+
+
+def _build(name: str) -> nn.Module:
+    model = name.removeprefix(TIMM_PREFIX)
+    timm = _timm()
+    if not timm.is_model(model):
+        close = difflib.get_close_matches(model, timm.list_models(), n=4, cutoff=0.5)
+        hint = f"; close to it: {', '.join(close)}" if close else ""
+        raise BadRequest(f"timm has no model called {model!r}{hint}")
+    try:
+        return _create(model, pretrained=False)
+    except Exception as error:  # timm refuses in many ways
+        raise BadRequest(f"timm's {model} cannot return feature maps: {_line(error)}") from error
+
+
+def _line(error: Exception) -> str:
+    """An error's first line."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def _segments(trunk: nn.Module) -> list[Segment]:
+    """conv{n} where each map has its own stride 2^n, else map1, map2, ... in timm's order."""
+    info: Any = trunk.feature_info
+    channels, strides = info.channels(), info.reduction()
+    powers = [stride.bit_length() - 1 for stride in strides]
+    distinct = len(set(strides)) == len(strides) and all(1 << n == s for n, s in zip(powers, strides, strict=True))
+    names = [f"conv{n}" for n in powers] if distinct else [f"map{i}" for i in range(1, len(strides) + 1)]
+    return [Segment(name, c, s, ()) for name, c, s in zip(names, channels, strides, strict=True)]
+
+
+class TimmBackbone(Backbone):
+    """A timm model behind the same interface. It runs whole: it cannot be entered in the middle."""
+
+    def __init__(self, name: str) -> None:
+        trunk = _build(name)
+        segments = _segments(trunk)
+        top = [segment.stride for segment in segments[-3:]]
+        rising = len(top) == 3 and top == [top[0], 2 * top[0], 4 * top[0]]
+        super().__init__(name, trunk, segments, [segment.name for segment in segments[-3:]] if rising else [])
+        layout = getattr(trunk, "output_fmt", "NCHW")
+        self.channels_last = getattr(layout, "value", layout) == "NHWC"
+
+    def forward(self, x: Tensor, taps: Sequence[str], after: str | None = None) -> dict[str, Tensor]:
+        """As `Backbone.forward`; `after` is refused.
+
+        Raises:
+            BadRequest: `after` is given.
+        """
+        if after is not None:
+            raise BadRequest(f"backbone {self.name} cannot be entered at {after}: this needs a torchvision backbone")
+        unknown = set(taps) - set(self.names)
+        if unknown or not taps:
+            raise ValueError(f"taps {list(taps)} are not all in {self.names}")
+        maps: list[Tensor] = self.trunk(x)
+        if self.channels_last:
+            maps = [value.permute(0, 3, 1, 2) for value in maps]
+        return {name: value for name, value in zip(self.names, maps, strict=True) if name in taps}
+
+    def canonical(self, key: str) -> str:
+        """timm's feature extractors rename `stages.0` to `stages_0` or put `model.` in front; files have neither."""
+        return key.removeprefix("model.").replace("_", ".")
+
+    def load_pretrained(self) -> list[str]:
+        """Fetch the model's own pretrained weights through timm; what the user should know, a line each.
+
+        Raises:
+            BadRequest: timm has no weights for this model.
+            FgvcError: they could not be fetched.
+        """
+        model = self.name.removeprefix(TIMM_PREFIX)
+        config: Any = getattr(self.trunk, "pretrained_cfg", None) or {}
+        if not any(config.get(key) for key in ("url", "hf_hub_id", "file")):
+            raise BadRequest(f"timm has no pretrained weights for {model}: use --weights FILE or --weights none")
+        try:
+            self.trunk.load_state_dict(_create(model, pretrained=True).state_dict())
+        except Exception as error:  # every network library has its own errors
+            raise FgvcError(
+                f"timm could not fetch the weights of {model} ({_line(error)}): "
+                "try again with a connection, or use --weights FILE or --weights none"
+            ) from error
+        mean, std = config.get("mean"), config.get("std")
+        return [f"timm trained {model} with mean {mean} and std {std}: see data.mean and data.std"] if mean else []

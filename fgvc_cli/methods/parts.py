@@ -1,0 +1,34 @@
+"""What several methods are made of: pooling, cross entropy, evidence of a plain head."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from fgvc_cli.methods.base import Maps
+from fgvc_cli.ops.boxes import whole_image
+from fgvc_cli.ops.cam import class_activation
+
+
+def global_pool(features: Tensor) -> Tensor:
+    """(B, C, h, w) → (B, C) float32: global average pooling, summed in fp32 under autocast too."""
+    return features.float().mean((2, 3))
+
+
+def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """fp32 mean over images of the cross entropy; `labels` (B,) int64 or (B, K) probabilities."""
+    return F.cross_entropy(logits.float(), labels.float() if labels.is_floating_point() else labels)
+
+
+def image_frame(images: Tensor) -> Tensor:
+    """(B, 3, H, W) → (B, 4): the boxes of whole images."""
+    batch, _, height, width = images.shape
+    return whole_image(batch, height, width, images.device)
+
+
+@torch.no_grad()
+def predicted_cam(features: Tensor, weight: Tensor, logits: Tensor, frame: Tensor) -> Maps:
+    """CAM of the class that `logits` rank first, as evidence: features (B, C, h, w), weight (K, C), logits (B, K)."""
+    top = logits.argmax(1)
+    return Maps("cam", class_activation(features, weight, top)[:, None], frame, top[:, None])

@@ -1,0 +1,90 @@
+"""Class activation maps and the connected components of what they exceed."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+@torch.no_grad()
+def class_activation(features: Tensor, weight: Tensor, index: Tensor) -> Tensor:
+    """Class activation map of one class an image (REAPS Eq. 1), rectified and divided by its maximum.
+
+    The sum is taken in fp32 whatever autocast does, and no gradient passes.
+
+    Args:
+        features: (B, C, h, w) what a linear classifier on global average pooling reads.
+        weight: (K, C) that classifier's weight.
+        index: (B,) int64 class of each image.
+
+    Returns:
+        (B, h, w) float32 in 0..1; all zero where no cell speaks for the class.
+
+    Source: Zhou et al., Learning Deep Features for Discriminative Localization, https://arxiv.org/abs/1512.04150
+    """
+    kernel = weight.float()[index]  # (B, C)
+    cam = (features.float() * kernel[:, :, None, None]).sum(1).relu()  # Eq. 1
+    return cam / cam.amax((1, 2), keepdim=True).clamp_min(1e-6)
+
+
+def component_steps(h: int, w: int) -> int:
+    """Pooling steps after which every component of an h×w mask has one label.
+
+    A shortest path between cells that touch at sides or corners visits each 2×2 block at most twice, since
+    a block's four cells all touch one another.
+    """
+    return 2 * ((h + 1) // 2) * ((w + 1) // 2) - 1
+
+
+@torch.no_grad()
+def component_labels(mask: Tensor) -> Tensor:
+    """Label the components of a mask, cells that touch at a side or a corner belonging together.
+
+    Each cell starts with its own number; 3×3 max pooling inside the mask spreads the highest, in fixed steps.
+
+    Args:
+        mask: (B, h, w) bool.
+
+    Returns:
+        (B, h, w) float32: 0 outside the mask, inside 1 + the row-major position of the component's last cell.
+    """
+    _, h, w = mask.shape
+    inside = mask.float()[:, None]
+    numbers = torch.arange(1, h * w + 1, device=mask.device, dtype=torch.float32).view(1, 1, h, w)
+    labels = numbers * inside
+    for _ in range(component_steps(h, w)):
+        labels = F.max_pool2d(labels, 3, stride=1, padding=1) * inside
+    return labels[:, 0]
+
+
+@torch.no_grad()
+def largest_component(mask: Tensor) -> Tensor:
+    """The component with most cells; of equal ones the one whose last cell comes first in reading order.
+
+    Args:
+        mask: (B, h, w) bool.
+
+    Returns:
+        (B, h, w) bool, empty where the mask is.
+    """
+    labels = component_labels(mask).flatten(1)  # (B, h·w)
+    size = (labels[:, :, None] == labels[:, None, :]).sum(2) * mask.flatten(1)  # (B, h·w) cells of my component
+    largest = mask.flatten(1) & (size == size.amax(1, keepdim=True))
+    first = torch.where(largest, labels, torch.inf).amin(1, keepdim=True)
+    return (largest & (labels == first)).view_as(mask)
+
+
+@torch.no_grad()
+def keep_largest_component(cam: Tensor, threshold: float) -> Tensor:
+    """Zero the cells of a map that exceed `threshold` outside its largest component.
+
+    Args:
+        cam: (B, h, w) normalised map.
+        threshold: cells above it form the components.
+
+    Returns:
+        (B, h, w) of the map's type; cells at or below the threshold stay as they are.
+    """
+    mask = cam > threshold
+    return torch.where(mask & ~largest_component(mask), torch.zeros_like(cam), cam)

@@ -19,7 +19,7 @@ class Batch:
     continuous, 0 at the left or top edge of the first pixel.
     """
 
-    images: Tensor  # (B, 3, S, S)
+    images: Tensor  # (B, 3, S, S) uint8 as the loader makes it, float32 after `to_device`
     labels: Tensor  # (B,) int64, or (B, K) probabilities
     index: Tensor  # (B,) int64, position in the split
     to_original: Tensor  # (B, 2, 3) float32
@@ -29,6 +29,11 @@ class Batch:
         """The same batch on `device`; copies from pinned memory do not block."""
         moved = {name: value.to(device, non_blocking=True) for name, value in vars(self).items() if value is not None}
         return replace(self, **moved)
+
+    def pin_memory(self) -> Batch:
+        """The same batch in page-locked memory; DataLoader calls this by name."""
+        pinned = {name: value.pin_memory() for name, value in vars(self).items() if value is not None}
+        return replace(self, **pinned)
 
 
 @dataclass(frozen=True)
@@ -65,7 +70,7 @@ class DatasetIndex:
     val: Split | None = None
     part_names: tuple[str, ...] = ()
     cut_bottom: int = 0  # rows at the bottom of every image that are not part of the picture (a banner)
-    drawn: bool = False  # the splits were drawn by fgvc (not official): the run keeps them
+    drawn: bool = False  # test or val was drawn by fgvc (not official): the run keeps the splits
     notes: tuple[str, ...] = field(default=())
 
     def split(self, name: str) -> Split:

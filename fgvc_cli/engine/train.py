@@ -115,6 +115,7 @@ def _epoch(session: Session, epoch: int, metrics: MetricsFile, events: Events, r
     session.method.on_epoch(epoch, session.spec.train.epochs)
     rate = session.spec.optim.lr * rate_factor(session.spec.optim, session.spec.train.epochs)(epoch)
     trained = _train_batches(session, epoch, events, reporter, wish)
+    images_a_second = reporter.rate()
     held_out = _validate(session, reporter)
     row = {"epoch": epoch, "step": session.position.step, "lr": rate, "seconds": round(time.monotonic() - started, 2)}
     row |= {f"train_{name}": value for name, value in trained.items()} | held_out
@@ -125,7 +126,7 @@ def _epoch(session: Session, epoch: int, metrics: MetricsFile, events: Events, r
     _select(session, epoch, held_out.get("val_top1"))
     session.position.epoch, session.position.batch, session.averages = epoch + 1, 0, Averages()
     session.save()
-    reporter.line(_summary(epoch, session.spec.train.epochs, row, reporter.rate()))
+    reporter.line(_summary(epoch, session.spec.train.epochs, row, images_a_second))
 
 
 def _train_batches(session: Session, epoch: int, events: Events, reporter: Reporter, wish: Wish) -> dict[str, float]:

@@ -1,0 +1,152 @@
+"""What the datasets share: reading label files, looking which images are there, the index at the end."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from fgvc_cli.data.catalog import CATALOG
+from fgvc_cli.data.types import DatasetIndex, Split
+from fgvc_cli.errors import BadRequest
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of a label file, and where it stands for messages."""
+
+    file: Path
+    number: int
+    text: str
+
+    def wrong(self, what: str) -> BadRequest:
+        """The error that names this line."""
+        return BadRequest(f"{self.file}:{self.number}: {what}")
+
+    def numbers(self, count: int) -> list[float]:
+        """Its `count` numbers; BadRequest for anything else."""
+        words = self.text.split()
+        try:
+            values = [float(word) for word in words]
+        except ValueError:
+            values = []
+        if len(values) != count or not np.isfinite(values).all():
+            raise self.wrong(f"expected {count} numbers, found {self.text!r}")
+        return values
+
+    def number_in(self, low: int, high: int) -> int:
+        """Its one integer, low..high; BadRequest for anything else."""
+        if not self.text.isdecimal() or not low <= int(self.text) <= high:
+            raise self.wrong(f"expected a number from {low} to {high}, found {self.text!r}")
+        return int(self.text)
+
+
+def read_lines(path: Path) -> Iterator[Line]:
+    """The lines of a text file that are not blank, stripped. BadRequest if it cannot be read."""
+    try:
+        text = path.read_text(encoding="utf-8", errors="surrogateescape")
+    except OSError as error:
+        raise BadRequest(f"{path}: cannot be read ({error.strerror}); is the dataset unpacked whole?") from None
+    for number, line in enumerate(text.splitlines(), start=1):
+        if line.strip():
+            yield Line(path, number, line.strip())
+
+
+def read_table(path: Path) -> dict[str, Line]:
+    """A file of lines `key rest` (the rest may hold spaces): key → rest. Each key may stand there once."""
+    table: dict[str, Line] = {}
+    for line in read_lines(path):
+        key, _, rest = line.text.partition(" ")
+        if not rest:
+            raise line.wrong(f"expected two columns, found {line.text!r}")
+        if key in table:
+            raise line.wrong(f"{key} stands here for the second time, first in line {table[key].number}")
+        table[key] = Line(path, line.number, rest.strip())
+    return table
+
+
+def unique_names(names: Sequence[str], tidy: Sequence[str]) -> tuple[str, ...]:
+    """The tidied names, but the raw ones where tidying makes two classes look the same."""
+    times = Counter(tidy)
+    return tuple(nice if times[nice] == 1 else raw for raw, nice in zip(names, tidy, strict=True))
+
+
+def present(root: Path, files: Sequence[str]) -> NDArray[np.bool_]:
+    """Which files exist. Folders are listed once, no file is touched: (N,) bool."""
+    listed: dict[str, frozenset[str]] = {}
+    found = np.zeros(len(files), dtype=bool)
+    for i, file in enumerate(files):
+        folder, _, name = file.rpartition("/")
+        if folder not in listed:
+            try:
+                with os.scandir(root / folder) as entries:
+                    listed[folder] = frozenset(entry.name for entry in entries)
+            except OSError:
+                listed[folder] = frozenset()
+        found[i] = name in listed[folder]
+    return found
+
+
+def drop_missing(root: Path, split: Split, source: str) -> tuple[Split, tuple[str, ...]]:
+    """The split without files that are not on disk, and a note that says so."""
+    found = present(root, split.files)
+    if found.all():
+        return split, ()
+    missing = np.flatnonzero(~found)
+    note = f"{len(missing)} images listed in {source} are not on disk and left out (first: {split.files[missing[0]]})"
+    return split.take(np.flatnonzero(found)), (note,)
+
+
+def _stray_box(root: Path, split: Split) -> str | None:
+    """Where boxes do not fit their images, which one for example. Looks at the headers of up to 60 images."""
+    if split.boxes is None:
+        return None
+    stray = []
+    chosen = np.unique(np.linspace(0, len(split) - 1, min(len(split), 60)).astype(np.int64))
+    for i in chosen:
+        try:
+            with Image.open(root / split.files[i]) as image:
+                width, height = image.size
+        except (OSError, Image.DecompressionBombError):
+            continue  # a bad image is named when it is read
+        x1, y1, x2, y2 = split.boxes[i]
+        if min(x1, y1) < -2 or x2 > width + 2 or y2 > height + 2:
+            stray.append(f"{split.files[i]} is {width} x {height}, its box ends at {x2:.0f}, {y2:.0f}")
+    return stray[0] if len(stray) > len(chosen) / 10 else None
+
+
+def _only_true_boxes(index: DatasetIndex) -> DatasetIndex:
+    """The index without boxes and parts if they are those of other images: larger ones, or whole ones."""
+    stray = _stray_box(index.root, index.train) or _stray_box(index.root, index.test)
+    if stray is None:
+        return index
+    note = f"boxes are not used: they do not fit the images, which were cropped or scaled after labelling ({stray})"
+    train, test = (replace(split, boxes=None, parts=None) for split in (index.train, index.test))
+    return replace(index, train=train, test=test, part_names=(), notes=(*index.notes, note))
+
+
+def checked(index: DatasetIndex) -> DatasetIndex:
+    """The index, with a note if it is a part of the official set and without boxes that do not fit the images.
+
+    BadRequest without classes or images.
+    """
+    facts = CATALOG[index.name]
+    for name, split in (("training", index.train), ("test", index.test)):
+        if not len(split):
+            raise BadRequest(f"{facts.title} in {index.root}: not one {name} image found; {facts.get}")
+    if len(index.classes) < 2:
+        raise BadRequest(f"{facts.title} in {index.root}: {len(index.classes)} class; a classifier needs two at least")
+    index = _only_true_boxes(index)
+    here = (len(index.classes), len(index.train), len(index.test))
+    full = (facts.classes, facts.train, facts.test)
+    if None in full or here == full:
+        return index
+    note = "a part of {}: {} of {} classes, {} of {} training and {} of {} test images"
+    values = [value for pair in zip(here, full, strict=True) for value in pair]
+    return replace(index, notes=(*index.notes, note.format(facts.title, *values)))

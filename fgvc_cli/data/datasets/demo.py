@@ -1,0 +1,76 @@
+"""The built-in finches: drawn once by `fgvc_cli.data.demo`, kept, and read back here."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fgvc_cli.data.catalog import DATA_DIR_VARIABLE
+from fgvc_cli.data.datasets.common import checked, drop_missing
+from fgvc_cli.data.types import DatasetIndex, Split
+from fgvc_cli.errors import BadRequest, FgvcError
+from fgvc_cli.spec.data import DataSpec
+
+ANNOTATIONS = "annotations.json"
+
+
+def load(spec: DataSpec, progress: Callable[[int, int], Any] | None = None) -> DatasetIndex:
+    """The index of the demo, drawn first if it is not there yet; boxes and parts of every image."""
+    from fgvc_cli.data import demo  # here, since drawing is code that no other dataset needs
+
+    home = demo_home(spec)
+    try:
+        return read(demo.generate(home, progress=progress))
+    except OSError as error:
+        raise FgvcError(f"{home}: the demo cannot be drawn there ({error.strerror}); pass --data-dir") from None
+
+
+def demo_home(spec: DataSpec) -> Path:
+    """Where the demo is kept: the spec's root, $FGVC_DATA_DIR, or the user's cache."""
+    if spec.root is not None:
+        return spec.root.expanduser()
+    variable = os.environ.get(DATA_DIR_VARIABLE)
+    if variable:
+        return Path(variable).expanduser()
+    cache = os.environ.get("XDG_CACHE_HOME")
+    return (Path(cache) if cache else Path.home() / ".cache") / "fgvc"
+
+
+def read(root: Path) -> DatasetIndex:
+    """The index of a folder that the demo was drawn into."""
+    path = root / ANNOTATIONS
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+        part_names = tuple(facts["parts"])
+        splits = {name: _split(facts["images"][name], part_names) for name in ("train", "test")}
+        classes = tuple(facts["classes"])
+    except (OSError, ValueError, KeyError, TypeError):
+        raise BadRequest(f"{path}: is not what fgvc wrote; delete {root} and it is drawn again") from None
+    train, train_notes = drop_missing(root, splits["train"], ANNOTATIONS)
+    test, test_notes = drop_missing(root, splits["test"], ANNOTATIONS)
+    return checked(
+        DatasetIndex(
+            name="demo",
+            root=root,
+            classes=classes,
+            train=train,
+            test=test,
+            part_names=part_names,
+            notes=train_notes + test_notes,
+        )
+    )
+
+
+def _split(images: list[dict[str, Any]], part_names: tuple[str, ...]) -> Split:
+    parts = [[image["parts"][name] for name in part_names] for image in images]
+    return Split(
+        files=tuple(image["file"] for image in images),
+        labels=np.array([image["label"] for image in images], dtype=np.int64),
+        boxes=np.array([image["box"] for image in images], dtype=np.float32).reshape(-1, 4),
+        parts=np.array(parts, dtype=np.float32).reshape(-1, len(part_names), 3),
+    )

@@ -1,0 +1,264 @@
+"""Images → batches, the same ones for any number of workers and after any resume.
+
+Order and augmentation are functions of (seed, epoch, position) and nothing else; the global random state is never
+touched. Images stay uint8 until they are on the device.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import signal
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
+
+from fgvc_cli.data.images import ImageError, read_image
+from fgvc_cli.data.transforms import generator_of, mix, transform
+from fgvc_cli.data.types import Batch, DatasetIndex, Split
+from fgvc_cli.errors import BadRequest, FgvcError
+from fgvc_cli.spec.data import DataSpec
+
+_ORDER = 0x6F72646572  # keeps the order's draws apart from the images'
+Key = tuple[int, int]  # epoch, position in the split
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One image, ready for a batch."""
+
+    image: Tensor  # (3, S, S) uint8
+    label: int
+    index: int
+    to_original: Tensor  # (2, 3) float32
+    box: Tensor | None  # (4,) float32
+
+
+class ImageDataset(Dataset[Sample | ImageError]):
+    """The images of a split. `dataset[epoch, position]` is a Sample, or the ImageError of a file that is unreadable.
+
+    The error is an item, not raised, since an exception that leaves a worker process drags its traceback along.
+    """
+
+    def __init__(
+        self, root: Path, split: Split, spec: DataSpec, *, train: bool, seed: int = 0, cut_bottom: int = 0
+    ) -> None:
+        self.root = str(root)
+        self.split = split
+        self.spec = spec
+        self.train = train
+        self.seed = seed
+        self.cut_bottom = cut_bottom
+
+    def __len__(self) -> int:
+        return len(self.split)
+
+    def __getitem__(self, key: Key) -> Sample | ImageError:
+        epoch, position = key
+        try:
+            image = read_image(f"{self.root}/{self.split.files[position]}")
+        except ImageError as error:
+            return error
+        pixels, to_original, box = transform(
+            image,
+            self.spec,
+            box=None if self.split.boxes is None else self.split.boxes[position],
+            cut_bottom=self.cut_bottom,
+            generator=generator_of(self.seed, epoch, position) if self.train else None,
+        )
+        return Sample(pixels, int(self.split.labels[position]), position, to_original, box)
+
+
+def collate(samples: list[Sample | ImageError]) -> Batch | ImageError:
+    """The batch of these samples, or the first error among them. Images lie in channels-last order."""
+    good: list[Sample] = []
+    for sample in samples:
+        if isinstance(sample, ImageError):
+            return sample
+        good.append(sample)
+    boxes = [sample.box for sample in good if sample.box is not None]
+    return Batch(
+        # default_collate: in a worker it stacks straight into the memory that the main process will see
+        images=default_collate([sample.image.permute(1, 2, 0) for sample in good]).permute(0, 3, 1, 2),
+        labels=torch.tensor([sample.label for sample in good]),
+        index=torch.tensor([sample.index for sample in good]),
+        to_original=torch.stack([sample.to_original for sample in good]),
+        boxes=torch.stack(boxes) if boxes else None,
+    )
+
+
+def epoch_order(seed: int, epoch: int, count: int) -> NDArray[np.int64]:
+    """The order of `count` images in a training epoch: a permutation (count,)."""
+    word = mix(seed, epoch, _ORDER)
+    keys = np.random.RandomState([word & 0xFFFFFFFF, word >> 32]).random_sample(count)  # a frozen stream
+    return np.argsort(keys, kind="stable")
+
+
+class _Plan(Sampler[list[Key]]):
+    """Which images make up each batch of the epoch that is to come."""
+
+    def __init__(self, count: int, batch_size: int, *, train: bool, seed: int) -> None:
+        self.count = count
+        self.batch_size = batch_size
+        self.train = train
+        self.seed = seed
+        self.epoch = 0
+        self.start = 0
+
+    def __len__(self) -> int:
+        whole, rest = divmod(self.count, self.batch_size)
+        return max(1, whole) if self.train else whole + (rest > 0)
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        epoch, start = self.epoch, self.start
+        order = epoch_order(self.seed, epoch, self.count) if self.train else np.arange(self.count)
+        for batch in range(start, len(self)):
+            chosen = order[batch * self.batch_size : (batch + 1) * self.batch_size]
+            yield [(epoch, int(position)) for position in chosen]
+
+
+class Loader:
+    """Batches of a split, epoch by epoch; `len` is the number of batches of an epoch."""
+
+    def __init__(self, dataset: ImageDataset, batch_size: int, *, workers: int = 0, pin_memory: bool = False) -> None:
+        if not len(dataset):
+            raise BadRequest(f"{dataset.root}: the split to load is empty")
+        self.dataset = dataset
+        self.batch_size = batch_size
+        self.workers = workers
+        self._plan = _Plan(len(dataset), batch_size, train=dataset.train, seed=dataset.seed)
+        with _many_workers_allowed():
+            self._batches: DataLoader[Sample | ImageError] = DataLoader(
+                dataset,
+                batch_sampler=self._plan,
+                collate_fn=collate,
+                num_workers=workers,
+                persistent_workers=workers > 0,
+                pin_memory=pin_memory,
+                worker_init_fn=_start_worker,
+                generator=torch.Generator().manual_seed(0),  # else each epoch draws from the global one
+            )
+
+    def __len__(self) -> int:
+        return len(self._plan)
+
+    def epoch(self, epoch: int, start_batch: int = 0) -> Iterator[Batch]:
+        """Batches of an epoch, from `start_batch` on: the images of those before are not read.
+
+        Workers start at once. One epoch at a time: asking for the next ends the one before. Raises ImageError for the
+        first image that cannot be read, FgvcError if a worker process dies.
+        """
+        self._plan.epoch, self._plan.start = epoch, start_batch
+        with _many_workers_allowed():
+            batches = iter(self._batches)
+        return _checked(batches, threads=None if self.workers else 1)
+
+
+@contextlib.contextmanager
+def _many_workers_allowed() -> Iterator[None]:
+    """More workers than cores is the user's own choice: no warning about it."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="This DataLoader will create", category=UserWarning)
+        yield
+
+
+@contextlib.contextmanager
+def _torch_threads(threads: int | None) -> Iterator[None]:
+    """Runs with this many threads, None: as they are. Splitting one small image over threads costs up to 5 times."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads or before)  # set in either case: setting alone may change what BLAS does later
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _checked(batches: Iterator[Batch | ImageError], threads: int | None) -> Iterator[Batch]:
+    while True:
+        try:
+            with _torch_threads(threads):
+                batch = next(batches)
+        except StopIteration:
+            return
+        except RuntimeError as error:
+            if "DataLoader worker" not in str(error):
+                raise
+            raise FgvcError(
+                "a loader process died, most likely for want of memory; use fewer with --workers, 0 for none"
+            ) from error
+        if isinstance(batch, ImageError):
+            try:
+                raise batch
+            finally:
+                del batch, batches  # else error, traceback and this frame hold each other, and the workers with them
+        yield batch
+
+
+def _start_worker(worker: int) -> None:
+    """Ctrl-C is for the main process, which finishes its step with the batches that still come; cores are shared."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    torch.set_num_threads(1)
+
+
+def default_workers(device: torch.device | str = "cpu") -> int:
+    """How many worker processes a loader gets where the user does not say.
+
+    None beside a network on the CPU: it keeps all cores busy, and reading is under a tenth of its time. For a GPU,
+    eight at most and one core less than there are.
+    """
+    if torch.device(device).type == "cpu":
+        return 0
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(0, min(8, cores - 1))
+
+
+def make_loader(
+    index: DatasetIndex,
+    split: Split,
+    spec: DataSpec,
+    *,
+    batch_size: int,
+    train: bool,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+) -> Loader:
+    """A loader of one of the index's splits. Training shuffles, augments and leaves out a partial last batch unless
+    it is the only one; evaluation keeps all images in order. BadRequest for an empty split."""
+    dataset = ImageDataset(index.root, split, spec, train=train, seed=seed, cut_bottom=index.cut_bottom)
+    workers = default_workers(device) if spec.workers is None else spec.workers
+    return Loader(dataset, batch_size, workers=workers, pin_memory=torch.device(device).type == "cuda")
+
+
+@functools.cache
+def _scale(mean: tuple[float, ...], std: tuple[float, ...], device: torch.device) -> tuple[Tensor, Tensor]:
+    """What to subtract from and multiply 0..255 with, (3, 1, 1) each; kept, since making them waits for the device."""
+    with torch.inference_mode(False):
+        shift = torch.tensor(mean, device=device).view(3, 1, 1) * 255
+        return shift, 1 / (torch.tensor(std, device=device).view(3, 1, 1) * 255)
+
+
+def normalise(images: Tensor, mean: tuple[float, ...], std: tuple[float, ...], *, channels_last: bool = True) -> Tensor:
+    """(B, 3, S, S) uint8 → float32 with (pixel / 255 - mean) / std, on the same device."""
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    shift, scale = _scale(tuple(mean), tuple(std), images.device)
+    return images.to(torch.float32, memory_format=layout, copy=True).sub_(shift).mul_(scale)
+
+
+def to_device(
+    batch: Batch,
+    device: torch.device | str,
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+    channels_last: bool = True,
+) -> Batch:
+    """The batch on `device`, its images normalised to float32. Copies from pinned memory do not block."""
+    batch = batch.to(torch.device(device))
+    return replace(batch, images=normalise(batch.images, mean, std, channels_last=channels_last))

@@ -1,0 +1,134 @@
+"""Splits that fgvc draws: validation and test parts held out by class, limits, and the record that keeps them.
+
+Draws are sorted random numbers of numpy's RandomState, whose stream numpy keeps frozen: a seed means the same split on
+every machine and with every version.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fgvc_cli.data.types import DatasetIndex, Split
+from fgvc_cli.errors import BadRequest
+from fgvc_cli.spec.data import DataSpec
+
+Positions = NDArray[np.int64]
+_HOLDOUT, _LIMIT = 1, 2  # keep the draws of different purposes apart
+
+
+def _ranked(labels: Positions, seed: int, purpose: int) -> tuple[Positions, NDArray[np.float64]]:
+    """Each image's place in a random order of its class, 0-based, and its random number: (N,) each."""
+    words = [purpose, seed & 0xFFFFFFFF, (seed >> 32) & 0xFFFFFFFF]
+    keys = np.random.RandomState(words).random_sample(len(labels))
+    order = np.lexsort((keys, labels))
+    counts = np.bincount(labels)
+    starts = np.cumsum(counts) - counts
+    ranks = np.empty(len(labels), dtype=np.int64)
+    ranks[order] = np.arange(len(labels)) - starts[labels[order]]
+    return ranks, keys
+
+
+def stratified_holdout(labels: Positions, fraction: float, seed: int) -> tuple[Positions, Positions]:
+    """Positions kept and held out, each rising, from labels (N,) in 0..K-1.
+
+    Of n images of a class round(n × fraction) are held out, but at least 1 and at most n - 1; of a single image none.
+    """
+    if not len(labels):
+        return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
+    ranks, _ = _ranked(labels, seed, _HOLDOUT)
+    counts = np.bincount(labels)
+    held = np.clip(np.floor(counts * fraction + 0.5).astype(np.int64), 1, np.maximum(counts - 1, 0))
+    mask = ranks < held[labels]
+    return np.flatnonzero(~mask), np.flatnonzero(mask)
+
+
+def limit(split: Split, count: int | None, seed: int = 0) -> Split:
+    """`count` images in their order, as evenly over the classes as they allow; all if there are no more."""
+    if count is None or count >= len(split):
+        return split
+    ranks, keys = _ranked(split.labels, seed, _LIMIT)
+    return split.take(np.sort(np.lexsort((keys, ranks))[:count]))
+
+
+def apply_spec(index: DatasetIndex, spec: DataSpec) -> DatasetIndex:
+    """The index with validation held out of train and limits applied. Twice is the same as once.
+
+    The validation part is drawn before train is limited, so that it does not depend on the limit; a part that is there
+    already (a folder's own, or a record's) stays.
+    """
+    index = _hold_out_val(index, spec)
+    return replace(
+        index,
+        train=limit(index.train, spec.limit_train, spec.split_seed),
+        test=limit(index.test, spec.limit_test, spec.split_seed),
+    )
+
+
+def _hold_out_val(index: DatasetIndex, spec: DataSpec) -> DatasetIndex:
+    if spec.val_fraction == 0 or index.val is not None:
+        return index
+    kept, held = stratified_holdout(index.train.labels, spec.val_fraction, spec.split_seed)
+    if not len(held):
+        raise BadRequest("val_fraction: no class has two training images, so nothing can be held out")
+    return replace(index, train=index.train.take(kept), val=index.train.take(held), drawn=True)
+
+
+def split_record(index: DatasetIndex) -> dict[str, Any]:
+    """What a run keeps of its splits, as JSON: the classes and each split's files, relative to the index's root."""
+    splits = {name: list(split.files) for name, split in _splits(index).items()}
+    return {"classes": list(index.classes), "splits": splits}
+
+
+def apply_record(index: DatasetIndex, record: dict[str, Any]) -> DatasetIndex:
+    """The splits as recorded, whatever was added since. BadRequest names a file that is gone."""
+    classes = tuple(record["classes"])
+    # Class folders may have been added since: labels are places in the record's classes.
+    label_of = {name: label for label, name in enumerate(classes)}
+    relabel = np.array([label_of.get(name, -1) for name in index.classes], dtype=np.int64)
+    pool = _joined(list(_splits(index).values()))
+    pool = replace(pool, labels=relabel[pool.labels])
+    place = {file: i for i, file in enumerate(pool.files)}
+    splits = {name: pool.take(_places(index, files, place)) for name, files in record["splits"].items()}
+    for split in splits.values():
+        if (split.labels < 0).any():
+            file = split.files[int(np.argmin(split.labels))]
+            raise BadRequest(f"{index.root / file}: the run knows no such class; put the file back")
+    unused = len(pool) - sum(len(split) for split in splits.values())
+    note = (f"{unused} images that are not in the run's splits are not used",) if unused else ()
+    return replace(
+        index,
+        classes=classes,
+        train=splits["train"],
+        test=splits["test"],
+        val=splits.get("val"),
+        drawn=True,
+        notes=index.notes + note,
+    )
+
+
+def _splits(index: DatasetIndex) -> dict[str, Split]:
+    named = {"train": index.train, "val": index.val, "test": index.test}
+    return {name: split for name, split in named.items() if split is not None}
+
+
+def _joined(splits: list[Split]) -> Split:
+    """All images in one split; boxes and parts if every split has them."""
+    boxes = [split.boxes for split in splits if split.boxes is not None]
+    parts = [split.parts for split in splits if split.parts is not None]
+    return Split(
+        files=tuple(file for split in splits for file in split.files),
+        labels=np.concatenate([split.labels for split in splits]),
+        boxes=np.concatenate(boxes) if len(boxes) == len(splits) else None,
+        parts=np.concatenate(parts) if len(parts) == len(splits) else None,
+    )
+
+
+def _places(index: DatasetIndex, files: list[str], place: dict[str, int]) -> Positions:
+    for file in files:
+        if file not in place:
+            raise BadRequest(f"{index.root / file}: is gone, but the run was made with it; put it back")
+    return np.array([place[file] for file in files], dtype=np.int64)

@@ -70,6 +70,8 @@ def explain(error: BaseException) -> tuple[str, int]:
     if hasattr(error, "format_message"):  # Typer's own errors, whose class is not public in every version
         message = error.format_message()
         return message and f"fgvc: {message} (see `fgvc --help`)", getattr(error, "exit_code", 2)
+    if "DataLoader worker" in str(error):
+        return "fgvc: a process that loads images died, most likely for want of memory: use fewer with --workers", 1
     if "out of memory" in str(error).lower() or isinstance(error, MemoryError):
         return "fgvc: out of memory: use a smaller --batch-size or --image-size, or --precision bf16", 1
     return f"fgvc: {type(error).__name__}: {error} (--debug before the command shows where)", 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -126,12 +127,27 @@ def evaluate_run(run: RunFolder, request: EvalRequest, console: Console) -> dict
 
 def open_index(run: RunFolder, data: DataSpec, console: Console) -> DatasetIndex:
     """The dataset as this run sees it: its own splits where fgvc drew them, its limits."""
-    index = load_index(data)
+    index = load_index(data, progress=_preparing(console))
     record = run.path / "splits.json"
     index = apply_record(index, run.read_json(record.name)) if record.exists() else apply_spec(index, data)
     for note in index.notes:
         console.print(f"note: {note}", style="yellow", highlight=False, markup=False, soft_wrap=True)
     return index
+
+
+def _preparing(console: Console) -> Callable[[int, int], None]:
+    """Progress of data that are made on first use."""
+    reporter = Reporter(console)
+
+    def progress(done: int, total: int) -> None:
+        if done == 1:
+            reporter.line("drawing the images of the demo, once")
+            reporter.begin("drawing", total)
+        reporter.advance(1)
+        if done == total:
+            reporter.end()
+
+    return progress
 
 
 def evaluation_loader(index: DatasetIndex, split: Split, spec: RunSpec, device: torch.device) -> Loader:

@@ -5,19 +5,23 @@ from __future__ import annotations
 from fgvc_cli.spec.backbone import BackboneSpec
 from fgvc_cli.spec.data import DataSpec
 from fgvc_cli.spec.methods import AnyMethodSpec
-from fgvc_cli.spec.optim import Cosine, OptimSpec, Sgd
+from fgvc_cli.spec.optim import AdamW, Cosine, OptimSpec, Sgd
 from fgvc_cli.spec.run import RunSpec
 from fgvc_cli.spec.train import TrainSpec
 
 
 def demo_recipe(method: AnyMethodSpec) -> RunSpec:
-    """The built-in drawings at 128 pixels, tiny network from scratch; minutes on two cores."""
+    """The built-in drawings at 128 pixels, tiny network from scratch; minutes on two cores.
+
+    Optimizer and rate were chosen with the baseline on a part held out of train (docs/results.md): SGD at 0.05, 0.02 and
+    with smaller batches had learnt less in as many epochs.
+    """
     return RunSpec(
         method=method,
         backbone=BackboneSpec(name="tiny", weights="none"),
         data=DataSpec(dataset="demo", image_size=128),
-        optim=OptimSpec(optimizer=Sgd(momentum=0.9), lr=0.05, weight_decay=5e-4, schedule=Cosine(), warmup_epochs=1),
-        train=TrainSpec(epochs=20, batch_size=32, eval_batch_size=64),
+        optim=OptimSpec(optimizer=AdamW(), lr=0.002, weight_decay=0.05, schedule=Cosine(), warmup_epochs=1),
+        train=TrainSpec(epochs=22, batch_size=32, eval_batch_size=64),
     )
 
 

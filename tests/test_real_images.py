@@ -1,0 +1,58 @@
+"""Every method on real photographs: the loss falls, and what it trained on it can be made to know."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+
+import pytest
+import torch
+from rich.console import Console
+
+from fgvc_cli.engine.evaluate import EvalRequest, evaluate_run
+from fgvc_cli.engine.runfolder import RunFolder
+from fgvc_cli.engine.train import train
+from fgvc_cli.spec.build import build_spec
+from fgvc_cli.spec.methods import METHOD_SPECS
+
+pytestmark = pytest.mark.realdata
+
+
+@pytest.fixture(autouse=True)
+def two_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+def run_of(realdata: Path, out: Path, method: str, dataset: str, flags: dict, sets: list[str]) -> RunFolder:
+    common = {"data.root": str(realdata), "backbone.weights": "none", "train.device": "cpu", "data.limit_test": 32}
+    spec = build_spec(method=method, dataset=dataset, flags=common | flags, sets=sets)
+    train(spec, out, Console(file=io.StringIO()))
+    return RunFolder(out)
+
+
+@pytest.mark.parametrize("dataset", ["cub", "cars"])
+@pytest.mark.parametrize("method", METHOD_SPECS)
+def test_the_loss_falls_on_photographs(realdata, tmp_path, method, dataset) -> None:
+    flags = {"backbone.name": "resnet18", "data.image_size": 112, "train.epochs": 2, "data.limit_train": 400}
+    run = run_of(realdata, tmp_path / "run", method, dataset, flags, ["optim.lr=0.01"])
+    rows = list(csv.DictReader(io.StringIO(run.metrics_file.read_text())))
+    assert float(rows[1]["train_loss"]) < float(rows[0]["train_loss"])
+    result = run.read_json("eval/test.json")
+    assert (result["images"], result["classes"]) == (32, {"cub": 100, "cars": 98}[dataset])
+
+
+@pytest.mark.parametrize("method", METHOD_SPECS)
+def test_64_photographs_are_learnt_by_heart(realdata, tmp_path, method) -> None:
+    """Final branch, evaluation mode, over 95 %. Without flips and crops: the question is whether the method can fit."""
+    flags = {"backbone.name": "resnet18", "data.image_size": 112, "train.epochs": 30, "data.limit_train": 64}
+    sets = ["optim.lr=0.02", "optim.weight_decay=0.0001", "optim.schedule.name=cosine", "optim.warmup_epochs=2",
+            "data.flip=false", "data.resize=112", "method.units=128" if method == "reaps" else "train.log_every=20"]  # fmt: skip
+    run = run_of(realdata, tmp_path / "run", method, "cub", flags, sets)
+    result = evaluate_run(run, EvalRequest("train"), Console(file=io.StringIO()))
+    assert result["images"] == 64
+    assert result["branches"]["final"]["mean_per_class"] > 0.95
+    assert result["branches"]["final"]["top1"] > 0.95

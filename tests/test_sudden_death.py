@@ -15,8 +15,30 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-FLAGS = ["--dataset", "folder", "--image-size", "32", "--backbone", "tiny", "--weights", "none", "--batch-size", "3", "--epochs", "6",
-         "--device", "cpu", "--workers", "0", "--set", "train.threads=1", "--set", "train.checkpoint_every=3", "--method", "reaps"]  # fmt: skip
+FLAGS = [
+    "--dataset",
+    "folder",
+    "--image-size",
+    "32",
+    "--backbone",
+    "tiny",
+    "--weights",
+    "none",
+    "--batch-size",
+    "3",
+    "--epochs",
+    "6",
+    "--device",
+    "cpu",
+    "--workers",
+    "0",
+    "--set",
+    "train.threads=1",
+    "--set",
+    "train.checkpoint_every=3",
+    "--method",
+    "reaps",
+]
 
 
 def start(*arguments: str, cwd: Path) -> subprocess.Popen[str]:

@@ -13,8 +13,8 @@ from fgvc_cli.spec.train import TrainSpec
 def demo_recipe(method: AnyMethodSpec) -> RunSpec:
     """The built-in drawings at 128 pixels, tiny network from scratch; minutes on two cores.
 
-    Optimizer and rate were chosen with the baseline on a part held out of train (docs/results.md): SGD at 0.05, 0.02 and
-    with smaller batches had learnt less in as many epochs.
+    Optimizer and rate were chosen with the baseline on a part held out of train (docs/results.md): SGD at 0.05, at
+    0.02 and with smaller batches had learnt less in as many epochs.
     """
     return RunSpec(
         method=method,

@@ -69,6 +69,8 @@ def spec_of(flags: dict[str, Any]) -> RunSpec:
 
     recipe = {key: flags[key] for key in _RECIPE_KEYS if flags.get(key) is not None}
     fields = {field: _absolute(flags.get(key)) for key, field in _FIELDS.items()}
+    if fields["backbone.weights"] not in (None, "", "imagenet", "none"):
+        fields["backbone.weights"] = _absolute(Path(fields["backbone.weights"]))
     return build_spec(**recipe, flags=fields, sets=flags.get("sets") or ())
 
 

@@ -33,12 +33,12 @@ def summary(
     size = spec.data.image_size
     title = f"{spec.method.name}, {spec.backbone.name}, {classes} classes, {size}x{size} pixels"
     numbers = ("parameters", "multiply-adds")
-    table = new_table("module", "kind", *numbers, title=title, numbers=numbers)
+    table = new_table("module", "kind", *numbers, numbers=numbers)
     for module in counted.modules:
         table.add_row(module.name, module.kind, f"{module.parameters:,}", _giga(module.multiply_adds))
     table.add_section()
     table.add_row("total", "", f"{counted.parameters:,}", _giga(counted.multiply_adds), style="bold")
-    show(table)
+    show(table, title)
     if counted.trainable != counted.parameters:
         typer.echo(f"trainable: {counted.trainable:,}")
 

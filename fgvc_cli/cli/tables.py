@@ -11,19 +11,21 @@ from rich.table import Table
 _MEASURES = {"top1": "top-1", "top5": "top-5", "mean_per_class": "mean per class"}
 
 
-def new_table(*columns: str, title: str | None = None, numbers: tuple[str, ...] = ()) -> Table:
+def new_table(*columns: str, numbers: tuple[str, ...] = ()) -> Table:
     """A plain table; the columns named in `numbers` are right-aligned."""
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in columns:
         table.add_column(column, justify="right" if column in numbers else "left", overflow="fold")
     return table
 
 
-def show(table: Table) -> None:
-    """Print a table on stdout, as wide as it needs where nobody's terminal limits it."""
+def show(table: Table, title: str = "") -> None:
+    """Print a table on stdout, under its title; as wide as it needs where nobody's terminal limits it."""
     console = Console()
     if not console.is_terminal:
         console = Console(width=200)
+    if title:
+        console.print(title, highlight=False, markup=False, soft_wrap=True)
     console.print(table, highlight=False)
 
 
@@ -31,11 +33,11 @@ def print_evaluation(result: dict[str, Any]) -> None:
     """The measures of an evaluation, a row a branch, `final` first."""
     title = f"{result['run']}: {result['images']} {result['split']} images, {result['classes']} classes"
     headings = {key: (f"top-{min(5, result['classes'])}" if key == "top5" else text) for key, text in _MEASURES.items()}
-    table = new_table("branch", *headings.values(), title=title, numbers=tuple(headings.values()))
+    table = new_table("branch", *headings.values(), numbers=tuple(headings.values()))
     for name, measures in result["branches"].items():
         values = (f"{100 * measures[key]:.2f} %" for key in headings)
         table.add_row(name, *values, style="bold" if name == "final" else None)
-    show(table)
+    show(table, title)
     if "localisation" in result:
         _print_localisation(result["localisation"])
 

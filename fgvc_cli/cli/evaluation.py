@@ -13,6 +13,7 @@ from fgvc_cli.cli import options
 def evaluate(
     run: Annotated[Path | None, typer.Argument(help="Run folder. Default: the newest under runs/.")] = None,
     split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
+    per_class: Annotated[bool, typer.Option("--per-class", help="All classes, not only the ten worst.")] = False,
     json_only: Annotated[bool, typer.Option("--json", help="Print JSON alone on stdout.")] = False,
     batch_size: options.BatchSize = None,
     device: options.Device = None,
@@ -20,7 +21,10 @@ def evaluate(
     workers: options.Workers = None,
     data_dir: options.DataDir = None,
 ) -> None:
-    """Measure a run's model on a split: every branch, top-1, top-5, mean per class."""
+    """Measure a run's model on a split: every branch, calibration, boxes and maps, what is taken for what.
+
+    The measures are kept in the run's eval/ folder, with the table of all classes and the confusion matrix.
+    """
     import json
 
     from rich.console import Console
@@ -33,9 +37,12 @@ def evaluate(
         console.print(f"newest run: {folder.path}", highlight=False, markup=False, soft_wrap=True)
 
     from fgvc_cli.cli.tables import print_evaluation
+    from fgvc_cli.engine.confusion import read_classes
     from fgvc_cli.engine.evaluate import EvalRequest, evaluate_run
 
     result = evaluate_run(folder, EvalRequest(split, device, precision, batch_size, workers, data_dir), console)
+    if per_class:
+        result["per_class"] = read_classes(folder.path / result["files"]["classes"])
     if json_only:
         print(json.dumps(result, ensure_ascii=False))
     else:

@@ -10,7 +10,7 @@ import typer
 if TYPE_CHECKING:
     from fgvc_cli.spec.run import RunSpec
 
-_RECIPE, _COMMON, _DATA = "What to run", "Common settings", "Data"
+_RECIPE, _COMMON, _REGULAR, _DATA = "What to run", "Common settings", "Regularisation", "Data"
 
 
 def _flag(help: str, panel: str = _COMMON, *names: str, **more: Any) -> Any:
@@ -37,9 +37,26 @@ ImageSize = Annotated[int | None, _flag("Side of the network's input, in pixels.
 Device = Annotated[str | None, _flag("auto, cpu, mps, cuda or cuda:N.")]
 Precision = Annotated[str | None, _flag("fp32, bf16 or fp16.")]
 Seed = Annotated[int | None, _flag("Seed of weights, order and augmentation.")]
+EmaDecay = Annotated[
+    float | None, _flag("Measure and keep a moving average of the weights, for example 0.999.", _REGULAR)
+]
+LabelSmoothing = Annotated[float | None, _flag("Share of a label spread over all classes, for example 0.1.", _REGULAR)]
+Mixup = Annotated[float | None, _flag("Blend images and their labels: α of Beta(α, α), for example 0.2.", _REGULAR)]
+Cutmix = Annotated[float | None, _flag("Paste boxes of other images: α of Beta(α, α), for example 1.", _REGULAR)]
+ClassBalance = Annotated[bool | None, _flag("Draw every class equally often, whatever its number of images.", _REGULAR)]
+Patience = Annotated[
+    int | None, _flag("Stop after so many epochs without a better result on the held-out part.", _REGULAR)
+]
 Workers = Annotated[int | None, _flag("Processes that load images; any number gives the same run.", _DATA)]
 DataDir = Annotated[Path | None, _flag("Where datasets are kept, or your folder of photos.", _DATA)]
 ValFraction = Annotated[float | None, _flag("Share of train held out to choose the best epoch.", _DATA)]
+GroupBy = Annotated[
+    str | None,
+    _flag("What stays on one side of a split drawn here: folder, regex:PATTERN or csv:FILE:COLUMN.", _DATA),
+]
+OnBadImage = Annotated[
+    str | None, _flag("error: name bad images, start nothing. skip: decode all once, leave bad ones out.", _DATA)
+]
 LimitTrain = Annotated[int | None, _flag("Use only so many training images, spread over the classes.", _DATA)]
 LimitTest = Annotated[int | None, _flag("Use only so many test images, spread over the classes.", _DATA)]
 Classes = Annotated[int | None, _flag("Number of classes. Default: the dataset's.", _RECIPE)]
@@ -54,9 +71,17 @@ _FIELDS = {
     "device": "train.device",
     "precision": "train.precision",
     "seed": "train.seed",
+    "ema_decay": "train.ema_decay",
+    "label_smoothing": "regularise.label_smoothing",
+    "mixup": "regularise.mixup_alpha",
+    "cutmix": "regularise.cutmix_alpha",
+    "class_balance": "train.class_balance",
+    "patience": "train.patience",
     "workers": "data.workers",
     "data_dir": "data.root",
     "val_fraction": "data.val_fraction",
+    "group_by": "data.group_by",
+    "on_bad_image": "data.on_bad_image",
     "limit_train": "data.limit_train",
     "limit_test": "data.limit_test",
 }
@@ -71,12 +96,16 @@ def spec_of(flags: dict[str, Any]) -> RunSpec:
     fields = {field: _absolute(flags.get(key)) for key, field in _FIELDS.items()}
     if fields["backbone.weights"] not in (None, "", "imagenet", "none"):
         fields["backbone.weights"] = _absolute(Path(fields["backbone.weights"]))
+    if str(fields["data.group_by"]).startswith("csv:"):
+        file, colon, column = str(fields["data.group_by"]).removeprefix("csv:").rpartition(":")
+        fields["data.group_by"] = f"csv:{_absolute(Path(file))}{colon}{column}" if file else fields["data.group_by"]
     return build_spec(**recipe, flags=fields, sets=flags.get("sets") or ())
 
 
 def given(flags: dict[str, Any]) -> list[str]:
     """The flags that were given, as the user wrote them."""
-    return ["--set" if key == "sets" else "--" + key.replace("_", "-") for key, value in flags.items() if value]
+    names = [key for key, value in flags.items() if value is not None and value != []]
+    return ["--set" if key == "sets" else "--" + key.replace("_", "-") for key in names]
 
 
 def _absolute(value: Any) -> Any:

@@ -7,8 +7,9 @@ from typing import Any
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-_MEASURES = {"top1": "top-1", "top5": "top-5", "mean_per_class": "mean per class"}
+_MEASURES = {"top1": "top-1", "top5": "top-5", "mean_per_class": "mean per class", "macro_f1": "macro F1"}
 
 
 def new_table(*columns: str, numbers: tuple[str, ...] = ()) -> Table:
@@ -25,31 +26,92 @@ def show(table: Table, title: str = "") -> None:
     if not console.is_terminal:
         console = Console(width=200)
     if title:
-        console.print(title, highlight=False, markup=False, soft_wrap=True)
+        say(title)
     console.print(table, highlight=False)
 
 
+def say(text: str) -> None:
+    """A line on stdout, as it is."""
+    Console().print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+def percent(value: float | None) -> str:
+    """A share with two digits; a dash where it is not known."""
+    return "–" if value is None else f"{100 * value:.2f} %"
+
+
 def print_evaluation(result: dict[str, Any]) -> None:
-    """The measures of an evaluation, a row a branch, `final` first."""
+    """The measures of an evaluation, a row a branch, `final` first; older ones may lack some of the rest."""
+    _print_branches(result)
+    if "calibration" in result:
+        say(_calibration(result["calibration"]) + "\n")
+    if "localisation" in result:
+        _print_localisation(result["localisation"])
+    if "confusions" in result:
+        _print_confusions(result["confusions"])
+    if "per_class" in result:
+        _print_classes("all classes", result["per_class"])
+    elif "worst_classes" in result:
+        _print_classes("classes with the lowest F1", result["worst_classes"])
+    if "files" in result:
+        files = [f"eval/{result['split']}.json", *result["files"].values()]
+        say(f"written to {result['run']}/: {', '.join(files)}")
+
+
+def _print_branches(result: dict[str, Any]) -> None:
     title = f"{result['run']}: {result['images']} {result['split']} images, {result['classes']} classes"
     headings = {key: (f"top-{min(5, result['classes'])}" if key == "top5" else text) for key, text in _MEASURES.items()}
     table = new_table("branch", *headings.values(), numbers=tuple(headings.values()))
     for name, measures in result["branches"].items():
-        values = (f"{100 * measures[key]:.2f} %" for key in headings)
+        values = (percent(measures.get(key)) for key in headings)
         table.add_row(name, *values, style="bold" if name == "final" else None)
     show(table, title)
-    if "localisation" in result:
-        _print_localisation(result["localisation"])
+
+
+def _calibration(found: dict[str, float]) -> str:
+    line = f"calibration error {percent(found['ece'])}"
+    if "temperature" not in found:
+        return line
+    return f"{line}, {percent(found['ece_calibrated'])} at temperature {found['temperature']:.3f}"
 
 
 def _print_localisation(found: dict[str, Any]) -> None:
     """How well boxes and maps find the object, beside answers that need no look at the image."""
     boxes = new_table("box", "mean IoU", "IoU ≥ 0.5", numbers=("mean IoU", "IoU ≥ 0.5"))
     for name, measures in found["boxes"].items():
-        boxes.add_row(name, f"{measures['mean_iou']:.3f}", f"{100 * measures['over_half']:.2f} %")
+        boxes.add_row(name, f"{measures['mean_iou']:.3f}", percent(measures["over_half"]))
     show(boxes)
     if found["maps"]:
-        maps = new_table("map", "peak inside the true box", numbers=("peak inside the true box",))
-        for name, measures in found["maps"].items():
-            maps.add_row(name, f"{100 * measures['pointing']:.2f} %")
-        show(maps)
+        _print_maps(found["maps"], found.get("parts"))
+
+
+def _print_maps(maps: dict[str, dict[str, float]], parts: dict[str, float] | None) -> None:
+    """Where the peaks lie; with parts also whether near one that tells the class from its likeliest rival."""
+    columns = {"pointing": "peak inside the true box"}
+    if parts is not None:
+        columns["pointing_part"] = "peak at a telling part"
+    table = new_table("map", *columns.values(), numbers=tuple(columns.values()))
+    for name, measures in maps.items():
+        table.add_row(name, *(percent(measures.get(key)) for key in columns))
+    if parts is not None:
+        table.add_row("random point in the true box", percent(1), percent(parts["random_point"]))
+    show(table)
+
+
+def _print_confusions(pairs: list[dict[str, Any]]) -> None:
+    if not pairs:
+        return
+    numbers = ("images", "of the class")
+    table = new_table("true", "predicted", *numbers, numbers=numbers)
+    for pair in pairs:
+        table.add_row(Text(pair["true"]), Text(pair["predicted"]), str(pair["images"]), percent(pair["share"]))
+    show(table, "most frequent confusions")
+
+
+def _print_classes(title: str, rows: list[dict[str, Any]]) -> None:
+    numbers = ("images", "precision", "recall", "F1")
+    table = new_table("class", *numbers, numbers=numbers)
+    for row in rows:
+        measures = (percent(row[key]) for key in ("precision", "recall", "f1"))
+        table.add_row(Text(row["class"]), str(row["images"]), *measures)
+    show(table, title)

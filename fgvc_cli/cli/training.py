@@ -26,6 +26,14 @@ def train(
         Path | None,
         typer.Option(help="New run folder. Default: runs/METHOD-DATASET-TIME.", rich_help_panel="What to run"),
     ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Show the spec, the data and what memory and time the run would take; train nothing.",
+            rich_help_panel="What to run",
+        ),
+    ] = False,
     epochs: options.Epochs = None,
     batch_size: options.BatchSize = None,
     lr: options.Lr = None,
@@ -35,8 +43,16 @@ def train(
     device: options.Device = None,
     precision: options.Precision = None,
     seed: options.Seed = None,
+    ema_decay: options.EmaDecay = None,
+    label_smoothing: options.LabelSmoothing = None,
+    mixup: options.Mixup = None,
+    cutmix: options.Cutmix = None,
+    class_balance: options.ClassBalance = None,
+    patience: options.Patience = None,
     data_dir: options.DataDir = None,
     val_fraction: options.ValFraction = None,
+    group_by: options.GroupBy = None,
+    on_bad_image: options.OnBadImage = None,
     limit_train: options.LimitTrain = None,
     limit_test: options.LimitTest = None,
     workers: options.Workers = None,
@@ -46,10 +62,27 @@ def train(
     `fgvc train --method reaps --dataset demo` needs nothing but this command.
     """
     flags = dict(locals())
+    if flags.pop("dry_run"):
+        _dry_run(out, flags)
+        return
     result = _resume(resume, flags) if resume is not None else _start(out, flags)
     from fgvc_cli.cli.tables import print_evaluation
 
     print_evaluation(result)
+
+
+def _dry_run(out: Path | None, flags: dict[str, Any]) -> None:
+    if flags["resume"] is not None:
+        raise BadRequest("--dry-run tells about a run that has not begun: leave --resume out")
+    spec = options.spec_of(flags)
+
+    from rich.console import Console
+
+    from fgvc_cli.cli.dryrun import print_estimate
+    from fgvc_cli.engine.estimate import estimate
+    from fgvc_cli.engine.runfolder import default_path
+
+    print_estimate(spec, estimate(spec, out or default_path(spec), Console(stderr=True)))
 
 
 def _start(out: Path | None, flags: dict[str, Any]) -> dict[str, Any]:

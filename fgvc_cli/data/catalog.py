@@ -107,6 +107,12 @@ def data_roots(root: Path | None) -> tuple[Path, ...]:
     return (*((Path(variable).expanduser(),) if variable else ()), Path("data"))
 
 
+def cache_home() -> Path:
+    """Where fgvc keeps what it can make again: $XDG_CACHE_HOME/fgvc or ~/.cache/fgvc."""
+    cache = os.environ.get("XDG_CACHE_HOME")
+    return (Path(cache) if cache else Path.home() / ".cache") / "fgvc"
+
+
 def locate(name: str, root: Path | None) -> Path | None:
     """The dataset's own folder: one of `data_roots` itself or a known folder in it. None if it is in none of them."""
     facts = CATALOG[name]

@@ -1,33 +1,40 @@
 """One image file → RGB pixels.
 
-JPEG, plain 8-bit PNG and plain WebP are decoded by torchvision; all else (palettes, alpha, 16 bits, GIF, TIFF, BMP)
-and whatever torchvision refuses goes through Pillow. Both ways give the same pixels. What every image becomes:
+JPEG and plain WebP are decoded by torchvision, which takes half the time; all else (PNG, TIFF, GIF, BMP, alpha) and
+whatever torchvision refuses goes through Pillow. Both ways give the same pixels. What every image becomes:
 
 - turned as its EXIF orientation says;
 - grey, palette and CMYK images become RGB;
 - transparent pixels are laid on white, as a page shows them: what is stored beneath is arbitrary;
 - 16 bits are scaled from 0..65535 to 0..255, floating point from 0..1; of an animation the first frame is taken.
+
+What a file is, its content says, not its name. An image of more pixels than asked for is refused by its header.
 """
 
 from __future__ import annotations
 
+import importlib
 import io
 import os
+from typing import IO
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError, features
 from torch import Tensor
 from torchvision.io import ImageReadMode, decode_image
 
+from fgvc_cli.data.headers import phone_format, plain_size
 from fgvc_cli.errors import FgvcError
+from fgvc_cli.spec.data import MAX_PIXELS
+
+Image.MAX_IMAGE_PIXELS = None  # `must_fit` stands in for Pillow's own limit, which knows nothing of data.max_pixels
 
 _JPEG_NAMES = {".jpg", ".jpeg", ".jpe", ".jfif", ".jp2"}
-_OTHER_NAMES = {".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".avif"}
-EXTENSIONS = frozenset(_JPEG_NAMES | _OTHER_NAMES)
-_PNG = b"\x89PNG\r\n\x1a\n"
-_GREY, _RGB = 0, 2  # colour types of a PNG
+_OTHER_NAMES = {".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".tga"}
+_PHONE_NAMES = {".avif", ".heic", ".heif", ".hif"}
+EXTENSIONS = frozenset(_JPEG_NAMES | _OTHER_NAMES | _PHONE_NAMES)
 _SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 
 
@@ -41,46 +48,61 @@ def is_image_name(name: str) -> bool:
     return dot + suffix.lower() in EXTENSIONS
 
 
-def read_image(path: str | os.PathLike[str]) -> Tensor:
-    """The picture in a file, (3, H, W) uint8 RGB, upright. ImageError if there is none."""
+def read_image(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> Tensor:
+    """The picture in a file, (3, H, W) uint8 RGB, upright. ImageError if there is none, or H × W > max_pixels."""
     try:
         encoded = np.fromfile(path, dtype=np.uint8)
-    except OSError as error:
-        raise ImageError(f"{os.fspath(path)}: cannot be read ({error.strerror or error})") from None
-    if encoded.size == 0:
-        raise ImageError(f"{os.fspath(path)}: the image file is empty")
-    if _is_plain(encoded):
+        if encoded.size == 0:
+            raise ImageError("the image file is empty")
+        return _decode(encoded, max_pixels)
+    except Exception as error:  # Pillow's decoders raise anything from SyntaxError to struct.error
+        raise ImageError(f"{os.fspath(path)}: {_reason(error)}") from None
+
+
+def _decode(encoded: NDArray[np.uint8], max_pixels: int) -> Tensor:
+    size = plain_size(encoded)
+    if size is not None:
+        must_fit(size, max_pixels)
         try:
             pixels: Tensor = decode_image(torch.from_numpy(encoded), ImageReadMode.RGB, apply_exif_orientation=True)
             return pixels
         except RuntimeError:  # Pillow may still read it, and says better what is wrong
             pass
-    return _read_with_pillow(path, encoded)
+    with open_image(io.BytesIO(encoded.tobytes())) as image:
+        must_fit(image.size, max_pixels)
+        image.load()
+        return torch.from_numpy(np.array(to_rgb(ImageOps.exif_transpose(image) or image))).permute(2, 0, 1)
 
 
-def _is_plain(encoded: NDArray[np.uint8]) -> bool:
-    """Whether torchvision reads this file as documented above: it drops alpha, keeps 16 bits, turns no WebP."""
-    head = encoded[:64].tobytes()
-    if head.startswith(b"\xff\xd8\xff"):
-        return True
-    if head.startswith(_PNG) and len(head) > 25:
-        eight_bit = head[24] == 8 and head[25] in (_GREY, _RGB)
-        return eight_bit and b"tRNS" not in encoded[:65536].tobytes().partition(b"IDAT")[0]
-    return head.startswith(b"RIFF") and head[8:16] == b"WEBPVP8 "  # lossy, without the header that alpha and EXIF need
+def must_fit(size: tuple[int, int], max_pixels: int) -> None:
+    """ImageError for an image of `size` (width, height) above the limit."""
+    width, height = size
+    if width * height > max_pixels:
+        raise ImageError(
+            f"has {width} x {height} pixels, over the limit of {max_pixels}; "
+            f"make it smaller, or allow it with --set data.max_pixels={width * height}"
+        )
 
 
-def _read_with_pillow(path: str | os.PathLike[str], encoded: NDArray[np.uint8]) -> Tensor:
-    try:
-        with Image.open(io.BytesIO(encoded.tobytes())) as image:
-            image.load()
-            upright = ImageOps.exif_transpose(image) or image
-            pixels = np.array(_to_rgb(upright))
-    except Exception as error:  # Pillow's decoders raise anything from SyntaxError to struct.error
-        raise ImageError(f"{os.fspath(path)}: is no readable image ({_reason(error)})") from None
-    return torch.from_numpy(pixels).permute(2, 0, 1)
+def open_image(stream: IO[bytes]) -> Image.Image:
+    """Pillow's image of an open file, its header read, nothing decoded.
+
+    Where that fails, exceptions of any kind; ImageError where a package is missing that reads the format.
+    """
+    kind = phone_format(stream.read(64))
+    stream.seek(0)
+    if kind == "HEIC":
+        try:
+            importlib.import_module("pillow_heif").register_heif_opener()
+        except ImportError:
+            raise ImageError("is a HEIC image; to read those: pip install pillow-heif") from None
+    if kind == "AVIF" and "avif" not in features.get_supported():
+        raise ImageError("is an AVIF image; to read those: pip install --upgrade pillow")
+    return Image.open(stream)
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Any image that Pillow decoded, as RGB of 8 bits, transparency on white."""
     if image.mode in _SIXTEEN_BIT:
         values = np.asarray(image, dtype=np.float64) / 257
         return Image.fromarray(np.rint(values.clip(0, 255)).astype(np.uint8)).convert("RGB")
@@ -94,6 +116,10 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _reason(error: Exception) -> str:
+    if isinstance(error, ImageError):
+        return str(error)
     if isinstance(error, UnidentifiedImageError):
-        return "unknown format or damaged"
-    return (str(error).splitlines() or [type(error).__name__])[0]
+        return "is no readable image (unknown format or damaged)"
+    if isinstance(error, OSError) and error.errno is not None:
+        return f"cannot be read ({error.strerror})"
+    return f"is no readable image ({(str(error).splitlines() or [type(error).__name__])[0]})"

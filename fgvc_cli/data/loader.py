@@ -28,6 +28,8 @@ from fgvc_cli.errors import BadRequest, FgvcError
 from fgvc_cli.spec.data import DataSpec
 
 _ORDER = 0x6F72646572  # keeps the order's draws apart from the images'
+_EPOCHS = 1 << 20  # more than a run can have
+_ADVICE = "put a readable image in its place and go on with --resume, or start anew with --on-bad-image skip"
 Key = tuple[int, int]  # epoch, position in the split
 
 
@@ -64,9 +66,9 @@ class ImageDataset(Dataset[Sample | ImageError]):
     def __getitem__(self, key: Key) -> Sample | ImageError:
         epoch, position = key
         try:
-            image = read_image(f"{self.root}/{self.split.files[position]}")
+            image = read_image(f"{self.root}/{self.split.files[position]}", self.spec.max_pixels)
         except ImageError as error:
-            return error
+            return ImageError(f"{error}; {_ADVICE}") if self.train else error
         pixels, to_original, box = transform(
             image,
             self.spec,
@@ -97,16 +99,44 @@ def collate(samples: list[Sample | ImageError]) -> Batch | ImageError:
 
 def epoch_order(seed: int, epoch: int, count: int) -> NDArray[np.int64]:
     """The order of `count` images in a training epoch: a permutation (count,)."""
-    word = mix(seed, epoch, _ORDER)
-    keys = np.random.RandomState([word & 0xFFFFFFFF, word >> 32]).random_sample(count)  # a frozen stream
+    keys = _dice(seed, epoch).random_sample(count)
     return np.argsort(keys, kind="stable")
+
+
+def balanced_order(seed: int, epoch: int, labels: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """An epoch of as many images as `labels` (N,) in which all classes that have images come equally often.
+
+    Counts of classes differ by one at most, and so do those of the images of a class: a class with too few repeats
+    them, one with too many shows another part of them in another epoch.
+
+    Returns:
+        Positions in the split, and how often that position came before in this epoch: (N,) each.
+    """
+    dice, counts = _dice(seed, epoch), np.bincount(labels)
+    by_class = np.lexsort((dice.random_sample(len(labels)), labels))  # each class's images in a new order
+    starts = np.cumsum(counts) - counts
+    present = dice.permutation(np.flatnonzero(counts))  # which classes get one more, where they do not divide N
+    classes = np.resize(present, len(labels))
+    turn = np.arange(len(labels)) // len(present)
+    drawn = by_class[starts[classes] + turn % counts[classes]]
+    order = np.argsort(dice.random_sample(len(labels)), kind="stable")
+    return drawn[order], (turn // counts[classes])[order]
+
+
+def _dice(seed: int, epoch: int) -> np.random.RandomState:
+    """What an epoch's order is drawn from: a stream that numpy keeps frozen."""
+    word = mix(seed, epoch, _ORDER)
+    return np.random.RandomState([word & 0xFFFFFFFF, word >> 32])
 
 
 class _Plan(Sampler[list[Key]]):
     """Which images make up each batch of the epoch that is to come."""
 
-    def __init__(self, count: int, batch_size: int, *, train: bool, seed: int) -> None:
+    def __init__(
+        self, count: int, batch_size: int, *, train: bool, seed: int, balance: NDArray[np.int64] | None = None
+    ) -> None:
         self.count = count
+        self.balance = balance  # (count,) labels, where an epoch is to be balanced over them
         self.batch_size = batch_size
         self.train = train
         self.seed = seed
@@ -119,22 +149,40 @@ class _Plan(Sampler[list[Key]]):
 
     def __iter__(self) -> Iterator[list[Key]]:
         epoch, start = self.epoch, self.start
-        order = epoch_order(self.seed, epoch, self.count) if self.train else np.arange(self.count)
+        order, repeats = self._order(epoch)
         for batch in range(start, len(self)):
-            chosen = order[batch * self.batch_size : (batch + 1) * self.batch_size]
-            yield [(epoch, int(position)) for position in chosen]
+            chosen = slice(batch * self.batch_size, (batch + 1) * self.batch_size)
+            # An image that comes again is augmented with the dice of an epoch that never is.
+            epochs = (epoch + repeats[chosen] * _EPOCHS).tolist()
+            yield list(zip(epochs, order[chosen].tolist(), strict=True))
+
+    def _order(self, epoch: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Positions, and how often each came before in this epoch."""
+        if self.balance is not None:
+            return balanced_order(self.seed, epoch, self.balance)
+        order = epoch_order(self.seed, epoch, self.count) if self.train else np.arange(self.count)
+        return order, np.zeros_like(order)
 
 
 class Loader:
     """Batches of a split, epoch by epoch; `len` is the number of batches of an epoch."""
 
-    def __init__(self, dataset: ImageDataset, batch_size: int, *, workers: int = 0, pin_memory: bool = False) -> None:
+    def __init__(
+        self,
+        dataset: ImageDataset,
+        batch_size: int,
+        *,
+        workers: int = 0,
+        pin_memory: bool = False,
+        balanced: bool = False,
+    ) -> None:
         if not len(dataset):
             raise BadRequest(f"{dataset.root}: the split to load is empty")
         self.dataset = dataset
         self.batch_size = batch_size
         self.workers = workers
-        self._plan = _Plan(len(dataset), batch_size, train=dataset.train, seed=dataset.seed)
+        balance = dataset.split.labels if balanced else None
+        self._plan = _Plan(len(dataset), batch_size, train=dataset.train, seed=dataset.seed, balance=balance)
         with _many_workers_allowed():
             self._batches: DataLoader[Sample | ImageError] = DataLoader(
                 dataset,
@@ -229,12 +277,16 @@ def make_loader(
     train: bool,
     seed: int = 0,
     device: torch.device | str = "cpu",
+    balanced: bool = False,
 ) -> Loader:
     """A loader of one of the index's splits. Training shuffles, augments and leaves out a partial last batch unless
-    it is the only one; evaluation keeps all images in order. BadRequest for an empty split."""
+    it is the only one; evaluation keeps all images in order. `balanced`: an epoch draws every class
+    equally often. BadRequest for an empty split."""
     dataset = ImageDataset(index.root, split, spec, train=train, seed=seed, cut_bottom=index.cut_bottom)
     workers = default_workers(device) if spec.workers is None else spec.workers
-    return Loader(dataset, batch_size, workers=workers, pin_memory=torch.device(device).type == "cuda")
+    return Loader(
+        dataset, batch_size, workers=workers, pin_memory=torch.device(device).type == "cuda", balanced=balanced
+    )
 
 
 @functools.cache

@@ -6,12 +6,15 @@ every machine and with every version.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fgvc_cli.data.groups import group_codes, grouped_holdout
 from fgvc_cli.data.types import DatasetIndex, Split
 from fgvc_cli.errors import BadRequest
 from fgvc_cli.spec.data import DataSpec
@@ -40,10 +43,25 @@ def stratified_holdout(labels: Positions, fraction: float, seed: int) -> tuple[P
     if not len(labels):
         return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
     ranks, _ = _ranked(labels, seed, _HOLDOUT)
-    counts = np.bincount(labels)
-    held = np.clip(np.floor(counts * fraction + 0.5).astype(np.int64), 1, np.maximum(counts - 1, 0))
-    mask = ranks < held[labels]
+    mask = ranks < _share(labels, fraction)[labels]
     return np.flatnonzero(~mask), np.flatnonzero(mask)
+
+
+def _share(labels: Positions, fraction: float) -> Positions:
+    """How many images of each class are to be held out, (K,)."""
+    counts = np.bincount(labels)
+    share: Positions = np.clip(np.floor(counts * fraction + 0.5).astype(np.int64), 1, np.maximum(counts - 1, 0))
+    return share
+
+
+def hold_out(
+    root: Path, split: Split, classes: Sequence[str], fraction: float, spec: DataSpec
+) -> tuple[Positions, Positions]:
+    """Positions of a split kept and held out, by class, and by group where the spec names groups."""
+    if spec.group_by is None or not len(split):
+        return stratified_holdout(split.labels, fraction, spec.split_seed)
+    groups = group_codes(spec.group_by, root, split, classes)
+    return grouped_holdout(split.labels, groups, _share(split.labels, fraction), spec.split_seed)
 
 
 def limit(split: Split, count: int | None, seed: int = 0) -> Split:
@@ -61,25 +79,31 @@ def apply_spec(index: DatasetIndex, spec: DataSpec) -> DatasetIndex:
     already (a folder's own, or a record's) stays.
     """
     index = _hold_out_val(index, spec)
-    return replace(
-        index,
-        train=limit(index.train, spec.limit_train, spec.split_seed),
-        test=limit(index.test, spec.limit_test, spec.split_seed),
-    )
+    notes = index.notes
+    if spec.group_by and not index.drawn:
+        notes += ("group_by changes nothing: no split is drawn here (--val-fraction draws one)",)
+    train = limit(index.train, spec.limit_train, spec.split_seed)
+    lost = len(np.unique(index.train.labels)) - len(np.unique(train.labels))
+    if lost:
+        notes += (f"limit_train {spec.limit_train} leaves {lost} classes without a training image",)
+    return replace(index, train=train, test=limit(index.test, spec.limit_test, spec.split_seed), notes=notes)
 
 
 def _hold_out_val(index: DatasetIndex, spec: DataSpec) -> DatasetIndex:
     if spec.val_fraction == 0 or index.val is not None:
         return index
-    kept, held = stratified_holdout(index.train.labels, spec.val_fraction, spec.split_seed)
+    kept, held = hold_out(index.root, index.train, index.classes, spec.val_fraction, spec)
     if not len(held):
-        raise BadRequest("val_fraction: no class has two training images, so nothing can be held out")
+        things = "groups of training images" if spec.group_by else "training images"
+        raise BadRequest(
+            f"val_fraction: no class has two {things}, so nothing can be held out: add images, or leave it out"
+        )
     return replace(index, train=index.train.take(kept), val=index.train.take(held), drawn=True)
 
 
 def split_record(index: DatasetIndex) -> dict[str, Any]:
     """What a run keeps of its splits, as JSON: the classes and each split's files, relative to the index's root."""
-    splits = {name: list(split.files) for name, split in _splits(index).items()}
+    splits = {name: list(split.files) for name, split in index.splits().items()}
     return {"classes": list(index.classes), "splits": splits}
 
 
@@ -89,7 +113,7 @@ def apply_record(index: DatasetIndex, record: dict[str, Any]) -> DatasetIndex:
     # Class folders may have been added since: labels are places in the record's classes.
     label_of = {name: label for label, name in enumerate(classes)}
     relabel = np.array([label_of.get(name, -1) for name in index.classes], dtype=np.int64)
-    pool = _joined(list(_splits(index).values()))
+    pool = _joined(list(index.splits().values()))
     pool = replace(pool, labels=relabel[pool.labels])
     place = {file: i for i, file in enumerate(pool.files)}
     splits = {name: pool.take(_places(index, files, place)) for name, files in record["splits"].items()}
@@ -108,11 +132,6 @@ def apply_record(index: DatasetIndex, record: dict[str, Any]) -> DatasetIndex:
         drawn=True,
         notes=index.notes + note,
     )
-
-
-def _splits(index: DatasetIndex) -> dict[str, Split]:
-    named = {"train": index.train, "val": index.val, "test": index.test}
-    return {name: split for name, split in named.items() if split is not None}
 
 
 def _joined(splits: list[Split]) -> Split:

@@ -69,13 +69,16 @@ class DatasetIndex:
     test: Split
     val: Split | None = None
     part_names: tuple[str, ...] = ()
+    part_options: tuple[tuple[str, ...], ...] = ()  # K × P: what each part looks like in each class, where known
     cut_bottom: int = 0  # rows at the bottom of every image that are not part of the picture (a banner)
     drawn: bool = False  # test or val was drawn by fgvc (not official): the run keeps the splits
     notes: tuple[str, ...] = field(default=())
 
+    def splits(self) -> dict[str, Split]:
+        """The splits there are, by name: train, val, test in this order."""
+        named = {"train": self.train, "val": self.val, "test": self.test}
+        return {name: split for name, split in named.items() if split is not None}
+
     def split(self, name: str) -> Split:
         """The split called train, val or test; KeyError where there is none."""
-        found = {"train": self.train, "val": self.val, "test": self.test}[name]
-        if found is None:
-            raise KeyError(name)
-        return found
+        return self.splits()[name]

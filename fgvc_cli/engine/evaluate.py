@@ -11,20 +11,23 @@ import torch
 from rich.console import Console
 from torch.nn import functional as F
 
+from fgvc_cli.data.check import examine
 from fgvc_cli.data.datasets import load_index
 from fgvc_cli.data.loader import Loader, make_loader, to_device
 from fgvc_cli.data.splits import apply_record, apply_spec, limit
-from fgvc_cli.data.types import DatasetIndex, Split
+from fgvc_cli.data.types import Batch, DatasetIndex, Split
 from fgvc_cli.engine.checkpoint import load_model
+from fgvc_cli.engine.confusion import Confusion, class_rows, worst_classes, write_classes
+from fgvc_cli.engine.confusion_picture import draw_confusion
 from fgvc_cli.engine.device import autocast, prepare_device
 from fgvc_cli.engine.files import write_json
-from fgvc_cli.engine.localisation import Localisation, mean_box
+from fgvc_cli.engine.localisation import Localisation, TellingParts, mean_box
 from fgvc_cli.engine.log import Reporter
-from fgvc_cli.engine.metrics import BranchMetrics
+from fgvc_cli.engine.metrics import BranchMetrics, Predictions
 from fgvc_cli.engine.runfolder import RunFolder
 from fgvc_cli.errors import BadRequest
 from fgvc_cli.methods import build_method
-from fgvc_cli.methods.base import Method
+from fgvc_cli.methods.base import Method, Output
 from fgvc_cli.spec.build import validate
 from fgvc_cli.spec.data import DataSpec
 from fgvc_cli.spec.run import RunSpec
@@ -40,6 +43,7 @@ class Trained:
     spec: RunSpec
     classes: tuple[str, ...]
     epoch: int  # epochs it was trained for
+    temperature: float = 1.0  # the softmax of the final logits over it is the calibrated prediction
 
 
 def load_trained(file: Path) -> Trained:
@@ -50,7 +54,46 @@ def load_trained(file: Path) -> Trained:
     method, _ = build_method(spec, len(classes), load_weights=False)
     method.load_state_dict(weights)
     method.on_epoch(max(about["epoch"] - 1, 0), spec.train.epochs)
-    return Trained(method.eval(), spec, classes, about["epoch"])
+    return Trained(method.eval(), spec, classes, about["epoch"], about.get("temperature", 1.0))
+
+
+class Measures:
+    """What is measured in one pass over a split.
+
+    Args:
+        classes: K.
+        device: where it is counted.
+        located: measures of boxes and maps, where true boxes are known.
+        temperature: of the calibrated prediction.
+    """
+
+    def __init__(
+        self, classes: int, device: torch.device, located: Localisation | None = None, temperature: float = 1.0
+    ) -> None:
+        self.branches = BranchMetrics(classes)
+        self.predictions = Predictions(temperature).to(device)
+        self.located = located
+        self.loss = torch.zeros((), device=device)
+        self.images = 0
+
+    def update(self, output: Output, batch: Batch) -> None:
+        """Count a batch. No value is read from the device."""
+        self.branches.update({"final": output.logits, **output.branches}, batch.labels)
+        self.predictions.update(output.logits, batch.labels)
+        self.loss += F.cross_entropy(output.logits.float(), batch.labels, reduction="sum")
+        if self.located is not None and output.evidence is not None:
+            self.located.update(output.evidence, batch, output.logits)
+        self.images += len(batch.labels)
+
+    def compute(self) -> dict[str, Any]:
+        """What `evaluate` returns."""
+        result = {
+            "images": self.images,
+            "loss": float(self.loss) / self.images,
+            "branches": self.branches.compute(),
+            "calibration": self.predictions.read().calibration(self.predictions.temperature),
+        }
+        return result | ({} if self.located is None else {"localisation": self.located.compute()})
 
 
 def evaluate(
@@ -65,26 +108,27 @@ def evaluate(
     """Measures of every branch over a loader's images, each counted once.
 
     Returns:
-        images, loss (cross entropy of the final prediction) and `branches`: name → top1, top5, mean_per_class in
-        0..1; `final` is the method's prediction. With `located` also `localisation`, as Localisation.compute has it.
+        images, loss (cross entropy of the final prediction), `branches`: name → top1, top5, mean_per_class, macro_f1
+        in 0..1, where `final` is the method's prediction, and `calibration` of that one: ece (0..1). With `located`
+        also `localisation`, as Localisation.compute has it.
     """
-    metrics = BranchMetrics(classes)
-    losses = torch.zeros((), device=device)
-    images = 0
+    measures = Measures(classes, device, located)
+    run_through(method, loader, spec, device, reporter, measures)
+    return measures.compute()
+
+
+def run_through(
+    method: Method, loader: Loader, spec: RunSpec, device: torch.device, reporter: Reporter, measures: Measures
+) -> None:
+    """One pass over a loader's images, counted in `measures`."""
     method.eval()
     with torch.inference_mode():
         for batch in loader.epoch(0):
             batch = to_device(batch, device, spec.data.mean, spec.data.std)
             with autocast(device, spec.train.precision):
-                output = method(batch.images, evidence=located is not None)
-            metrics.update({"final": output.logits, **output.branches}, batch.labels)
-            losses += F.cross_entropy(output.logits.float(), batch.labels, reduction="sum")
-            if located is not None and output.evidence is not None:
-                located.update(output.evidence, batch)
-            images += len(batch.labels)
+                output = method(batch.images, evidence=measures.located is not None)
+            measures.update(output, batch)
             reporter.advance(len(batch.labels))
-    result = {"images": images, "loss": float(losses) / images, "branches": metrics.compute()}
-    return result | ({} if located is None else {"localisation": located.compute()})
 
 
 @dataclass(frozen=True)
@@ -99,37 +143,86 @@ class EvalRequest:
     root: Path | None = None
 
 
-def evaluate_run(run: RunFolder, request: EvalRequest, console: Console) -> dict[str, Any]:
-    """Evaluate a run's selected model on one of its splits and keep the result in the run's eval/ folder."""
+@dataclass(frozen=True)
+class Opened:
+    """A run's selected model, on its device, and the data it was trained on."""
+
+    trained: Trained
+    spec: RunSpec  # with what the request changes
+    device: torch.device
+    index: DatasetIndex
+
+
+def open_trained(run: RunFolder, request: EvalRequest, console: Console, index: DatasetIndex | None = None) -> Opened:
+    """Read a run's selected model and, unless given, its data. BadRequest where the classes are others."""
     trained = load_trained(run.model_file)
     spec = _with_request(trained.spec, request)
     device = prepare_device(spec.train)
-    index = open_index(run, spec.data, console)
+    index = open_index(run, spec.data, console) if index is None else index
     _same_classes(trained.classes, index)
-    try:
-        split = index.split(request.split)
-    except KeyError:
-        raise BadRequest(f"{run.path} has no {request.split} split; --val-fraction holds one out of train") from None
-    loader = evaluation_loader(index, split, spec, device)
-    located = _localisation(index, spec, device) if split.boxes is not None else None
-    method = trained.method.to(device).to(memory_format=torch.channels_last)
+    trained.method.to(device).to(memory_format=torch.channels_last)  # in place
+    return Opened(trained, spec, device, index)
+
+
+def evaluate_run(run: RunFolder, request: EvalRequest, console: Console) -> dict[str, Any]:
+    """Evaluate a run's selected model on one of its splits and keep the result in the run's eval/ folder.
+
+    Beside SPLIT.json, which is what is returned, these are SPLIT-classes.csv, SPLIT-confusion.csv and its picture.
+    """
+    opened = open_trained(run, request, console)
+    trained, spec, device = opened.trained, opened.spec, opened.device
+    split = _split_of(run, opened.index, request.split)
+    loader = evaluation_loader(opened.index, split, spec, device)
+    located = _localisation(opened.index, split, spec, device)
+    measures = Measures(len(trained.classes), device, located, trained.temperature)
     reporter = Reporter(console)
     reporter.begin(f"evaluating on {request.split}", len(loader))
     try:
-        result = evaluate(method, loader, spec, len(trained.classes), device, reporter, located)
+        run_through(trained.method, loader, spec, device, reporter, measures)
     finally:
         reporter.end()
     about = {"run": str(run.path), "split": request.split, "method": spec.method.name, "epoch": trained.epoch}
-    result = {**about, "dataset": spec.data.dataset, "classes": len(trained.classes), **result}
+    about |= {"dataset": spec.data.dataset, "classes": len(trained.classes)}
+    result = {**about, **measures.compute(), **_write_tables(run, request.split, trained.classes, measures)}
     write_json(run.evaluation_file(request.split), result)
     return result
 
 
+def _split_of(run: RunFolder, index: DatasetIndex, name: str) -> Split:
+    try:
+        return index.split(name)
+    except KeyError:
+        raise BadRequest(f"{run.path} has no {name} split; --val-fraction holds one out of train") from None
+
+
+def _write_tables(run: RunFolder, split: str, classes: tuple[str, ...], measures: Measures) -> dict[str, Any]:
+    """Write the files beside SPLIT.json; their names, and the worst of what is in them."""
+    json_file = run.evaluation_file(split)
+    files = {
+        "classes": json_file.with_name(f"{split}-classes.csv"),
+        "confusion": json_file.with_name(f"{split}-confusion.csv"),
+        "picture": json_file.with_name(f"{split}-confusion.png"),
+    }
+    rows = class_rows(classes, measures.branches.counts())
+    confusion = Confusion.of(classes, measures.predictions.read())
+    write_classes(files["classes"], rows)
+    confusion.write(files["confusion"])
+    draw_confusion(files["picture"], confusion)
+    return {
+        "confusions": confusion.worst(),
+        "worst_classes": worst_classes(rows),
+        "files": {name: file.relative_to(run.path).as_posix() for name, file in files.items()},
+    }
+
+
 def open_index(run: RunFolder, data: DataSpec, console: Console) -> DatasetIndex:
     """The dataset as this run sees it: its own splits where fgvc drew them, its limits."""
-    index = load_index(data, progress=_preparing(console))
     record = run.path / "splits.json"
-    index = apply_record(index, run.read_json(record.name)) if record.exists() else apply_spec(index, data)
+    recorded = record.exists()
+    # A record says who is in which split: the groups that it was drawn by may be gone.
+    index = load_index(data.model_copy(update={"group_by": None}) if recorded else data, progress=_preparing(console))
+    index = apply_record(index, run.read_json(record.name)) if recorded else apply_spec(index, data)
+    index = examine(index, data, recorded=recorded, progress=_looking(console))
     for note in index.notes:
         console.print(f"note: {note}", style="yellow", highlight=False, markup=False, soft_wrap=True)
     return index
@@ -150,16 +243,37 @@ def _preparing(console: Console) -> Callable[[int, int], None]:
     return progress
 
 
+def _looking(console: Console) -> Callable[[str, int, int], None]:
+    """Progress of a first look at many images."""
+    reporter = Reporter(console)
+
+    def progress(what: str, done: int, total: int) -> None:
+        if done == 0:
+            reporter.line(f"{what}, once")
+            reporter.begin(what, total)
+        else:
+            reporter.advance(1)
+        if done == total:
+            reporter.end()
+
+    return progress
+
+
 def evaluation_loader(index: DatasetIndex, split: Split, spec: RunSpec, device: torch.device) -> Loader:
     """Every image of a split, in order, nothing random."""
     size = spec.train.eval_batch_size or spec.train.batch_size
     return make_loader(index, split, spec.data, batch_size=size, train=False, device=device)
 
 
-def _localisation(index: DatasetIndex, spec: RunSpec, device: torch.device) -> Localisation:
-    """Measures of boxes, beside the mean training box (of at most MEAN_BOX_IMAGES images, spread over the classes)."""
+def _localisation(index: DatasetIndex, split: Split, spec: RunSpec, device: torch.device) -> Localisation | None:
+    """Measures of boxes and maps, where true boxes are known.
+
+    Beside them stands the mean training box, of at most MEAN_BOX_IMAGES images spread over the classes.
+    """
+    if split.boxes is None:
+        return None
     sample = evaluation_loader(index, limit(index.train, MEAN_BOX_IMAGES), spec, device)
-    return Localisation(mean_box(sample.epoch(0), device))
+    return Localisation(mean_box(sample.epoch(0), device), TellingParts.of(index, split, device))
 
 
 def _with_request(spec: RunSpec, request: EvalRequest) -> RunSpec:

@@ -6,6 +6,7 @@ import csv
 import io
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,12 +65,14 @@ class Events:
 
     def scalars(self, values: Mapping[str, float], step: int) -> None:
         """Write name → value at an optimizer step."""
-        for name, value in values.items():
-            self.writer.add_scalar(name, value, step)
+        with explained("the TensorBoard events"):
+            for name, value in values.items():
+                self.writer.add_scalar(name, value, step)
 
     def close(self) -> None:
-        """Flush and close the file."""
-        self.writer.close()
+        """Flush and close the file. A full disk has been, or will be, told by what matters more."""
+        with suppress(OSError):
+            self.writer.close()
 
 
 class Reporter:

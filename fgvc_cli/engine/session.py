@@ -9,18 +9,21 @@ from typing import Any
 import torch
 from rich.console import Console
 from torch import Tensor, nn, optim
+from torch.optim.swa_utils import AveragedModel
 
 from fgvc_cli.data.loader import Loader, make_loader
 from fgvc_cli.data.splits import split_record
 from fgvc_cli.data.types import DatasetIndex
+from fgvc_cli.engine.averaging import averaged, averaged_copy
 from fgvc_cli.engine.checkpoint import load_checkpoint, random_state, restore_random_state, save_checkpoint
 from fgvc_cli.engine.device import grad_scaler, prepare_device
 from fgvc_cli.engine.environment import describe
 from fgvc_cli.engine.evaluate import evaluation_loader, open_index
 from fgvc_cli.engine.files import write_json
+from fgvc_cli.engine.finite import check_tensors, check_values
 from fgvc_cli.engine.optim import build_optimizer, build_scheduler
 from fgvc_cli.engine.runfolder import RunFolder
-from fgvc_cli.errors import FgvcError
+from fgvc_cli.errors import BadRequest
 from fgvc_cli.methods import build_method
 from fgvc_cli.methods.base import Method
 from fgvc_cli.spec.run import RunSpec
@@ -65,12 +68,12 @@ class Averages:
                 self.totals[name] = self.totals.get(name, 0.0) + value
             self.pending.clear()
         means = {name: total / max(self.images, 1) for name, total in self.totals.items()}
-        _all_finite(means)
+        check_values(means)
         return means
 
     def check(self) -> None:
         """FgvcError where a pending loss is not finite. Nothing is flushed: saving must not change any rounding."""
-        _all_finite({name: float(value) for name, value in self.pending.items()})
+        check_values({name: float(value) for name, value in self.pending.items()})
 
     def state(self) -> dict[str, Any]:
         """For a checkpoint, as it is."""
@@ -98,36 +101,59 @@ class Session:
     optimizer: optim.Optimizer
     scheduler: optim.lr_scheduler.LambdaLR
     scaler: torch.amp.GradScaler
+    average: AveragedModel | None  # of the weights, where the spec asks for one
     loader: Loader
     val_loader: Loader | None
     position: Position = field(default_factory=Position)
     averages: Averages = field(default_factory=Averages)
     best: float | None = None  # of the held-out part
+    stale: int = 0  # epochs since then
     notes: tuple[str, ...] = ()
 
     @classmethod
     def build(cls, run: RunFolder, spec: RunSpec, console: Console, *, load_weights: bool) -> Session:
         """Read the data, build the method and what moves it. Seeds the default generators."""
         device = prepare_device(spec.train)
-        index = open_index(run, spec.data, console)
-        loader = make_loader(
-            index,
-            index.train,
-            spec.data,
-            batch_size=spec.train.batch_size,
-            train=True,
-            seed=spec.train.seed,
-            device=device,
-        )
+        index = open_training_index(run, spec, console)
+        loader = training_loader(index, spec, device)
         val = evaluation_loader(index, index.val, spec, device) if index.val else None
         torch.manual_seed(spec.train.seed)
         method, notes = build_method(spec, len(index.classes), load_weights=load_weights)
         method = method.to(device).to(memory_format=torch.channels_last)
+        average = averaged_copy(method, spec.train.ema_decay) if spec.train.ema_decay else None
         optimizer = build_optimizer(method, spec.optim)
         steps = math.ceil(len(loader) / spec.optim.accumulate)
         scheduler = build_scheduler(optimizer, spec.optim, spec.train.epochs, steps)
         scaler = grad_scaler(device, spec.train.precision)
-        return cls(run, spec, index, device, method, optimizer, scheduler, scaler, loader, val, notes=tuple(notes))
+        moving = (optimizer, scheduler, scaler, average)
+        return cls(run, spec, index, device, method, *moving, loader, val, notes=tuple(notes))
+
+    @property
+    def selected(self) -> Method:
+        """What is measured and saved as the run's model: the averaged weights where there are any."""
+        return self.method if self.average is None else averaged(self.average)
+
+    @property
+    def finished(self) -> bool:
+        """Whether there is nothing left to train: every epoch is done, or the held-out part has said enough."""
+        return self.position.epoch >= self.spec.train.epochs or self.stopped_early
+
+    @property
+    def stopped_early(self) -> bool:
+        """Whether as many epochs as the spec's patience brought nothing better."""
+        return self.spec.train.patience is not None and self.stale >= self.spec.train.patience
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Tell the method, and the copy that follows it, where they are."""
+        self.method.on_epoch(epoch, self.spec.train.epochs)
+        if self.average is not None:
+            averaged(self.average).on_epoch(epoch, self.spec.train.epochs)
+
+    def check(self) -> None:
+        """FgvcError where a loss, a weight or what moves it is not finite: waits for the device."""
+        self.averages.check()
+        average = {} if self.average is None else self.average.state_dict()
+        check_tensors({**self.method.state_dict(), "average": average, "optimizer": self.optimizer.state_dict()})
 
     def record(self) -> None:
         """Write what a new run keeps beside its spec: classes, drawn splits, environment."""
@@ -137,8 +163,8 @@ class Session:
         write_json(self.run.path / "environment.json", describe(self.device))
 
     def save(self) -> None:
-        """Write a checkpoint of this moment; never one whose loss is not finite."""
-        self.averages.check()
+        """Write a checkpoint of this moment; never one that is not finite."""
+        self.check()
         state = {
             "position": vars(self.position),
             "method": self.method.state_dict(),
@@ -147,7 +173,9 @@ class Session:
             "scaler": self.scaler.state_dict(),
             "random": random_state(self.device),
             "averages": self.averages.state(),
+            "average": None if self.average is None else self.average.state_dict(),
             "best": self.best,
+            "stale": self.stale,
             "threads": torch.get_num_threads(),
         }
         save_checkpoint(self.run, self.position.step, state, self.spec.train.keep_checkpoints)
@@ -165,14 +193,29 @@ class Session:
         averages = state["averages"]
         averages["pending"] = {name: value.to(self.device) for name, value in averages["pending"].items()}
         self.averages = Averages(**averages)
-        self.best = state["best"]
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
+        self.best, self.stale = state["best"], state.get("stale", 0)
         restore_random_state(state["random"], self.device)
 
 
-def _all_finite(values: dict[str, float]) -> None:
-    wrong = ", ".join(name for name, value in values.items() if not math.isfinite(value))
-    if wrong:
-        raise FgvcError(
-            f"the loss is no longer finite ({wrong}): start again with a smaller --lr, "
-            "--set optim.clip_norm=1 or --precision fp32; the last checkpoint before it is intact"
-        )
+def open_training_index(run: RunFolder, spec: RunSpec, console: Console) -> DatasetIndex:
+    """The run's dataset. BadRequest where the spec asks for what these data cannot give."""
+    index = open_index(run, spec.data, console)
+    if spec.train.patience is not None and index.val is None:
+        raise BadRequest("train.patience: nothing is held out to be patient about; add --val-fraction 0.1, or leave it")
+    return index
+
+
+def training_loader(index: DatasetIndex, spec: RunSpec, device: torch.device) -> Loader:
+    """The training images of each epoch, in the order that the run's seed decides."""
+    return make_loader(
+        index,
+        index.train,
+        spec.data,
+        batch_size=spec.train.batch_size,
+        train=True,
+        seed=spec.train.seed,
+        device=device,
+        balanced=spec.train.class_balance,
+    )

@@ -15,15 +15,18 @@ from rich.console import Console
 
 from fgvc_cli.data.loader import to_device
 from fgvc_cli.data.types import Batch
+from fgvc_cli.engine.calibration import calibrate_run
 from fgvc_cli.engine.checkpoint import save_model
 from fgvc_cli.engine.device import autocast
 from fgvc_cli.engine.evaluate import EvalRequest, evaluate, evaluate_run
+from fgvc_cli.engine.finite import check_values
 from fgvc_cli.engine.interrupt import Stopped, Wish, listening
 from fgvc_cli.engine.log import Events, MetricsFile, Reporter
+from fgvc_cli.engine.mixing import regularise
 from fgvc_cli.engine.optim import rate_factor
 from fgvc_cli.engine.runfolder import RunFolder
 from fgvc_cli.engine.session import Averages, Session, StepModule
-from fgvc_cli.errors import BadRequest
+from fgvc_cli.errors import BadRequest, FgvcError
 from fgvc_cli.spec.run import RunSpec
 
 
@@ -84,16 +87,22 @@ def _fit(session: Session, console: Console) -> dict[str, Any]:
     else:
         reporter.line(f"resuming at epoch {session.position.epoch + 1}, step {session.position.step}")
     with listening() as wish, _writers(session) as (metrics, events):
-        for epoch in range(session.position.epoch, session.spec.train.epochs):
-            _epoch(session, epoch, metrics, events, reporter, wish)
-            if wish.stop and epoch + 1 < session.spec.train.epochs:
+        while not session.finished:
+            _epoch(session, metrics, events, reporter, wish)
+            if wish.stop and not session.finished:
                 _stop(session)
+    if session.stopped_early:
+        reporter.line(
+            f"stopped after epoch {session.position.epoch}: "
+            f"{session.stale} epochs without a better held-out top-1 than {100 * (session.best or 0):.1f} %"
+        )
     result_file = session.run.evaluation_file("test")
     if result_file.exists():
         reporter.line(f"{session.run.path} is trained and evaluated already: nothing left to do")
         return dict(session.run.read_json(str(result_file.relative_to(session.run.path))))
     spec = session.spec
     machine = EvalRequest("test", device=spec.train.device, workers=spec.data.workers, root=spec.data.root)
+    calibrate_run(session.run, machine, session.index, console)
     return evaluate_run(session.run, machine, console)
 
 
@@ -109,13 +118,14 @@ def _writers(session: Session) -> Iterator[tuple[MetricsFile, Events]]:
         events.close()
 
 
-def _epoch(session: Session, epoch: int, metrics: MetricsFile, events: Events, reporter: Reporter, wish: Wish) -> None:
+def _epoch(session: Session, metrics: MetricsFile, events: Events, reporter: Reporter, wish: Wish) -> None:
     """Train one epoch, measure the held-out part, then save: row first, model next, checkpoint last."""
-    started = time.monotonic()
-    session.method.on_epoch(epoch, session.spec.train.epochs)
+    started, epoch = time.monotonic(), session.position.epoch
+    session.begin_epoch(epoch)
     rate = session.spec.optim.lr * rate_factor(session.spec.optim, session.spec.train.epochs)(epoch)
     trained = _train_batches(session, epoch, events, reporter, wish)
     images_a_second = reporter.rate()
+    session.check()  # the last step of all may have broken what the losses have not seen yet
     held_out = _validate(session, reporter)
     row = {"epoch": epoch, "step": session.position.step, "lr": rate, "seconds": round(time.monotonic() - started, 2)}
     row |= {f"train_{name}": value for name, value in trained.items()} | held_out
@@ -154,7 +164,8 @@ def _train_batch(session: Session, step: StepModule, batch: Batch, total: int) -
     """Forward and backward of one batch; an optimizer step when its group is complete. Whether there was one."""
     data, position, group = session.spec.data, session.position, session.spec.optim.accumulate
     batch = to_device(batch, session.device, data.mean, data.std)
-    with autocast(session.device, session.spec.train.precision):
+    batch = regularise(batch, session.spec.regularise, len(session.index.classes))
+    with autocast(session.device, session.spec.train.precision), batch_norm_explained():
         values = step(batch.images, batch.labels)
     first = position.batch - position.batch % group
     session.scaler.scale(values["loss"] / min(group, total - first)).backward()
@@ -166,6 +177,19 @@ def _train_batch(session: Session, step: StepModule, batch: Batch, total: int) -
     return True
 
 
+@contextmanager
+def batch_norm_explained() -> Iterator[None]:
+    """BatchNorm cannot train on a single value a channel: say what to do about it."""
+    try:
+        yield
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise FgvcError(
+            "BatchNorm cannot train on a batch of one: use a larger --batch-size (and at least two training images)"
+        ) from error
+
+
 def _optimizer_step(session: Session) -> None:
     if session.spec.optim.clip_norm is not None:
         session.scaler.unscale_(session.optimizer)
@@ -174,6 +198,8 @@ def _optimizer_step(session: Session) -> None:
     session.scaler.update()
     session.optimizer.zero_grad(set_to_none=True)
     session.scheduler.step()
+    if session.average is not None:
+        session.average.update_parameters(session.method)
     session.position.step += 1
 
 
@@ -199,25 +225,28 @@ def _validate(session: Session, reporter: Reporter) -> dict[str, float]:
     reporter.begin("held-out part", len(session.val_loader))
     try:
         result = evaluate(
-            session.method, session.val_loader, session.spec, len(session.index.classes), session.device, reporter
+            session.selected, session.val_loader, session.spec, len(session.index.classes), session.device, reporter
         )
     finally:
         reporter.end()
+    check_values({"val_loss": result["loss"]})
     return {"val_loss": result["loss"], **{f"val_{name}": value for name, value in result["branches"]["final"].items()}}
 
 
 def _select(session: Session, epoch: int, score: float | None) -> None:
     """Keep this epoch's weights as the run's model: always without a held-out part, else the best on it."""
     if score is not None and session.best is not None and score <= session.best:
+        session.stale += 1
         return
-    session.best = score
+    session.best, session.stale = score, 0
     about = {
         "spec": session.spec.model_dump(mode="json"),
         "classes": list(session.index.classes),
         "epoch": epoch + 1,
         "val_top1": score,
+        "ema": session.average is not None,
     }
-    save_model(session.run.model_file, session.method.state_dict(), about)
+    save_model(session.run.model_file, session.selected.state_dict(), about)
 
 
 def _summary(epoch: int, epochs: int, row: dict[str, Any], rate: float) -> str:

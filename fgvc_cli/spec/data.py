@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Literal, Self, get_args
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from fgvc_cli.spec.base import Spec
 
@@ -14,6 +15,7 @@ DATASET_NAMES: tuple[str, ...] = get_args(DatasetName)
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+MAX_PIXELS = 178_956_970  # where Pillow takes an image for an attack: half a gigabyte decoded
 
 
 class DataSpec(Spec):
@@ -35,9 +37,34 @@ class DataSpec(Spec):
     val_fraction: float = Field(0.0, ge=0, lt=1, description="share of train held out, stratified, to select the model")
     test_fraction: float = Field(0.2, gt=0, lt=1, description="share held out as test where a folder has no test split")
     split_seed: int = Field(0, ge=0, description="seed of the splits that fgvc draws itself")
+    group_by: str | None = Field(
+        None, description="what stays together in a split that fgvc draws: folder, regex:PATTERN or csv:FILE:COLUMN"
+    )
     limit_train: int | None = Field(None, ge=1, description="use this many training images, spread over the classes")
     limit_test: int | None = Field(None, ge=1, description="use this many test images, spread over the classes")
+    on_bad_image: Literal["error", "skip"] = Field(
+        "error", description="error: a quick look before the run; skip: decode all images once, leave out bad ones"
+    )
+    max_pixels: int = Field(MAX_PIXELS, ge=1, description="an image with more pixels is bad; its header is enough")
+    duplicates: Literal["auto", "off", "exact", "near"] = Field(
+        "auto", description="report images that are in two splits; auto: near up to 20,000 images, then exact, then off"
+    )
     workers: int | None = Field(None, ge=0, le=256, description="loader processes; none: chosen from the cores")
+
+    @field_validator("group_by")
+    @classmethod
+    def _group_by_is_known(cls, value: str | None) -> str | None:
+        if value is None or value == "folder":
+            return value
+        kind, _, rest = value.partition(":")
+        if kind == "regex" and rest:
+            try:
+                re.compile(rest)
+            except (re.error, OverflowError, RecursionError) as error:
+                raise ValueError(f"{rest!r} is no regular expression: {error}") from None
+        elif not (kind == "csv" and all(rest.rpartition(":"))):
+            raise ValueError(f"must be folder, regex:PATTERN or csv:FILE:COLUMN (got {value!r})")
+        return value
 
     @model_validator(mode="after")
     def _sizes_agree(self) -> Self:

@@ -12,13 +12,14 @@ from fgvc_cli.spec.data import DataSpec
 from fgvc_cli.spec.methods import AnyMethodSpec
 from fgvc_cli.spec.methods.baseline import BaselineSpec
 from fgvc_cli.spec.optim import OptimSpec
+from fgvc_cli.spec.regularise import RegulariseSpec
 from fgvc_cli.spec.train import TrainSpec
 
 SCHEMA_VERSION: Literal[1] = 1
 
 
 class RunSpec(Spec):
-    """A whole run: method, backbone, data, optimization, engine. Saved as `run.json`."""
+    """A whole run: method, backbone, data, optimization, regularisation, engine. Saved as `run.json`."""
 
     schema_version: Literal[1] = SCHEMA_VERSION
     preset: str | None = Field(None, description="the preset this spec started from")
@@ -26,4 +27,5 @@ class RunSpec(Spec):
     backbone: BackboneSpec = BackboneSpec()
     data: DataSpec = DataSpec()
     optim: OptimSpec = OptimSpec()
+    regularise: RegulariseSpec = RegulariseSpec()
     train: TrainSpec = TrainSpec()

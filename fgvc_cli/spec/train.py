@@ -21,6 +21,16 @@ class TrainSpec(Spec):
     device: str = Field("auto", description="auto, cpu, mps, cuda or cuda:N")
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     seed: int = Field(0, ge=0, lt=2**32)
+    ema_decay: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="measure and keep a moving average of the weights, a step old one × this; none: off",
+    )
+    class_balance: bool = Field(False, description="draw every class equally often in an epoch, whatever its images")
+    patience: int | None = Field(
+        None, ge=1, description="stop after this many epochs without a better held-out top-1; none: never"
+    )
     threads: int | None = Field(None, ge=1, description="CPU threads; none: PyTorch's choice, recorded in the run")
     deterministic: bool = Field(False, description="on CUDA: only deterministic kernels where they exist, slower")
     log_every: int = Field(20, ge=1, description="steps between readings of the loss")

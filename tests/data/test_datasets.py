@@ -273,7 +273,8 @@ def write_demo(root: Path) -> Path:
         ]
         for split in ("train", "test")
     }
-    facts = {"classes": ["Elm finch", "Oak finch"], "parts": ["beak", "tail"], "traits": [{}, {}], "images": images}
+    traits = [{"beak": "long", "tail": "round"}, {"beak": "short", "tail": "round"}]
+    facts = {"classes": ["Elm finch", "Oak finch"], "parts": ["beak", "tail"], "traits": traits, "images": images}
     (root / "annotations.json").write_text(json.dumps(facts | {"version": 1, "seed": 0, "size": 16}))
     return root
 

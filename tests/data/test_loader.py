@@ -109,7 +109,7 @@ def test_resume_in_the_middle_reads_only_what_is_left(
     whole = list(loader_of(index).epoch(2))
     read: list[str] = []
     original = loading.read_image
-    monkeypatch.setattr(loading, "read_image", lambda path: (read.append(path), original(path))[1])
+    monkeypatch.setattr(loading, "read_image", lambda path, *more: (read.append(path), original(path, *more))[1])
     assert_same(list(loader_of(index, workers=workers).epoch(2, start_batch=3)), whole[3:])
     if not workers:
         assert len(read) == 8

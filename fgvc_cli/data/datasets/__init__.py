@@ -7,9 +7,11 @@ A new dataset is a file with one function, a line in the table, its facts in `fg
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from fgvc_cli.data.datasets import aircraft, cars, cub, demo, folder
+from fgvc_cli.data.datasets.common import class_notes
 from fgvc_cli.data.types import DatasetIndex
 from fgvc_cli.spec.data import DatasetName, DataSpec
 
@@ -30,4 +32,5 @@ def load_index(spec: DataSpec, *, progress: Progress | None = None) -> DatasetIn
     `progress` is handed to what takes long: drawing the demo. BadRequest, one line, where data are missing or labels
     contradict each other.
     """
-    return _LOADERS[spec.dataset](spec, progress)
+    index = _LOADERS[spec.dataset](spec, progress)
+    return replace(index, notes=index.notes + class_notes(index))

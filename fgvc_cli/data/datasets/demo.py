@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from fgvc_cli.data.catalog import DATA_DIR_VARIABLE
+from fgvc_cli.data.catalog import DATA_DIR_VARIABLE, cache_home
 from fgvc_cli.data.datasets.common import checked, drop_missing
 from fgvc_cli.data.types import DatasetIndex, Split
 from fgvc_cli.errors import BadRequest, FgvcError
@@ -37,8 +37,7 @@ def demo_home(spec: DataSpec) -> Path:
     variable = os.environ.get(DATA_DIR_VARIABLE)
     if variable:
         return Path(variable).expanduser()
-    cache = os.environ.get("XDG_CACHE_HOME")
-    return (Path(cache) if cache else Path.home() / ".cache") / "fgvc"
+    return cache_home()
 
 
 def read(root: Path) -> DatasetIndex:
@@ -49,6 +48,7 @@ def read(root: Path) -> DatasetIndex:
         part_names = tuple(facts["parts"])
         splits = {name: _split(facts["images"][name], part_names) for name in ("train", "test")}
         classes = tuple(facts["classes"])
+        part_options = tuple(tuple(traits[name] for name in part_names) for traits in facts["traits"])
     except (OSError, ValueError, KeyError, TypeError):
         raise BadRequest(f"{path}: is not what fgvc wrote; delete {root} and it is drawn again") from None
     train, train_notes = drop_missing(root, splits["train"], ANNOTATIONS)
@@ -61,6 +61,7 @@ def read(root: Path) -> DatasetIndex:
             train=train,
             test=test,
             part_names=part_names,
+            part_options=part_options,
             notes=train_notes + test_notes,
         )
     )

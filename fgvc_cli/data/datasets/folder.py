@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from fgvc_cli.data.images import is_image_name
-from fgvc_cli.data.splits import stratified_holdout
+from fgvc_cli.data.splits import hold_out
 from fgvc_cli.data.types import DatasetIndex, Split
 from fgvc_cli.errors import BadRequest
 from fgvc_cli.spec.data import DataSpec
@@ -37,7 +37,10 @@ def load(spec: DataSpec, progress: object = None) -> DatasetIndex:
         raise BadRequest(f"{root}: holds no folders; put the images of each class into a folder of its own")
     index = _with_splits(root, folders, spec) if _is_split(folders) else _drawn(root, _scan(root, ""), spec, "")
     if not len(index.test):
-        raise BadRequest(f"{root}: no image is left for testing; each class has one only")
+        each = "is one group" if spec.group_by else "has one image"
+        raise BadRequest(
+            f"{root}: nothing is left for testing, since each class {each} only; add images or a test folder"
+        )
     return index
 
 
@@ -98,9 +101,10 @@ def _drawn(root: Path, found: _Found, spec: DataSpec, folder: str, notes: tuple[
     """One folder of classes, split here."""
     classes = _classes(root, found)
     whole = _split(root, found, classes, "class")
-    kept, held = stratified_holdout(whole.labels, spec.test_fraction, spec.split_seed)
+    kept, held = hold_out(root, whole, classes, spec.test_fraction, spec)
     where = f"{folder}/ alone" if folder else "one folder"
-    notes += (f"the images are in {where}: {len(held)} of {len(whole)} are held out for testing, by class and seed",)
+    how = "class, group and seed" if spec.group_by else "class and seed"
+    notes += (f"the images are in {where}: {len(held)} of {len(whole)} are held out for testing, by {how}",)
     lonely = [classes[label] for label in np.flatnonzero(np.bincount(whole.labels, minlength=len(classes)) == 1)]
     if lonely:
         notes += (f"{len(lonely)} classes have one image only and are not tested (first: {lonely[0]})",)
@@ -133,7 +137,7 @@ def _split(root: Path, found: _Found, classes: tuple[str, ...], split: str) -> S
             raise BadRequest(f"{root}: class {name!r} is in the {split} folder but has no training images")
     pairs = [(file, label_of[name]) for name in classes for file in found.images.get(name, ())]
     if not pairs:
-        raise BadRequest(f"{root}: the {split} folder holds no images in class folders")
+        raise BadRequest(f"{root}: the {split} folder holds no images in class folders; fill or remove it")
     return Split(tuple(file for file, _ in pairs), np.array([label for _, label in pairs], dtype=np.int64))
 
 

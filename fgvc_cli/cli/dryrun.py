@@ -1,0 +1,84 @@
+"""What `fgvc train --dry-run` prints."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import typer
+
+from fgvc_cli.cli.tables import new_table, show
+
+if TYPE_CHECKING:
+    from fgvc_cli.engine.estimate import Estimate, Memory
+    from fgvc_cli.spec.run import RunSpec
+
+_GIB = 1 << 30
+
+
+def print_estimate(spec: RunSpec, found: Estimate) -> None:
+    """The spec as JSON, then what its run would take."""
+    typer.echo(spec.model_dump_json(indent=2))
+    typer.echo()
+    table = new_table("what", "how much", "from")
+    for row in _rows(spec, found):
+        table.add_row(*row)
+    show(table, f"dry run of {spec.method.name} on {spec.data.dataset}: nothing was trained, no run folder was made")
+    free = found.memory.free
+    if free is not None and found.memory.total > free:
+        typer.echo(f"this may not fit: {_size(free)} are free; take a smaller --batch-size or --image-size")
+
+
+def _rows(spec: RunSpec, found: Estimate) -> Iterator[tuple[str, str, str]]:
+    counts, batches, epochs = found.counts, found.batches, spec.train.epochs
+    steps = math.ceil(batches / spec.optim.accumulate)
+    yield "classes", f"{len(found.classes):,}", _few(found.classes)
+    for split, images in found.images.items():
+        yield f"{split} images", f"{images:,}", ""
+    yield "batches an epoch", f"{batches:,}", f"of {found.batch} images"
+    yield "steps", f"{steps * epochs:,}", f"{steps:,} an epoch, {epochs} epochs" + _at_most(spec)
+    yield "parameters", f"{counts.parameters:,}", f"{counts.trainable:,} of them trained"
+    yield "multiply-adds", _large(counts.multiply_adds), "one image in evaluation"
+    yield "memory of a step", f"about {_size(found.memory.total)}", _parts(found.memory)
+    yield "time of a batch", f"about {_seconds(found.time.batch)}", f"{found.time.basis}, on {found.device}"
+    once = found.time.batch * batches
+    yield "time of an epoch", f"about {_seconds(once)}", "its batches alone: reading images and measuring come on top"
+    yield "time of the run", f"about {_seconds(once * epochs)}", "as above"
+
+
+def _at_most(spec: RunSpec) -> str:
+    return "" if spec.train.patience is None else " at most: it may stop early"
+
+
+def _large(count: int) -> str:
+    return f"{count / 1e9:.2f} G" if count >= 1e9 else f"{count / 1e6:.2f} M"
+
+
+def _few(names: tuple[str, ...], most: int = 4) -> str:
+    return ", ".join([*names[:most], *(["…"] if len(names) > most else [])])
+
+
+def _parts(memory: Memory) -> str:
+    """What the memory is for, largest first."""
+    parts = {
+        "activations": memory.activations,
+        "weights": memory.weights,
+        "moving average": memory.average,
+        "gradients": memory.gradients,
+        "optimizer": memory.optimizer,
+    }
+    largest_first = sorted(parts.items(), key=lambda part: -part[1])
+    return ", ".join(f"{name} {_size(size)}" for name, size in largest_first if size) + "; scratch space not counted"
+
+
+def _size(count: int) -> str:
+    return f"{count / _GIB:.1f} GiB" if count >= _GIB else f"{count / 2**20:.1f} MiB"
+
+
+def _seconds(count: float) -> str:
+    """In the largest unit of which there are two."""
+    for unit, length in (("days", 86400), ("h", 3600), ("min", 60)):
+        if count >= 2 * length:
+            return f"{count / length:.1f} {unit}"
+    return f"{count:.1f} s" if count >= 1 else f"{1000 * count:.0f} ms"

@@ -117,7 +117,8 @@ def _without(index: DatasetIndex, bad: Sequence[BadImage]) -> DatasetIndex:
         lost = [image for image in bad if image.split == name]
         left[name] = split.take(np.setdiff1d(np.arange(len(split)), [image.position for image in lost]))
         if lost:
-            notes.append(f"{len(lost)} bad images are left out of {name} (first: {lost[0].error})")
+            many = "bad image is" if len(lost) == 1 else "bad images are"
+            notes.append(f"{len(lost)} {many} left out of {name} (first: {lost[0].error})")
         if not len(left[name]):
             raise BadRequest(f"{index.root}: not one readable {name} image is left (first: {lost[0].error})")
     _no_class_lost(index, left["train"])
@@ -137,6 +138,6 @@ def _no_class_lost(index: DatasetIndex, train: Split) -> None:
     if len(lost):
         named = ", ".join(repr(index.classes[label]) for label in lost[:_NAMED])
         raise BadRequest(
-            f"{index.root}: {len(lost)} classes have no readable training image left ({named}"
+            f"{index.root}: no readable training image is left in {len(lost)} of {len(index.classes)} classes ({named}"
             f"{', ...' if len(lost) > _NAMED else ''}): add images to them or remove them"
         )

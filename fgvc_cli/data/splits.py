@@ -85,7 +85,9 @@ def apply_spec(index: DatasetIndex, spec: DataSpec) -> DatasetIndex:
     train = limit(index.train, spec.limit_train, spec.split_seed)
     lost = len(np.unique(index.train.labels)) - len(np.unique(train.labels))
     if lost:
-        notes += (f"limit_train {spec.limit_train} leaves {lost} classes without a training image",)
+        notes += (
+            f"limit_train {spec.limit_train} leaves {lost} of {len(index.classes)} classes without a training image",
+        )
     return replace(index, train=train, test=limit(index.test, spec.limit_test, spec.split_seed), notes=notes)
 
 

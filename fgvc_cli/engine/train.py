@@ -86,6 +86,9 @@ def _fit(session: Session, console: Console) -> dict[str, Any]:
         session.record()
     else:
         reporter.line(f"resuming at epoch {session.position.epoch + 1}, step {session.position.step}")
+    result_file = session.run.evaluation_file("test")
+    if not session.finished:
+        result_file.unlink(missing_ok=True)  # somebody evaluated a model that training now replaces
     with listening() as wish, _writers(session) as (metrics, events):
         while not session.finished:
             _epoch(session, metrics, events, reporter, wish)
@@ -96,13 +99,12 @@ def _fit(session: Session, console: Console) -> dict[str, Any]:
             f"stopped after epoch {session.position.epoch}: "
             f"{session.stale} epochs without a better held-out top-1 than {100 * (session.best or 0):.1f} %"
         )
-    result_file = session.run.evaluation_file("test")
-    if result_file.exists():
-        reporter.line(f"{session.run.path} is trained and evaluated already: nothing left to do")
-        return dict(session.run.read_json(str(result_file.relative_to(session.run.path))))
     spec = session.spec
     machine = EvalRequest("test", device=spec.train.device, workers=spec.data.workers, root=spec.data.root)
     calibrate_run(session.run, machine, session.index, console)
+    if result_file.exists():
+        reporter.line(f"{session.run.path} is trained and evaluated already: nothing left to do")
+        return dict(session.run.read_json(str(result_file.relative_to(session.run.path))))
     return evaluate_run(session.run, machine, console)
 
 

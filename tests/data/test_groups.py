@@ -223,8 +223,8 @@ def test_official_splits_stay_and_validation_is_grouped(tmp_path: Path) -> None:
     write_cub(tmp_path)
     spec = spec_of("cub", tmp_path, group_by=r"regex:_(\d+)\.jpg", val_fraction=0.5)
     assert apply_spec(load_index(spec), spec).val is not None
-    with pytest.raises(BadRequest, match="no image in .* lies in a folder below its class folder"):
-        folder = spec_of("cub", tmp_path, group_by="folder", val_fraction=0.5)
+    folder = spec_of("cub", tmp_path, group_by="folder", val_fraction=0.5)
+    with pytest.raises(BadRequest, match=r"no image in .* lies in a folder below its class folder"):
         apply_spec(load_index(folder), folder)
     unused = spec_of("cub", tmp_path, group_by="folder")
     assert any("group_by changes nothing" in note for note in apply_spec(load_index(unused), unused).notes)

@@ -243,6 +243,18 @@ def test_a_finished_run_has_nothing_left_to_do(undisturbed) -> None:
     assert (out / "model.safetensors").stat().st_mtime_ns == before
 
 
+def test_an_evaluation_of_a_stopped_run_is_not_taken_for_the_last(undisturbed, photos, tmp_path, monkeypatch) -> None:
+    method, whole = undisturbed
+    out = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        kill_after(patch, 6)
+        with pytest.raises(Killed):
+            train(small_spec(photos, method), out, quiet())
+    assert evaluate_run(RunFolder(out), EvalRequest("test"), quiet())["epoch"] == 1
+    assert resume(out, Machine(), quiet())["epoch"] == 2
+    assert_same_run(whole, out)
+
+
 def test_requests_that_cannot_be_met(photos, tmp_path, undisturbed) -> None:
     _, out = undisturbed
     with pytest.raises(BadRequest, match="holds a run: go on"):

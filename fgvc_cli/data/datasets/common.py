@@ -155,11 +155,11 @@ def checked(index: DatasetIndex) -> DatasetIndex:
 def class_notes(index: DatasetIndex) -> tuple[str, ...]:
     """Which classes have no training or test images. Where fgvc drew the test split, that has been said."""
     notes = []
-    told = {"train": "such a class cannot be learnt", "test": "such a class is not measured"}
+    told = {"train": "they cannot be learnt", "test": "they are not measured"}
     for name in ("train",) if index.drawn else ("train", "test"):
         empty = np.setdiff1d(np.arange(len(index.classes)), index.split(name).labels)
         if len(empty):
             first = index.classes[empty[0]]
             share = f"{len(empty)} of {len(index.classes)} classes"
-            notes.append(f"{share} have no {name} image (first: {first}): {told[name]}")
+            notes.append(f"no {name} image in {share} (first: {first}): {told[name]}")
     return tuple(notes)

@@ -113,7 +113,8 @@ def difference_hash(path: Path) -> str:
             image.draft("L", (72, 64))
             upright = ImageOps.exif_transpose(image) or image
             grey = upright if upright.mode == "L" else to_rgb(upright).convert("L")
-            levels = np.asarray(grey.resize((9, 8), Image.Resampling.BOX), dtype=np.int64)
+            small = grey.resize((32, 32), Image.Resampling.BILINEAR).resize((9, 8), Image.Resampling.BOX)
+            levels = np.asarray(small, dtype=np.int64)
     except Exception as error:  # Pillow's decoders raise anything
         raise ImageError(f"{path}: {error}") from None
     if np.ptp(levels) < _FLAT:
@@ -156,7 +157,7 @@ def _distance(a: Hashes, b: Hashes) -> NDArray[np.int64]:
 
 
 def _near_partners(root: Path, pool: _Pool, progress: Progress | None) -> Partners:
-    words = survey("comparing pictures", root, pool.files, difference_hash, progress)
+    words = survey("looking for copies", root, pool.files, difference_hash, progress)
     chosen = np.array([i for i, word in enumerate(words) if isinstance(word, str) and word], dtype=np.int64)
     values = np.array([int(str(words[i]), 16) for i in chosen], dtype=np.uint64)
     hashes, inverse = np.unique(values, return_inverse=True)

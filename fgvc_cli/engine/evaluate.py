@@ -164,12 +164,16 @@ def open_trained(run: RunFolder, request: EvalRequest, console: Console, index: 
     return Opened(trained, spec, device, index)
 
 
-def evaluate_run(run: RunFolder, request: EvalRequest, console: Console) -> dict[str, Any]:
+def evaluate_run(
+    run: RunFolder, request: EvalRequest, console: Console, index: DatasetIndex | None = None
+) -> dict[str, Any]:
     """Evaluate a run's selected model on one of its splits and keep the result in the run's eval/ folder.
+
+    The run's data are read unless `index` already holds them.
 
     Beside SPLIT.json, which is what is returned, these are SPLIT-classes.csv, SPLIT-confusion.csv and its picture.
     """
-    opened = open_trained(run, request, console)
+    opened = open_trained(run, request, console, index)
     trained, spec, device = opened.trained, opened.spec, opened.device
     split = _split_of(run, opened.index, request.split)
     loader = evaluation_loader(opened.index, split, spec, device)

@@ -105,7 +105,7 @@ def _fit(session: Session, console: Console) -> dict[str, Any]:
     if result_file.exists():
         reporter.line(f"{session.run.path} is trained and evaluated already: nothing left to do")
         return dict(session.run.read_json(str(result_file.relative_to(session.run.path))))
-    return evaluate_run(session.run, machine, console)
+    return evaluate_run(session.run, machine, console, session.index)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import struct
 import sys
 import types
@@ -214,6 +215,16 @@ def test_heic_names_what_reads_it(tmp_path: Path, name: str, monkeypatch: pytest
     with pytest.raises(ImageError, match="pip install pillow-heif") as caught:
         read_image(tmp_path / name)
     assert str(tmp_path / name) in str(caught.value)
+
+
+def test_a_real_heic_is_read(tmp_path: Path) -> None:
+    """Flat colours survive HEIC's own compression to a few levels."""
+    pillow_heif = importlib.import_module("pillow_heif")
+    flat = np.full((48, 64, 3), (200, 60, 30), np.uint8)
+    pillow_heif.from_pillow(Image.fromarray(flat)).save(tmp_path / "a.heic", quality=95)
+    pixels = read(tmp_path / "a.heic")
+    assert pixels.shape == flat.shape
+    assert np.abs(pixels.astype(int) - flat).max() <= 6
 
 
 def test_heic_is_read_where_its_reader_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,38 +21,6 @@ FLAGS = shlex.split(
     "--device cpu --workers 0 --val-fraction 0.25 --ema-decay 0.9 --mixup 0.2 --cutmix 0.5 --class-balance "
     "--set train.threads=1 --set train.checkpoint_every=3"
 )
-    "--method",
-    "reaps",
-    "--dataset",
-    "folder",
-    "--image-size",
-    "32",
-    "--backbone",
-    "tiny",
-    "--weights",
-    "none",
-    "--batch-size",
-    "3",
-    "--epochs",
-    "6",
-    "--device",
-    "cpu",
-    "--workers",
-    "0",
-    "--val-fraction",
-    "0.25",
-    "--ema-decay",
-    "0.9",
-    "--mixup",
-    "0.2",
-    "--cutmix",
-    "0.5",
-    "--class-balance",
-    "--set",
-    "train.threads=1",
-    "--set",
-    "train.checkpoint_every=3",
-]
 
 
 def start(*arguments: str, cwd: Path) -> subprocess.Popen[str]:

@@ -69,6 +69,22 @@ def test_killed_twice(photos, tmp_path) -> None:
     check(photos, tmp_path, [dice.uniform(0, 2) for _ in range(2)])
 
 
+def test_killed_while_the_demo_is_drawn(tmp_path) -> None:
+    """The cache is there whole or not at all, and the next to draw sweeps up."""
+    arguments = "Path('here'), size=32, train_per_class=20, test_per_class=1"
+    code = f"from pathlib import Path; from fgvc_cli.data import demo; print(demo.generate({arguments}))"
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path)
+    while len(list(tmp_path.rglob("*.png"))) < 20:
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    assert not list((tmp_path / "here").glob("demo-v*"))
+    drawn = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, capture_output=True, text=True)
+    assert [path.name for path in (tmp_path / "here").iterdir()] == [Path(drawn.stdout.strip()).name]
+    assert len(list(tmp_path.rglob("*.png"))) == 12 * 21
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(10))
 def test_killed_thirty_times(photos, tmp_path, seed) -> None:

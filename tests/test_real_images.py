@@ -37,8 +37,9 @@ def run_of(realdata: Path, out: Path, method: str, dataset: str, flags: dict, se
 @pytest.mark.parametrize("dataset", ["cub", "cars"])
 @pytest.mark.parametrize("method", METHOD_SPECS)
 def test_the_loss_falls_on_photographs(realdata, tmp_path, method, dataset) -> None:
+    """From scratch, at the preset's own rate: a larger one makes the first two epochs rise as often as fall."""
     flags = {"backbone.name": "resnet18", "data.image_size": 112, "train.epochs": 2, "data.limit_train": 400}
-    run = run_of(realdata, tmp_path / "run", method, dataset, flags, ["optim.lr=0.01"])
+    run = run_of(realdata, tmp_path / "run", method, dataset, flags, [])
     rows = list(csv.DictReader(io.StringIO(run.metrics_file.read_text())))
     assert float(rows[1]["train_loss"]) < float(rows[0]["train_loss"])
     result = run.read_json("eval/test.json")

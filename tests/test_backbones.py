@@ -158,7 +158,7 @@ def test_timm_names_close_to_an_unknown_one() -> None:
 
 def test_timm_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "timm", None)
-    with pytest.raises(BadRequest, match=r'timm: backbones need the extra: pip install "fgvc\[timm\]"'):
+    with pytest.raises(BadRequest, match="timm: backbones need the package timm: pip install timm"):
         build_backbone("timm:resnet18")
 
 

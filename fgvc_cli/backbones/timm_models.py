@@ -21,7 +21,7 @@ def _timm() -> Any:
     try:
         return import_module("timm")
     except ModuleNotFoundError as error:
-        raise BadRequest('timm: backbones need the extra: pip install "fgvc[timm]"') from error
+        raise BadRequest("timm: backbones need the package timm: pip install timm") from error
 
 
 def _create(model: str, *, pretrained: bool) -> nn.Module:

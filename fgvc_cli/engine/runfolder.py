@@ -66,9 +66,7 @@ class RunFolder:
         return run
 
     def create(self, spec: RunSpec) -> None:
-        """Make the folder of a new run, holding `spec`."""
-        with explained(str(self.path)):
-            self.path.mkdir(parents=True, exist_ok=True)
+        """Make the locked folder a run's: from now on it holds `spec`."""
         write_json(self.spec_file, spec.model_dump(mode="json"))
 
     @classmethod
@@ -116,9 +114,13 @@ class RunFolder:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the run for writing; BadRequest while another process does. The lock dies with its process."""
+        """Hold the run's folder, made if need be, for writing; BadRequest while another process does.
+
+        The lock dies with its process.
+        """
         lock = FileLock(self.path / ".lock")
         with explained(str(self.path)):
+            self.path.mkdir(parents=True, exist_ok=True)
             try:
                 lock.acquire(timeout=0)
             except Timeout:

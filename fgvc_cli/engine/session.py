@@ -195,7 +195,7 @@ class Session:
         self.averages = Averages(**averages)
         if self.average is not None:
             self.average.load_state_dict(state["average"])
-        self.best, self.stale = state["best"], state.get("stale", 0)
+        self.best, self.stale = state["best"], state["stale"]
         restore_random_state(state["random"], self.device)
 
 

@@ -50,8 +50,9 @@ def train(spec: RunSpec, out: Path, console: Console) -> dict[str, Any]:
     _alone()
     run = RunFolder.unused(out)
     session = Session.build(run, spec, console, load_weights=True)  # whatever is wrong shows before a folder is made
-    run.create(spec)
     with run.locked():
+        RunFolder.unused(out)  # another process may have begun there while this one read its data
+        run.create(spec)
         console.print(f"run: {run.path}", highlight=False, markup=False, soft_wrap=True)
         return _fit(session, console)
 

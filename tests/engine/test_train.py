@@ -20,7 +20,7 @@ from fgvc_cli.engine import train as train_module
 from fgvc_cli.engine.evaluate import EvalRequest, evaluate_run, load_trained
 from fgvc_cli.engine.interrupt import Stopped
 from fgvc_cli.engine.runfolder import RunFolder
-from fgvc_cli.engine.session import Averages
+from fgvc_cli.engine.session import Averages, Session
 from fgvc_cli.engine.train import Machine, resume, train
 from fgvc_cli.errors import BadRequest, FgvcError
 from fgvc_cli.spec.methods import METHOD_SPECS
@@ -268,6 +268,22 @@ def test_requests_that_cannot_be_met(photos, tmp_path, undisturbed) -> None:
         evaluate_run(RunFolder(out), EvalRequest("val"), quiet())
     with RunFolder(out).locked(), pytest.raises(BadRequest, match="another process is writing"):
         resume(out, Machine(), quiet())
+
+
+def test_two_that_begin_in_one_place_do_not_mix(photos, tmp_path, monkeypatch) -> None:
+    """The second passed the first look while the first was still reading its data."""
+    out, build = tmp_path / "run", Session.build
+
+    def overtaken(*arguments, **more):
+        session = build(*arguments, **more)
+        monkeypatch.setattr(Session, "build", build)
+        train(small_spec(photos), out, quiet())
+        return session
+
+    monkeypatch.setattr(Session, "build", overtaken)
+    with pytest.raises(BadRequest, match="holds a run: go on"):
+        train(small_spec(photos, "baseline", "train.epochs=9"), out, quiet())
+    assert RunFolder(out).spec().train.epochs == 2
 
 
 def test_other_classes_than_the_models_are_refused(undisturbed, tmp_path, photos) -> None:

@@ -218,7 +218,9 @@ def test_one_graph(build: Build, spec: MethodSpec, training: bool) -> None:
 
     compiled = torch.compile(step, fullgraph=True, backend="eager")
     with torch._dynamo.config.patch(allow_rnn=True):
+        torch.manual_seed(2)  # the method's own dice fall alike
         output, loss = compiled(method, images(), LABELS)
+    torch.manual_seed(2)
     expected, expected_loss = step(twin, images(), LABELS)
     torch.testing.assert_close(output.logits, expected.logits)
     torch.testing.assert_close(loss, expected_loss)

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import scipy.io
+from PIL import Image
 
 from fgvc_cli.data import demo
 from fgvc_cli.data.datasets import load_index
@@ -332,10 +333,27 @@ def test_the_generator_writes_what_is_read(tmp_path: Path) -> None:
 def test_boxes_of_other_images_are_not_used(tmp_path: Path, dataset: str) -> None:
     root = write_cub(tmp_path) if dataset == "cub" else write_cars_devkit(tmp_path)
     for file in root.rglob("*.jpg"):
-        write_image(file, 9, 6)  # as if someone had shrunk them to save space
+        write_image(file, 24, 3)  # as if someone had shrunk them to save space
     index = load_index(spec_of(dataset, root))
     assert index.train.boxes is index.train.parts is index.test.boxes is None
-    assert any("boxes are not used" in note and "9 x 6" in note for note in index.notes)
+    assert any("boxes are not used" in note and "24 x 3" in note for note in index.notes)
+
+
+@pytest.mark.parametrize("dataset", ["cub", "cars"])
+def test_images_cut_along_their_boxes(tmp_path: Path, dataset: str) -> None:
+    """Whatever they were scaled by: the true box is the whole image."""
+    root = write_cub(tmp_path) if dataset == "cub" else write_cars_devkit(tmp_path)
+    given = load_index(spec_of(dataset, root))
+    for split in (given.train, given.test):
+        assert split.boxes is not None
+        for file, (x1, y1, x2, y2) in zip(split.files, split.boxes, strict=True):
+            write_image(given.root / file, round((x2 - x1) / 3), round((y2 - y1) / 3))
+    index = load_index(spec_of(dataset, root))
+    assert any("cut along their boxes" in note for note in index.notes)
+    for split, before in ((index.train, given.train), (index.test, given.test)):
+        assert split.boxes is not None
+        sides = np.rint((before.boxes[:, 2:] - before.boxes[:, :2]) / 3)
+        assert split.boxes.tolist() == [[0, 0, *side] for side in sides.tolist()]
 
 
 # --- Real images ---------------------------------------------------------------------------------------------------
@@ -361,6 +379,9 @@ def test_real_cub(realdata: Path) -> None:
 def test_real_cars(realdata: Path) -> None:
     index = load_index(spec_of("cars", realdata))
     check_splits(index, 98, 2868, 1240)
-    # These images were cut out along their boxes, which are still those of the whole photographs.
-    assert index.train.boxes is index.test.boxes is None
-    assert any("boxes are not used" in note for note in index.notes)
+    # These images were cut out along their boxes, and scaled: the boxes in the file are those of the whole photographs.
+    assert any("cut along their boxes" in note for note in index.notes)
+    for split in (index.train, index.test):
+        assert split.boxes is not None
+        with Image.open(index.root / split.files[-1]) as image:
+            assert split.boxes[-1].tolist() == [0, 0, *image.size]

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from fgvc_cli.data.catalog import CATALOG
+from fgvc_cli.data.datasets.fitting import with_true_boxes
 from fgvc_cli.data.types import DatasetIndex, Split
 from fgvc_cli.errors import BadRequest
 
@@ -103,36 +103,8 @@ def drop_missing(root: Path, split: Split, source: str) -> tuple[Split, tuple[st
     return split.take(np.flatnonzero(found)), (note,)
 
 
-def _stray_box(root: Path, split: Split) -> str | None:
-    """Where boxes do not fit their images, which one for example. Looks at the headers of up to 60 images."""
-    if split.boxes is None:
-        return None
-    stray = []
-    chosen = np.unique(np.linspace(0, len(split) - 1, min(len(split), 60)).astype(np.int64))
-    for i in chosen:
-        try:
-            with Image.open(root / split.files[i]) as image:
-                width, height = image.size
-        except (OSError, Image.DecompressionBombError):
-            continue  # a bad image is named when it is read
-        x1, y1, x2, y2 = split.boxes[i]
-        if min(x1, y1) < -2 or x2 > width + 2 or y2 > height + 2:
-            stray.append(f"{split.files[i]} is {width} x {height}, its box ends at {x2:.0f}, {y2:.0f}")
-    return stray[0] if len(stray) > len(chosen) / 10 else None
-
-
-def _only_true_boxes(index: DatasetIndex) -> DatasetIndex:
-    """The index without boxes and parts if they are those of other images: larger ones, or whole ones."""
-    stray = _stray_box(index.root, index.train) or _stray_box(index.root, index.test)
-    if stray is None:
-        return index
-    note = f"boxes are not used: they do not fit the images, which were cropped or scaled after labelling ({stray})"
-    train, test = (replace(split, boxes=None, parts=None) for split in (index.train, index.test))
-    return replace(index, train=train, test=test, part_names=(), notes=(*index.notes, note))
-
-
 def checked(index: DatasetIndex) -> DatasetIndex:
-    """The index, with a note if it is a part of the official set and without boxes that do not fit the images.
+    """The index, with a note if it is a part of the official set and with boxes only where they fit the images.
 
     BadRequest without classes or images.
     """
@@ -142,7 +114,7 @@ def checked(index: DatasetIndex) -> DatasetIndex:
             raise BadRequest(f"{facts.title} in {index.root}: not one {name} image found; {facts.get}")
     if len(index.classes) < 2:
         raise BadRequest(f"{facts.title} in {index.root}: {len(index.classes)} class; a classifier needs two at least")
-    index = _only_true_boxes(index)
+    index = with_true_boxes(index)
     here = (len(index.classes), len(index.train), len(index.test))
     full = (facts.classes, facts.train, facts.test)
     if None in full or here == full:

@@ -7,7 +7,6 @@ import io
 from pathlib import Path
 
 import pytest
-import torch
 from rich.console import Console
 
 from fgvc_cli.engine.evaluate import EvalRequest, evaluate_run
@@ -17,14 +16,6 @@ from fgvc_cli.spec.build import build_spec
 from fgvc_cli.spec.methods import METHOD_SPECS
 
 pytestmark = pytest.mark.realdata
-
-
-@pytest.fixture(autouse=True)
-def two_threads():
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(before)
 
 
 def run_of(realdata: Path, out: Path, method: str, dataset: str, flags: dict, sets: list[str]) -> RunFolder:

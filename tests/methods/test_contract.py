@@ -19,12 +19,16 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from fgvc_cli.methods import METHODS
 from fgvc_cli.methods.base import Evidence, Method, Output
 from fgvc_cli.spec.methods import METHOD_SPECS
+from fgvc_cli.spec.methods.apcnn import ApCnnSpec
 from fgvc_cli.spec.methods.base import MethodSpec
 from fgvc_cli.spec.methods.reaps import ReapsSpec
 
 Build = Callable[..., Method]
 K, SIZE = 5, 64
 VARIANTS: list[MethodSpec] = [
+    ApCnnSpec(width=16, guidance="random", spatial_gate=False, refine_at="input", drop_rescale="crop"),
+    ApCnnSpec(width=16, neck="top_down", pathway="spatial", refine_at="conv1", bottom_up="sum"),
+    ApCnnSpec(pyramid="none", refine=False),
     ReapsSpec(stages=2, units=32, box="largest_component"),
     ReapsSpec(part_branch=False),
 ]

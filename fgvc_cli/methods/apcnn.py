@@ -163,7 +163,7 @@ class ApCnn(Method):
         if self.spec.guidance == "random":
             sizes = [_size(level) for level in raw.levels.values()]
             return random_rois(self.rois, sizes, image, images, self.training)
-        return self.rois(list(raw.spatial.values()), image)
+        return self.rois.of_gates(list(raw.spatial.values()), image)
 
     def _refined_stage(self, source: Tensor, rois: list[Rois], images: Tensor) -> Stage:
         """Algorithm 1 on the map `source`, then the rest of the trunk and the pyramid again."""

@@ -89,7 +89,8 @@ class SpatialGate(nn.Module):
 
     def forward(self, level: Tensor) -> Tensor:
         """(B, C, h, w) → (B, 1, h, w) float32 in 0..1: ROIs are ranked by it, and bf16 would tie them."""
-        return self.squeeze(level).float().sigmoid()
+        squeezed: Tensor = self.squeeze(level)
+        return squeezed.float().sigmoid()
 
 
 class ChannelGate(nn.Module):
@@ -102,7 +103,8 @@ class ChannelGate(nn.Module):
 
     def forward(self, pooled: Tensor) -> Tensor:
         """(B, C) from Eq. 3 → (B, C) float32 in 0..1."""
-        return self.layers(pooled).float().sigmoid()
+        excited: Tensor = self.layers(pooled)
+        return excited.float().sigmoid()
 
 
 class AttentionPyramid(nn.Module):
@@ -139,7 +141,7 @@ class AttentionPyramid(nn.Module):
         for gate in gates[1:]:
             below = merged[-1]
             if below.ndim == 4:
-                below = F.adaptive_avg_pool2d(below, gate.shape[2:])
+                below = F.adaptive_avg_pool2d(below, (gate.shape[2], gate.shape[3]))
             merged.append((gate + below) / 2 if self.mean else gate + below)
         return merged
 

@@ -47,6 +47,7 @@ class RoiPyramid(nn.Module):
         self.planned = ((image_size, image_size), tuple(maps))
         for level, size in enumerate(maps):
             boxes = self.candidates(level, size, (image_size, image_size), None)
+            self.register_buffer(f"boxes{level}", boxes, persistent=False)
             near = overlapping(boxes, spec.nms_iou) if len(boxes) <= _MOST else None
             self.register_buffer(f"near{level}", near, persistent=False)
 
@@ -67,8 +68,7 @@ class RoiPyramid(nn.Module):
             device=device,
         )
 
-    @torch.no_grad()
-    def forward(self, gates: Sequence[Tensor], image: Size) -> list[Rois]:
+    def of_gates(self, gates: Sequence[Tensor], image: Size) -> list[Rois]:
         """ROIs of each level from (B, 1, h, w) gates, for images of (H, W) pixels.
 
         A candidate's score is the gate at its cell; it must exceed the mean of the map, border cells counting as 0.
@@ -82,17 +82,16 @@ class RoiPyramid(nn.Module):
         rows, columns = self.spans((h, w))
         scores = gate.detach()[:, 0, rows.start : rows.stop, columns.start : columns.stop].float().flatten(1)
         valid = scores > scores.sum(1, keepdim=True) / (h * w)
-        boxes = self.candidates(level, (h, w), image, gate.device)
-        index, kept = greedy_top_k(
-            boxes, scores, valid, self.spec.top_k[level], self.spec.nms_iou, self._near(level, (h, w), image)
-        )
+        boxes, near = self._anchors(level, (h, w), image, gate.device)
+        index, kept = greedy_top_k(boxes, scores, valid, self.spec.top_k[level], self.spec.nms_iou, near)
         return Rois(boxes[index], torch.where(kept, scores.gather(1, index), 0), kept)
 
-    def _near(self, level: int, size: Size, image: Size) -> Tensor | None:
-        """The kept overlaps, where they are of these sizes."""
+    def _anchors(self, level: int, size: Size, image: Size, device: torch.device) -> tuple[Tensor, Tensor | None]:
+        """Candidates and their overlaps: those kept from the start, or for other sizes new ones without overlaps."""
         planned, maps = self.planned
-        near: Tensor | None = self.get_buffer(f"near{level}") if f"near{level}" in self._buffers else None
-        return near if image == planned and size == maps[level] else None
+        if image != planned or size != maps[level]:
+            return self.candidates(level, size, image, device), None
+        return self.get_buffer(f"boxes{level}").float(), self._buffers[f"near{level}"]
 
 
 @torch.no_grad()

@@ -13,7 +13,7 @@ _ROWS = 256  # of the matrix computed at a time, which bounds the memory in betw
 @torch.no_grad()
 def overlapping(boxes: Tensor, iou: float) -> Tensor:
     """Which boxes suppress each other: (N, 4) half-open → (N, N) bool, true where IoU > `iou` and on the diagonal."""
-    near = torch.cat([box_iou(rows, boxes) > iou for rows in boxes.split(_ROWS)])
+    near = torch.cat([box_iou(rows, boxes) > iou for rows in torch.split(boxes, _ROWS)])
     return near | torch.eye(len(boxes), dtype=torch.bool, device=boxes.device)
 
 
@@ -38,16 +38,15 @@ def greedy_top_k(
     Returns:
         (B, k) int64 positions in `boxes`, by falling score, and (B, k) bool: which slots are kept.
     """
-    live = scores.detach().masked_fill(~valid, -torch.inf)
-    indices, kept = [], []
-    for step in range(k):
-        best, index = live.max(1)
+    live = torch.where(valid, scores.detach(), -torch.inf)  # a copy: what follows writes into it
+    best, index = live.max(1)
+    found, indices = [best], [index]
+    for _ in range(k - 1):
+        rows = _rows(boxes, index, iou) if near is None else near.index_select(0, index)
+        best, index = live.masked_fill_(rows, -torch.inf).max(1)
+        found.append(best)
         indices.append(index)
-        kept.append(best > -torch.inf)
-        if step + 1 < k:
-            rows = _rows(boxes, index, iou) if near is None else near.index_select(0, index)
-            live = live.masked_fill(rows, -torch.inf)
-    return torch.stack(indices, 1), torch.stack(kept, 1)
+    return torch.stack(indices, 1), torch.stack(found, 1) > -torch.inf
 
 
 def _rows(boxes: Tensor, index: Tensor, iou: float) -> Tensor:

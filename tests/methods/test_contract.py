@@ -250,7 +250,8 @@ class Operations(TorchDispatchMode):
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
         name = func.name()
-        if name.startswith("aten::index") and any(isinstance(i, Tensor) and i.dtype == torch.bool for i in flat(args)):
+        indices = flat(args[1:])  # what is indexed may be boolean
+        if name.startswith("aten::index") and any(isinstance(i, Tensor) and i.dtype == torch.bool for i in indices):
             name = "index by booleans"
         self.names.append(name)
         return func(*args, **(kwargs or {}))

@@ -23,7 +23,9 @@ class ApCnnSpec(MethodSpec):
     paper: ClassVar[str] = "Attention Pyramid Convolutional Neural Network for Fine-Grained Visual Classification"
 
     name: Literal["apcnn"] = "apcnn"
-    pyramid: Literal["none", "fp", "ap"] = Field("ap", description="plain backbone, feature or attention pyramid (T. 2)")
+    pyramid: Literal["none", "fp", "ap"] = Field(
+        "ap", description="plain backbone, feature or attention pyramid (T. 2)"
+    )
     spatial_gate: bool = Field(True, description="spatial attention of each level, Eq. 1 (of pyramid ap)")
     channel_gate: bool = Field(True, description="channel attention of each level, Eq. 2 (of pyramid ap)")
     pathway: Literal["none", "spatial", "channel"] = Field("channel", description="bottom-up path of gates (Table 3)")
@@ -42,7 +44,9 @@ class ApCnnSpec(MethodSpec):
     anchor_offset: float = Field(0.0, ge=0, lt=1, description="anchor centre in its cell: 0 first pixel, 0.5 middle")
     border: float = Field(0.1, ge=0, lt=0.5, description="share of the map on each side without anchors; 0.2 on CUB")
     nms_iou: float = Field(0.05, ge=0, le=1, description="IoU above which a weaker ROI is suppressed")
-    neck: Literal["auto", "fpn", "top_down"] = Field("auto", description="auto: top_down for VGG (no laterals), else fpn")
+    neck: Literal["auto", "fpn", "top_down"] = Field(
+        "auto", description="auto: top_down for VGG (no laterals), else fpn"
+    )
     width: int = Field(256, ge=8, le=2048, description="channels of the pyramid")
     reduction: int = Field(16, ge=1, le=256, description="the channel gate's hidden layer is width / reduction")
     hidden: int | None = Field(
@@ -52,7 +56,9 @@ class ApCnnSpec(MethodSpec):
     average: Literal["logits", "probabilities"] | None = Field(
         None, description="what the prediction averages over the heads; none: logits (VGG: probabilities)"
     )
-    trunk_rate: float = Field(1.0, gt=0, le=1, description="learning rate of layers before conv5, as a share; 0.1 on CUB")
+    trunk_rate: float = Field(
+        1.0, gt=0, le=1, description="learning rate of layers before conv5, as a share; 0.1 on CUB"
+    )
 
     @model_validator(mode="after")
     def _possible(self) -> ApCnnSpec:
@@ -66,5 +72,7 @@ class ApCnnSpec(MethodSpec):
         if self.refine and not (self.erase or self.zoom):
             raise ValueError("a second stage without erase and zoom sees what the first saw: set refine=false")
         if self.drop_rates is not None and sum(self.drop_rates) > 1:
-            raise ValueError(f"drop_rates are probabilities of one choice: they sum to {sum(self.drop_rates):g}, over 1")
+            raise ValueError(
+                f"drop_rates are probabilities of one choice: they sum to {sum(self.drop_rates):g}, over 1"
+            )
         return self

@@ -3,8 +3,8 @@
     python benchmarks/apcnn_rois.py [--rounds 8] [--threads 2] [--device cpu]
 
 Both sides score the anchors of three levels at 448 pixels, drop those under the map's mean and keep 5, 3 and
-1 of them by NMS at 0.05. The per-image side uses torchvision.ops.nms, its anchors made once beforehand. First it is seen
-that both select the same boxes; then the two alternate, and the best of the rounds counts.
+1 of them by NMS at 0.05. The per-image side uses torchvision.ops.nms, its anchors made once beforehand. First it is
+seen that both select the same boxes; then the two alternate, and the best of the rounds counts.
 """
 
 from __future__ import annotations

@@ -64,7 +64,8 @@ class FeaturePyramid(nn.Module):
 
     def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
         """(B, C_k, h_k, w_k) maps → (B, width, h_k, w_k) levels, finest first in both."""
-        levels = [self.top(maps[-1]) + self.top_pooled(global_pool(maps[-1])[:, :, None, None])]
+        pooled = global_pool(maps[-1]).to(maps[-1].dtype)[:, :, None, None]
+        levels = [self.top(maps[-1]) + self.top_pooled(pooled)]
         for i in reversed(range(len(maps) - 1)):
             level = F.interpolate(levels[0], size=maps[i].shape[2:], mode="nearest")
             levels.insert(0, level + self.laterals[i](maps[i]) if self.laterals else level)

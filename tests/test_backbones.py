@@ -146,9 +146,35 @@ def test_unknown_backbone() -> None:
 # ---------------------------------------------------------------- timm
 
 
-def test_timm_cannot_be_entered_in_the_middle() -> None:
+@pytest.mark.parametrize("name", ["resnet18", "convnext_atto", "regnetx_002", "swin_tiny_patch4_window7_224"])
+def test_the_rest_of_timm_s_trunk_gives_the_same_maps(name: str) -> None:
+    backbone = build_backbone(f"timm:{name}").eval()
+    if not backbone.reenters:
+        pytest.skip("runs whole in this timm")
+    images = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        maps = backbone(images, backbone.names)
+        for i, after in enumerate(backbone.names[:-1]):
+            rest = backbone(maps[after], backbone.names[i + 1 :], after=after)
+            assert tuple(rest) == backbone.names[i + 1 :]
+            assert all(torch.equal(rest[n], maps[n]) for n in rest)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "convnext_atto", "regnetx_002"])
+def test_timm_s_plain_families_are_re_entered(name: str) -> None:
+    assert build_backbone(f"timm:{name}").reenters
+
+
+def test_timm_taps_that_cannot_be_reached() -> None:
+    with pytest.raises(ValueError, match="are not maps above"):
+        build_backbone("timm:resnet18")(torch.randn(1, 64, 8, 8), ["conv2"], "conv3")
+
+
+def test_a_timm_model_that_runs_whole_says_so() -> None:
+    backbone = build_backbone("timm:efficientnet_b0")
+    assert not backbone.reenters
     with pytest.raises(BadRequest, match="cannot be entered"):
-        build_backbone("timm:resnet18")(torch.randn(1, 64, 8, 8), ["conv5"], "conv2")
+        backbone(torch.randn(1, 40, 8, 8), ["conv5"], "conv3")
 
 
 def test_timm_names_close_to_an_unknown_one() -> None:

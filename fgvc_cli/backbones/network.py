@@ -32,7 +32,10 @@ class Backbone(nn.Module):
         channels, strides: by map name.
         last: the top map's name.
         pyramid: three maps of strides s, 2s and 4s that end at the top.
+        reenters: whether `forward` takes `after`.
     """
+
+    reenters = True
 
     def __init__(self, name: str, trunk: nn.Module, segments: Sequence[Segment], pyramid: Sequence[str]) -> None:
         super().__init__()

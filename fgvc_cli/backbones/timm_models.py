@@ -62,11 +62,32 @@ def _segments(trunk: nn.Module) -> list[Segment]:
     powers = [stride.bit_length() - 1 for stride in strides]
     distinct = len(set(strides)) == len(strides) and all(1 << n == s for n, s in zip(powers, strides, strict=True))
     names = [f"conv{n}" for n in powers] if distinct else [f"map{i}" for i in range(1, len(strides) + 1)]
-    return [Segment(name, c, s, ()) for name, c, s in zip(names, channels, strides, strict=True)]
+    runs = _sequence(trunk) or [()] * len(names)
+    return [Segment(name, c, s, run) for name, c, s, run in zip(names, channels, strides, runs, strict=True)]
+
+
+def _sequence(trunk: nn.Module) -> list[tuple[str, ...]]:
+    """The modules that lead to each map, for the feature extractor that runs its children in a row; else none.
+
+    timm has others that hook into a model, or run it by code of its own: these give no such list.
+    """
+    if type(trunk) is not _timm().models.FeatureListNet:
+        return []
+    returned: Any = trunk.return_layers
+    runs, run = [], []
+    for name, _ in trunk.named_children():
+        run.append(name)
+        if name in returned:
+            runs.append(tuple(run))
+            run = []
+    return runs
 
 
 class TimmBackbone(Backbone):
-    """A timm model behind the same interface. It runs whole: it cannot be entered in the middle."""
+    """A timm model behind the same interface.
+
+    One whose feature extractor runs its modules in a row is re-entered after any map; others run whole (`reenters`).
+    """
 
     def __init__(self, name: str) -> None:
         trunk = _build(name)
@@ -76,15 +97,16 @@ class TimmBackbone(Backbone):
         super().__init__(name, trunk, segments, [segment.name for segment in segments[-3:]] if rising else [])
         layout = getattr(trunk, "output_fmt", "NCHW")
         self.channels_last = getattr(layout, "value", layout) == "NHWC"
+        self.reenters = all(segment.modules for segment in segments)
 
     def forward(self, x: Tensor, taps: Sequence[str], after: str | None = None) -> dict[str, Tensor]:
-        """As `Backbone.forward`; `after` is refused.
+        """As `Backbone.forward`.
 
         Raises:
-            BadRequest: `after` is given.
+            BadRequest: `after` is given to a model that runs whole.
         """
         if after is not None:
-            raise BadRequest(f"backbone {self.name} cannot be entered at {after}: this needs a torchvision backbone")
+            return self._rest(x, taps, after)
         unknown = set(taps) - set(self.names)
         if unknown or not taps:
             raise ValueError(f"taps {list(taps)} are not all in {self.names}")
@@ -92,6 +114,15 @@ class TimmBackbone(Backbone):
         if self.channels_last:
             maps = [value.permute(0, 3, 1, 2) for value in maps]
         return {name: value for name, value in zip(self.names, maps, strict=True) if name in taps}
+
+    def _rest(self, x: Tensor, taps: Sequence[str], after: str) -> dict[str, Tensor]:
+        """Run from the map called `after`; inside, a model may keep its channels last."""
+        if not self.reenters:
+            raise BadRequest(f"backbone {self.name} cannot be entered at {after}: this needs a torchvision backbone")
+        if not self.channels_last:
+            return super().forward(x, taps, after)
+        maps = super().forward(x.permute(0, 2, 3, 1), taps, after)
+        return {name: value.permute(0, 3, 1, 2) for name, value in maps.items()}
 
     def canonical(self, key: str) -> str:
         """timm's feature extractors rename `stages.0` to `stages_0` or put `model.` in front; files have neither."""

@@ -298,10 +298,13 @@ def test_other_classes_than_the_models_are_refused(undisturbed, tmp_path, photos
 
 def test_weights_of_a_run_start_another(undisturbed, photos, tmp_path) -> None:
     method, out = undisturbed
-    result = train(
+    train(
         small_spec(photos, method, "train.epochs=1", f"backbone.weights={out}", "optim.lr=1e-9"),
         tmp_path / "run",
         quiet(),
     )
-    before = json.loads((out / "eval/test.json").read_text())
-    assert result["loss"] == pytest.approx(before["loss"], abs=0.2)
+    before, after = (load_file(folder / "model.safetensors") for folder in (out, tmp_path / "run"))
+    assert before.keys() == after.keys()
+    for name in before:
+        if "running" not in name and "tracked" not in name:  # BatchNorm's statistics go on moving at any rate
+            torch.testing.assert_close(after[name], before[name], rtol=1e-4, atol=1e-5)

@@ -19,12 +19,16 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from fgvc_cli.methods import METHODS
 from fgvc_cli.methods.base import Evidence, Method, Output
 from fgvc_cli.spec.methods import METHOD_SPECS
+from fgvc_cli.spec.methods.apcnn import ApCnnSpec
 from fgvc_cli.spec.methods.base import MethodSpec
 from fgvc_cli.spec.methods.reaps import ReapsSpec
 
 Build = Callable[..., Method]
 K, SIZE = 5, 64
 VARIANTS: list[MethodSpec] = [
+    ApCnnSpec(width=16, guidance="random", spatial_gate=False, refine_at="input", drop_rescale="crop"),
+    ApCnnSpec(width=16, neck="top_down", pathway="spatial", refine_at="conv1", bottom_up="sum"),
+    ApCnnSpec(pyramid="none", refine=False),
     ReapsSpec(stages=2, units=32, box="largest_component"),
     ReapsSpec(part_branch=False),
 ]
@@ -246,7 +250,8 @@ class Operations(TorchDispatchMode):
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
         name = func.name()
-        if name.startswith("aten::index") and any(isinstance(i, Tensor) and i.dtype == torch.bool for i in flat(args)):
+        indices = flat(args[1:])  # what is indexed may be boolean
+        if name.startswith("aten::index") and any(isinstance(i, Tensor) and i.dtype == torch.bool for i in indices):
             name = "index by booleans"
         self.names.append(name)
         return func(*args, **(kwargs or {}))

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from fgvc_cli.methods.base import Method
+from fgvc_cli.spec.methods.apcnn import ApCnnSpec
 from fgvc_cli.spec.methods.base import MethodSpec
 from fgvc_cli.spec.methods.baseline import BaselineSpec
 from fgvc_cli.spec.methods.reaps import ReapsSpec
@@ -30,6 +31,11 @@ from fgvc_cli.spec.methods.reaps import ReapsSpec
 GOLDEN = Path(__file__).parents[1] / "golden"
 CASES: dict[str, MethodSpec] = {
     "baseline/baseline": BaselineSpec(),
+    "apcnn/apcnn": ApCnnSpec(width=16, reduction=4, hidden=16, erase=False),
+    "apcnn/top_down": ApCnnSpec(
+        width=16, hidden=16, erase=False, neck="top_down", pathway="spatial", refine_at="conv2"
+    ),
+    "apcnn/one_stage": ApCnnSpec(width=16, hidden=16, refine=False, bottom_up="sum"),
     "reaps/reaps": ReapsSpec(units=16, tau=0.6),
     "reaps/reaps_plus": ReapsSpec(units=16, tau=0.6, stages=2, box="largest_component"),
     "reaps/without_parts": ReapsSpec(tau=0.6, part_branch=False),

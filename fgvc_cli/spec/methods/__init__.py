@@ -6,12 +6,13 @@ from typing import Annotated, get_args
 
 from pydantic import Field
 
+from fgvc_cli.spec.methods.apcnn import ApCnnSpec
 from fgvc_cli.spec.methods.base import MethodSpec
 from fgvc_cli.spec.methods.baseline import BaselineSpec
 from fgvc_cli.spec.methods.reaps import ReapsSpec
 
 AnyMethodSpec = Annotated[
-    BaselineSpec | ReapsSpec,
+    BaselineSpec | ReapsSpec | ApCnnSpec,
     Field(discriminator="name"),
 ]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from fgvc_cli.errors import BadRequest
-from fgvc_cli.spec.presets import baseline, reaps
+from fgvc_cli.spec.presets import apcnn, baseline, reaps
 from fgvc_cli.spec.run import RunSpec
 
 Preset = Callable[[], RunSpec]
@@ -26,6 +26,11 @@ PRESETS: dict[str, Preset] = _table(
     reaps.reaps_aircraft,
     reaps.reaps_demo,
     reaps.reaps_folder,
+    apcnn.apcnn_cub,
+    apcnn.apcnn_cars,
+    apcnn.apcnn_aircraft,
+    apcnn.apcnn_demo,
+    apcnn.apcnn_folder,
 )
 
 

@@ -1,0 +1,79 @@
+"""Square anchors on a map's cells, and boxes in whole cells of a map."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def inner_span(cells: int, border: float) -> range:
+    """Rows (or columns) of a map that are not border: int(b·n) to int((1−b)·n) − 1, at least one.
+
+    Args:
+        cells: n ≥ 1.
+        border: b in 0..0.5, excluded on each side.
+    """
+    start, end = int(border * cells), int((1 - border) * cells)
+    return range(start, max(end, start + 1))
+
+
+def _edges(cells: range, stride: int, side: float, offset: float, length: int, device: torch.device | None) -> Tensor:
+    """(n, 2) first and end coordinate, half-open, of anchors along one axis of an image of `length` pixels."""
+    numbers = torch.arange(cells.start, cells.stop, device=device, dtype=torch.float32)
+    centre = ((numbers + offset) * stride).clamp_max(length - 1)
+    first, last = (centre - side / 2).clamp_min(0), (centre + side / 2).clamp_max(length - 1)
+    return torch.stack([first, last + 1], 1)
+
+
+@torch.no_grad()
+def anchor_boxes(
+    rows: range,
+    columns: range,
+    *,
+    stride: int,
+    side: float,
+    offset: float,
+    image: tuple[int, int],
+    device: torch.device | None = None,
+) -> Tensor:
+    """One square anchor a cell, centred at (number + offset) · stride, cut at the image's edges.
+
+    An anchor reaches from centre − side/2 to centre + side/2 *inclusive*, the convention in which a box of x1..x2 is
+    x2 − x1 + 1 wide; half-open it ends one pixel later, so the IoU of half-open boxes is the one with "+1".
+
+    Args:
+        rows, columns: of the map's cells, R of them in all.
+        stride: input pixels a cell.
+        side: of an anchor, in pixels of the image.
+        offset: 0 puts the centre at the cell's first pixel, 0.5 in its middle.
+        image: (height, width); the last coordinates are clamped to height − 1 and width − 1.
+        device: of the result.
+
+    Returns:
+        (R, 4) float32 xyxy, half-open, cells in reading order.
+    """
+    y = _edges(rows, stride, side, offset, image[0], device)
+    x = _edges(columns, stride, side, offset, image[1], device)
+    down = y[:, None].expand(-1, len(x), -1)
+    across = x[None].expand(len(y), -1, -1)
+    return torch.stack([across[..., 0], down[..., 0], across[..., 1], down[..., 1]], 2).flatten(0, 1)
+
+
+@torch.no_grad()
+def whole_cells(boxes: Tensor, stride: int, size: tuple[int, int]) -> Tensor:
+    """Boxes of an image in whole cells of a map: the cells of first and last pixel, the end exclusive, at least one.
+
+    Args:
+        boxes: (..., 4) xyxy, half-open, in pixels of the image.
+        stride: input pixels a cell.
+        size: (h, w) of the map.
+
+    Returns:
+        (..., 4) float32 whole numbers, xyxy, half-open, inside the map.
+    """
+    h, w = size
+    first = (boxes[..., :2] / stride).floor()
+    first = torch.stack([first[..., 0].clamp(0, w - 1), first[..., 1].clamp(0, h - 1)], -1)
+    end = torch.maximum(((boxes[..., 2:] - 1) / stride).floor(), first + 1)
+    end = torch.stack([end[..., 0].clamp_max(w), end[..., 1].clamp_max(h)], -1)
+    return torch.cat([first, end], -1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from fgvc_cli.errors import BadRequest
-from fgvc_cli.spec.presets import baseline, reaps
+from fgvc_cli.spec.presets import baseline, reaps, scapnet
 from fgvc_cli.spec.run import RunSpec
 
 Preset = Callable[[], RunSpec]
@@ -26,6 +26,11 @@ PRESETS: dict[str, Preset] = _table(
     reaps.reaps_aircraft,
     reaps.reaps_demo,
     reaps.reaps_folder,
+    scapnet.scapnet_cub,
+    scapnet.scapnet_cars,
+    scapnet.scapnet_aircraft,
+    scapnet.scapnet_demo,
+    scapnet.scapnet_folder,
 )
 
 

@@ -18,6 +18,11 @@ CODE = 64  # dimensions of the geometry's code
 LEAST_GEOMETRY = 1e-6  # ReLU's zeros in Eq. 10 would leave a part without any source
 
 
+def precise(values: Tensor) -> Tensor:
+    """In fp32 at least, whatever autocast made of them."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
+
+
 class LocationModule(nn.Module):
     """The whole of what locates parts: two linear layers over pooled features (Eq. 4), shared by all scales.
 
@@ -34,7 +39,7 @@ class LocationModule(nn.Module):
     def forward(self, pooled: Tensor) -> Tensor:
         """(B, n, C) → (B, n, 2) float32 log s; index 1 is "keep"."""
         scores: Tensor = self.w2(self.w1(pooled).relu())
-        return scores.float().log_softmax(-1)
+        return precise(scores).log_softmax(-1)
 
 
 def activation_loss(mask: Tensor) -> Tensor:
@@ -93,7 +98,7 @@ class PartRelation(nn.Module):
         ω[m, n] is what part n takes of part m; over m it sums to 1.
         """
         weights = self.weights(features, boxes)
-        shares = self.value(features).float().tensor_split(self.heads, -1)
+        shares = precise(self.value(features)).tensor_split(self.heads, -1)
         # Eq. 12: a sum over six parts at most, element by element, so that autocast leaves it in fp32
         taken = [(weights[:, i, :, :, None] * share[:, :, None]).sum(1) for i, share in enumerate(shares)]
         return features + torch.cat(taken, -1), weights  # Eq. 13, 16
@@ -110,15 +115,14 @@ class PartRelation(nn.Module):
     def appearance_logits(self, features: Tensor) -> Tensor:
         """ω_F (Eq. 9): (B, R, D) → (B, heads, R, R)."""
         shape = (*features.shape[:2], self.heads, self.key_size)
-        key, query = self.key(features).float().view(shape), self.query(features).float().view(shape)
+        key, query = precise(self.key(features)).view(shape), precise(self.query(features)).view(shape)
         products: Tensor = (key[:, :, None] * query[:, None]).sum(-1)  # (B, m, n, heads)
         return products.permute(0, 3, 1, 2) / math.sqrt(self.key_size)
 
     def geometry_weights(self, boxes: Tensor) -> Tensor:
         """ω_P (Eq. 10): (B, R, 4) → (B, heads, R, R), not negative."""
-        code = wave_code(relative_geometry(boxes.float()), CODE)
-        weights: Tensor = self.place(code).float().relu()
-        return weights.permute(0, 3, 1, 2)
+        code = wave_code(relative_geometry(precise(boxes)), CODE)
+        return precise(self.place(code)).relu().permute(0, 3, 1, 2)
 
 
 class PartGraph(nn.Module):
@@ -139,5 +143,5 @@ class PartGraph(nn.Module):
         overlap = box_iou(boxes, boxes)
         degree = overlap.sum(2).rsqrt()
         adjacency = overlap * degree[:, :, None] * degree[:, None]
-        spread = (adjacency[..., None] * self.weight(features).float()[:, :, None]).sum(1)
+        spread = (adjacency[..., None] * precise(self.weight(features))[:, :, None]).sum(1)
         return features + spread.relu(), adjacency[:, None]

@@ -19,10 +19,14 @@ def cell_edges(length: int, cells: int) -> list[int]:
     return [-(-n * length // cells) for n in range(cells + 1)]
 
 
+def _cell_sizes(length: int, cells: int) -> list[int]:
+    return [end - start for start, end in itertools.pairwise(cell_edges(length, cells))]
+
+
 def cell_sums(maps: Tensor, grid: tuple[int, int]) -> Tensor:
     """(B, C, h, w) → (B, C, rows, columns): the sum over each cell. Without a matrix product, so never below fp32."""
     for dim, cells in zip((2, 3), grid, strict=True):
-        sizes = [end - start for start, end in itertools.pairwise(cell_edges(maps.shape[dim], cells))]
+        sizes = _cell_sizes(maps.shape[dim], cells)
         maps = torch.stack([part.sum(dim) for part in torch.split(maps, sizes, dim)], dim)
     return maps
 
@@ -45,11 +49,15 @@ def window_means(maps: Tensor, grid: tuple[int, int], scales: int) -> list[Tenso
 
 
 def spread_cells(cells: Tensor, size: tuple[int, int]) -> Tensor:
-    """(B, rows, columns) → (B, h, w): each position gets its cell's value."""
-    for dim, length in zip((1, 2), size, strict=True):
-        index = torch.arange(length, device=cells.device) * cells.shape[dim] // length
-        cells = cells.index_select(dim, index)
-    return cells
+    """(B, rows, columns) → (B, h, w): each position gets its cell's value.
+
+    Copied piece by piece: the backward pass is then a sum, where that of an index adds in any order on a GPU.
+    """
+    (rows, columns), (h, w) = cells.shape[1:], size
+    lines = zip(torch.split(cells, 1, 1), _cell_sizes(h, rows), strict=True)
+    cells = torch.cat([line.expand(-1, n, -1) for line, n in lines], 1)
+    lines = zip(torch.split(cells, 1, 2), _cell_sizes(w, columns), strict=True)
+    return torch.cat([line.expand(-1, -1, n) for line, n in lines], 2)
 
 
 @torch.no_grad()

@@ -92,7 +92,7 @@ def estimate_memory(spec: RunSpec, num_classes: int, batch: int, device: torch.d
     """Memory of a step of `batch` images, counted on the meta device: nothing is allocated."""
     with torch.device("meta"):
         method, _ = build_method(spec, num_classes, load_weights=False)
-    method.on_epoch(0, spec.train.epochs)
+    method.on_epoch(spec.train.epochs - 1, spec.train.epochs)  # the last stage, which has everything
     weights = sum(_bytes(tensor) for tensor in method.state_dict().values())
     trained = sum(_bytes(parameter) for parameter in method.parameters() if parameter.requires_grad)
     kept = saved_bytes(method, spec.data.image_size, num_classes) / _PROBE * batch
@@ -148,7 +148,7 @@ class _Probe:
 
     def __init__(self, spec: RunSpec, num_classes: int, device: torch.device) -> None:
         method, _ = build_method(spec, num_classes, load_weights=False)
-        method.on_epoch(0, spec.train.epochs)
+        method.on_epoch(spec.train.epochs - 1, spec.train.epochs)
         self.spec, self.num_classes, self.device = spec, num_classes, device
         self.step: nn.Module = StepModule(method.to(device).to(memory_format=torch.channels_last).train())
         self.optimizer = build_optimizer(method, spec.optim)

@@ -123,7 +123,8 @@ class Session:
         average = averaged_copy(method, spec.train.ema_decay) if spec.train.ema_decay else None
         optimizer = build_optimizer(method, spec.optim)
         steps = math.ceil(len(loader) / spec.optim.accumulate)
-        scheduler = build_scheduler(optimizer, spec.optim, spec.train.epochs, steps)
+        starts = spec.method.stage_starts(spec.train.epochs)
+        scheduler = build_scheduler(optimizer, spec.optim, spec.train.epochs, steps, starts)
         scaler = grad_scaler(device, spec.train.precision)
         moving = (optimizer, scheduler, scaler, average)
         return cls(run, spec, index, device, method, *moving, loader, val, notes=tuple(notes))

@@ -125,7 +125,8 @@ def _epoch(session: Session, metrics: MetricsFile, events: Events, reporter: Rep
     """Train one epoch, measure the held-out part, then save: row first, model next, checkpoint last."""
     started, epoch = time.monotonic(), session.position.epoch
     session.begin_epoch(epoch)
-    rate = session.spec.optim.lr * rate_factor(session.spec.optim, session.spec.train.epochs)(epoch)
+    optim, epochs = session.spec.optim, session.spec.train.epochs
+    rate = optim.lr * rate_factor(optim, epochs, session.spec.method.stage_starts(epochs))(epoch)
     trained = _train_batches(session, epoch, events, reporter, wish)
     images_a_second = reporter.rate()
     session.check()  # the last step of all may have broken what the losses have not seen yet
@@ -139,7 +140,7 @@ def _epoch(session: Session, metrics: MetricsFile, events: Events, reporter: Rep
     _select(session, epoch, held_out.get("val_top1"))
     session.position.epoch, session.position.batch, session.averages = epoch + 1, 0, Averages()
     session.save()
-    reporter.line(_summary(epoch, session.spec.train.epochs, row, images_a_second))
+    reporter.line(_summary(epoch, epochs, row, images_a_second))
 
 
 def _train_batches(session: Session, epoch: int, events: Events, reporter: Reporter, wish: Wish) -> dict[str, float]:

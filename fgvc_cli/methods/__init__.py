@@ -15,15 +15,18 @@ from fgvc_cli.methods.base import Method
 from fgvc_cli.methods.baseline import Baseline
 from fgvc_cli.methods.reaps import Reaps
 from fgvc_cli.spec.methods.apcnn import ApCnnSpec
+from fgvc_cli.methods.scapnet import ScapNet
 from fgvc_cli.spec.methods.base import MethodSpec
 from fgvc_cli.spec.methods.baseline import BaselineSpec
 from fgvc_cli.spec.methods.reaps import ReapsSpec
+from fgvc_cli.spec.methods.scapnet import ScapNetSpec
 from fgvc_cli.spec.run import RunSpec
 
 METHODS: dict[type[MethodSpec], type[Method]] = {
     BaselineSpec: Baseline,
     ReapsSpec: Reaps,
     ApCnnSpec: ApCnn,
+    ScapNetSpec: ScapNet,
 }
 
 

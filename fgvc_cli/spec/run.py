@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from fgvc_cli.spec.backbone import BackboneSpec
 from fgvc_cli.spec.base import Spec
@@ -29,3 +29,11 @@ class RunSpec(Spec):
     optim: OptimSpec = OptimSpec()
     regularise: RegulariseSpec = RegulariseSpec()
     train: TrainSpec = TrainSpec()
+
+    @model_validator(mode="after")
+    def _every_stage_begins(self) -> Self:
+        epochs = self.train.epochs
+        last = self.method.stage_starts(epochs)[-1]
+        if last >= epochs:
+            raise ValueError(f"the method's last stage starts after {last} epochs: train.epochs must be above that")
+        return self

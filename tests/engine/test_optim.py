@@ -9,11 +9,11 @@ from fgvc_cli.engine.optim import build_scheduler, rate_factor
 from fgvc_cli.spec.optim import Constant, Cosine, MultiStep, OptimSpec, Step
 
 
-def rates(spec: OptimSpec, epochs: int, steps: int) -> list[float]:
+def rates(spec: OptimSpec, epochs: int, steps: int, starts: tuple[int, ...] = (0,)) -> list[float]:
     """The rate of every step, as an optimizer sees it."""
     weight = torch.nn.Parameter(torch.zeros(1))
     optimizer = torch.optim.SGD([weight], lr=spec.lr)
-    scheduler = build_scheduler(optimizer, spec, epochs, steps)
+    scheduler = build_scheduler(optimizer, spec, epochs, steps, starts)
     seen = []
     for _ in range(epochs * steps):
         seen.append(optimizer.param_groups[0]["lr"])
@@ -50,3 +50,12 @@ def test_warm_up_rises_linearly_and_never_is_zero() -> None:
     factor = rate_factor(OptimSpec(schedule=Constant(), warmup_epochs=4), 10)
     assert factor(0) > 0
     assert [factor(e) for e in (1, 2, 3, 4, 9)] == pytest.approx([0.25, 0.5, 0.75, 1, 1])
+
+
+@pytest.mark.parametrize("schedule", [Step(every=2, gamma=0.3), Cosine(), MultiStep(milestones=(1, 3)), Constant()])
+@pytest.mark.parametrize("warmup", [0.0, 1.5])
+def test_each_stage_runs_the_whole_schedule_over_its_own_length(schedule, warmup) -> None:
+    spec = OptimSpec(lr=0.01, schedule=schedule, warmup_epochs=warmup)
+    found = rates(spec, 12, 7, (0, 5))
+    assert found == pytest.approx(rates(spec, 5, 7) + rates(spec, 7, 7))
+    assert rates(spec, 12, 7, (0,)) == rates(spec, 12, 7)

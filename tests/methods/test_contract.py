@@ -22,6 +22,7 @@ from fgvc_cli.spec.methods import METHOD_SPECS
 from fgvc_cli.spec.methods.apcnn import ApCnnSpec
 from fgvc_cli.spec.methods.base import MethodSpec
 from fgvc_cli.spec.methods.reaps import ReapsSpec
+from fgvc_cli.spec.methods.scapnet import ScapNetSpec
 
 Build = Callable[..., Method]
 K, SIZE = 5, 64
@@ -31,6 +32,8 @@ VARIANTS: list[MethodSpec] = [
     ApCnnSpec(pyramid="none", refine=False),
     ReapsSpec(stages=2, units=32, box="largest_component"),
     ReapsSpec(part_branch=False),
+    ScapNetSpec(gate="soft", grid=3, selection="random", heads=3),
+    ScapNetSpec(gate="off", relation="gcn"),
 ]
 CASES = [pytest.param(spec(), id=spec.model_fields["name"].default) for spec in METHODS] + [
     pytest.param(spec, id="-".join(f"{v}" for v in spec.model_dump(exclude_defaults=True).values()))

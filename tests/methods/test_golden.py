@@ -27,6 +27,7 @@ from fgvc_cli.spec.methods.apcnn import ApCnnSpec
 from fgvc_cli.spec.methods.base import MethodSpec
 from fgvc_cli.spec.methods.baseline import BaselineSpec
 from fgvc_cli.spec.methods.reaps import ReapsSpec
+from fgvc_cli.spec.methods.scapnet import ScapNetSpec
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 CASES: dict[str, MethodSpec] = {
@@ -39,6 +40,8 @@ CASES: dict[str, MethodSpec] = {
     "reaps/reaps": ReapsSpec(units=16, tau=0.6),
     "reaps/reaps_plus": ReapsSpec(units=16, tau=0.6, stages=2, box="largest_component"),
     "reaps/without_parts": ReapsSpec(tau=0.6, part_branch=False),
+    "scapnet/scapnet": ScapNetSpec(gumbel=False, heads=3),
+    "scapnet/concatenated": ScapNetSpec(gate="soft", gumbel=False, grid=5, parts=(2, 0, 1), relation="concatenate"),
 }
 LABELS = torch.tensor([0, 4, 2, 2])
 

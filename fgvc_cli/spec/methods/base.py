@@ -12,3 +12,7 @@ class MethodSpec(Spec):
 
     title: ClassVar[str]
     paper: ClassVar[str]
+
+    def stage_starts(self, epochs: int) -> tuple[int, ...]:
+        """First epochs of the stages of a training of so many epochs; each stage runs the whole schedule once."""
+        return (0,)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from fgvc_cli.errors import BadRequest
 from fgvc_cli.spec.presets import apcnn, baseline, reaps
+from fgvc_cli.spec.presets import baseline, reaps, scapnet
 from fgvc_cli.spec.run import RunSpec
 
 Preset = Callable[[], RunSpec]
@@ -31,6 +32,11 @@ PRESETS: dict[str, Preset] = _table(
     apcnn.apcnn_aircraft,
     apcnn.apcnn_demo,
     apcnn.apcnn_folder,
+    scapnet.scapnet_cub,
+    scapnet.scapnet_cars,
+    scapnet.scapnet_aircraft,
+    scapnet.scapnet_demo,
+    scapnet.scapnet_folder,
 )
 
 

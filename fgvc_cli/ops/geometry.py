@@ -1,0 +1,44 @@
+"""Where boxes lie relative to one another, and its code in sines and cosines."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+@torch.no_grad()
+def relative_geometry(boxes: Tensor, least: float = 1e-3) -> Tensor:
+    """g of every pair of boxes (SCAPNet, before Eq. 10): log |Δx|/w, log |Δy|/h, log of the ratios of the sides.
+
+    Args:
+        boxes: (..., R, 4) xyxy, no side 0.
+        least: |Δ|/side is taken for this much at least, since two centres may coincide.
+
+    Returns:
+        (..., R, R, 4): [m, n] is box n as seen from m, in m's sides.
+    """
+    centre, side = (boxes[..., :2] + boxes[..., 2:]) / 2, boxes[..., 2:] - boxes[..., :2]
+    here, there = side[..., :, None, :], side[..., None, :, :]
+    away = (centre[..., :, None, :] - centre[..., None, :, :]).abs() / here
+    return torch.cat([away.clamp_min(least).log(), (there / here).log()], -1)
+
+
+@torch.no_grad()
+def wave_code(values: Tensor, dims: int = 64, factor: float = 100.0, base: float = 1000.0) -> Tensor:
+    """EP of SCAPNet's Eq. 10: each of n values as sines and cosines of dims / 2n wavelengths.
+
+    Args:
+        values: (..., n).
+        dims: of the code, a multiple of 2n.
+        factor: the values are multiplied by it.
+        base: wavelength number i is 2π·base^(i / (dims / 2n)).
+
+    Returns:
+        (..., dims): the sines of all values, value by value, then their cosines.
+
+    Source: Hu et al., Relation Networks for Object Detection, https://arxiv.org/abs/1711.11575
+    """
+    waves = dims // (2 * values.shape[-1])
+    length = base ** (torch.arange(waves, device=values.device, dtype=values.dtype) / waves)
+    angles = (factor * values[..., None] / length).flatten(-2)
+    return torch.cat([angles.sin(), angles.cos()], -1)

@@ -12,15 +12,18 @@ from fgvc_cli.backbones import build_backbone, find_run, load_backbone_weights
 from fgvc_cli.errors import BadRequest
 from fgvc_cli.methods.base import Method
 from fgvc_cli.methods.baseline import Baseline
+from fgvc_cli.methods.clan import Clan
 from fgvc_cli.methods.reaps import Reaps
 from fgvc_cli.spec.methods.base import MethodSpec
 from fgvc_cli.spec.methods.baseline import BaselineSpec
+from fgvc_cli.spec.methods.clan import ClanSpec
 from fgvc_cli.spec.methods.reaps import ReapsSpec
 from fgvc_cli.spec.run import RunSpec
 
 METHODS: dict[type[MethodSpec], type[Method]] = {
     BaselineSpec: Baseline,
     ReapsSpec: Reaps,
+    ClanSpec: Clan,
 }
 
 

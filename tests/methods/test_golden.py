@@ -25,6 +25,7 @@ from torch import Tensor
 from fgvc_cli.methods.base import Method
 from fgvc_cli.spec.methods.base import MethodSpec
 from fgvc_cli.spec.methods.baseline import BaselineSpec
+from fgvc_cli.spec.methods.clan import ClanSpec
 from fgvc_cli.spec.methods.reaps import ReapsSpec
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -33,6 +34,9 @@ CASES: dict[str, MethodSpec] = {
     "reaps/reaps": ReapsSpec(units=16, tau=0.6),
     "reaps/reaps_plus": ReapsSpec(units=16, tau=0.6, stages=2, box="largest_component"),
     "reaps/without_parts": ReapsSpec(tau=0.6, part_branch=False),
+    "clan/clan": ClanSpec(),
+    "clan/three_scales": ClanSpec(scales=3, relation="embedded_gaussian", reduction=4),
+    "clan/nonlocal": ClanSpec(context="nonlocal", clsa=False),
 }
 LABELS = torch.tensor([0, 4, 2, 2])
 

@@ -8,10 +8,11 @@ from pydantic import Field
 
 from fgvc_cli.spec.methods.base import MethodSpec
 from fgvc_cli.spec.methods.baseline import BaselineSpec
+from fgvc_cli.spec.methods.clan import ClanSpec
 from fgvc_cli.spec.methods.reaps import ReapsSpec
 
 AnyMethodSpec = Annotated[
-    BaselineSpec | ReapsSpec,
+    BaselineSpec | ReapsSpec | ClanSpec,
     Field(discriminator="name"),
 ]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from fgvc_cli.errors import BadRequest
-from fgvc_cli.spec.presets import baseline, reaps
+from fgvc_cli.spec.presets import baseline, clan, reaps
 from fgvc_cli.spec.run import RunSpec
 
 Preset = Callable[[], RunSpec]
@@ -26,6 +26,11 @@ PRESETS: dict[str, Preset] = _table(
     reaps.reaps_aircraft,
     reaps.reaps_demo,
     reaps.reaps_folder,
+    clan.clan_cub,
+    clan.clan_cars,
+    clan.clan_aircraft,
+    clan.clan_demo,
+    clan.clan_folder,
 )
 
 

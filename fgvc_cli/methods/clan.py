@@ -1,7 +1,7 @@
 """CLAN: middle maps learn context from the top map, and the top map learns from them where to look.
 
-Huang et al., Cross-layer Attention Network for Fine-grained Visual Categorization. Letters: B images, K classes, S image
-side, C_s channels of middle map s, C_g of the top map, C_int of the embeddings, h×w a map, n = h·w positions.
+Huang et al., Cross-layer Attention Network for Fine-grained Visual Categorization. Letters: B images, K classes,
+C_s channels of middle map s, C_g of the top map, C_int of the embeddings, h×w a map, n = h·w positions.
 """
 
 from __future__ import annotations
@@ -36,10 +36,9 @@ def middle_maps(backbone: Backbone, scales: int) -> dict[str, str]:
     if backbone.last == "pool5":
         blocks = [[name for name in names if name.startswith(f"conv{block}_")] for block in (4, 5)]
         names = [blocks[0][-1], blocks[1][-2]]
-    if len(names) < scales - 1:
-        raise BadRequest(
-            f"backbone {backbone.name} has {len(names) + 1} maps, but method.scales={scales} reads {scales}"
-        )
+    count = len(names) + 1
+    if count < scales:
+        raise BadRequest(f"method.scales: {scales} maps are read, and backbone {backbone.name} has {count}")
     return dict(zip(MIDDLE[: scales - 1], reversed(names), strict=False))
 
 
@@ -91,7 +90,7 @@ class ContextAttention(nn.Module):
         relate = dot_product_relation if self.relation == "dot_product" else softmax_relation
         query, key, value = self.theta(fused), self.phi(fused), self.k(middle)
         y = relate(query.flatten(2), key.flatten(2), value.flatten(2))  # Eq. 2
-        refined: Tensor = self.y(y.unflatten(2, middle.shape[2:])) + middle  # Eq. 3
+        refined: Tensor = self.y(y.reshape(middle.shape[0], -1, *middle.shape[2:])) + middle  # Eq. 3
         return refined
 
 
@@ -126,8 +125,8 @@ class SpatialAttention(nn.Module):
 class Clan(Method):
     """A linear layer on each refined middle map, on the top map, and on the top map under the middle maps' attention.
 
-    Branches: `global`, `part`, with 3 scales `attr`, and `clsa` (G, P, A and CLSA of Table 4); their means `g_p`, `g_p_a`
-    and, of all of them, `final`. A mean that would be the final one has no name of its own.
+    Branches: `global`, `part`, with 3 scales `attr`, and `clsa` (G, P, A and CLSA of Table 4); their means `g_p`,
+    `g_p_a` and, of all of them, `final`. A mean that would be the final one has no name of its own.
     """
 
     spec: ClanSpec
@@ -140,7 +139,7 @@ class Clan(Method):
         self.context = nn.ModuleDict({branch: _context(width, top, spec) for branch, width in widths.items()})
         self.attention = nn.ModuleDict({branch: SpatialAttention(spec) for branch in self.taps if spec.clsa})
         widths = {"global": top, **widths, **({"clsa": top * len(self.taps)} if spec.clsa else {})}
-        self.classifiers = nn.ModuleDict({branch: nn.Linear(width, num_classes) for branch, width in widths.items()})
+        self.classifiers = nn.ModuleDict({_head(name): nn.Linear(width, num_classes) for name, width in widths.items()})
 
     def forward(self, images: Tensor, *, evidence: bool = False) -> Output:
         """(B, 3, H, W) → the mean of all branches' logits, and one tensor of logits a branch, each (B, K)."""
@@ -152,7 +151,7 @@ class Clan(Method):
         if attention:
             maps["clsa"] = self.attended(top, attention)
         pooled = {branch: global_pool(value) for branch, value in maps.items()}
-        heads = {branch: self.classifiers[branch](pooled[branch]) for branch in maps}
+        heads = {branch: self._classifier(branch)(pooled[branch]) for branch in maps}
         branches = {**heads, **self._means(heads)}
         seen = self._evidence(images, maps, attention, heads, pooled) if evidence else None
         return Output(branches["final"], branches, {}, seen)
@@ -163,7 +162,8 @@ class Clan(Method):
         weights = {"global": spec.lambda_global, "clsa": spec.lambda_clsa}
         return {
             branch: weights.get(branch, spec.lambda_middle) * cross_entropy(output.branches[branch], labels)
-            for branch in self.classifiers
+            for branch in ("global", *self.taps, "clsa")
+            if branch in output.branches
         }
 
     def attended(self, top: Tensor, attention: Mapping[str, Tensor]) -> Tensor:
@@ -178,15 +178,17 @@ class Clan(Method):
         """R of Eq. 9: (B, 1, h, w) of a middle map → the top map's size."""
         if self.spec.downsample == "bilinear" or attention.shape[2:] == top.shape[2:]:
             return resized(attention, top)
-        return F.adaptive_avg_pool2d(attention, top.shape[2:])
+        return F.adaptive_avg_pool2d(attention, (top.shape[2], top.shape[3]))
 
     def _means(self, heads: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The sums of Table 4, as means of logits in fp32; the last is the prediction."""
-        logits = [value.float() for value in heads.values()]
-        names = {2: "g_p", 3: "g_p_a"} if "attr" in heads else {2: "g_p"}
-        counts = [count for count in names if count < len(logits)]
-        means = {names[count]: torch.stack(logits[:count]).mean(0) for count in counts}
-        return {**means, "final": torch.stack(logits).mean(0)}
+        logits = torch.stack([value.float() for value in heads.values()])  # G, P, A, CLSA
+        sums = {name: count for count, name in enumerate(("g_p", "g_p_a")[: len(self.taps)], 2) if count < len(logits)}
+        means = {name: logits[:count].mean(0) for name, count in sums.items()}
+        return {**means, "final": logits.mean(0)}
+
+    def _classifier(self, branch: str) -> nn.Linear:
+        return cast(nn.Linear, self.classifiers[_head(branch)])
 
     def _evidence(
         self,
@@ -197,13 +199,18 @@ class Clan(Method):
         pooled: Mapping[str, Tensor],
     ) -> Evidence:
         frame = image_frame(images)
-        weights = {branch: cast(nn.Linear, self.classifiers[branch]).weight for branch in maps}
+        weights = {branch: self._classifier(branch).weight for branch in maps}
         seen = {branch: predicted_cam(value, weights[branch], logits[branch], frame) for branch, value in maps.items()}
         for branch, value in attention.items():
             seen[f"attention_{branch}"] = Maps("attention", value.detach().float(), frame)
         heads = {branch: Head(value, weights[branch], frame) for branch, value in maps.items()}
         embedding = torch.cat(list(pooled.values()), 1).detach()
         return Evidence(maps=seen, heads=heads, embedding=embedding)
+
+
+def _head(branch: str) -> str:
+    """Name of a branch's classifier: `global` alone is a word of Python's own, which an exported program trips over."""
+    return f"{branch}_head"
 
 
 def _context(channels: int, top: int, spec: ClanSpec) -> nn.Module:

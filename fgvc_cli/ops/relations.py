@@ -27,8 +27,8 @@ def dot_product_relation(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
 def softmax_relation(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """y_i = Σ_j softmax_j(q_i·k_j) v_j, unscaled (CLAN Eq. 2 with Eq. 5, 6), by PyTorch's fused attention.
 
-    Values narrower than the keys are filled up with zeros, which the result leaves out: fused attention, which keeps no n×n
-    matrix, wants one width on the CPU.
+    Values narrower than the keys are filled up with zeros, which the result leaves out: on the CPU only one width is
+    fused, and only fused attention keeps no n×n matrix.
 
     Args:
         query: (B, d, n).

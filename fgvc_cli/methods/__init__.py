@@ -13,11 +13,13 @@ from fgvc_cli.errors import BadRequest
 from fgvc_cli.methods.apcnn import ApCnn
 from fgvc_cli.methods.base import Method
 from fgvc_cli.methods.baseline import Baseline
+from fgvc_cli.methods.clan import Clan
 from fgvc_cli.methods.reaps import Reaps
 from fgvc_cli.spec.methods.apcnn import ApCnnSpec
 from fgvc_cli.methods.scapnet import ScapNet
 from fgvc_cli.spec.methods.base import MethodSpec
 from fgvc_cli.spec.methods.baseline import BaselineSpec
+from fgvc_cli.spec.methods.clan import ClanSpec
 from fgvc_cli.spec.methods.reaps import ReapsSpec
 from fgvc_cli.spec.methods.scapnet import ScapNetSpec
 from fgvc_cli.spec.run import RunSpec
@@ -27,6 +29,7 @@ METHODS: dict[type[MethodSpec], type[Method]] = {
     ReapsSpec: Reaps,
     ApCnnSpec: ApCnn,
     ScapNetSpec: ScapNet,
+    ClanSpec: Clan,
 }
 
 

@@ -21,6 +21,7 @@ from fgvc_cli.methods.base import Evidence, Method, Output
 from fgvc_cli.spec.methods import METHOD_SPECS
 from fgvc_cli.spec.methods.apcnn import ApCnnSpec
 from fgvc_cli.spec.methods.base import MethodSpec
+from fgvc_cli.spec.methods.clan import ClanSpec
 from fgvc_cli.spec.methods.reaps import ReapsSpec
 from fgvc_cli.spec.methods.scapnet import ScapNetSpec
 
@@ -34,6 +35,8 @@ VARIANTS: list[MethodSpec] = [
     ReapsSpec(part_branch=False),
     ScapNetSpec(gate="soft", grid=3, selection="random", heads=3),
     ScapNetSpec(gate="off", relation="gcn"),
+    ClanSpec(scales=3, relation="gaussian", spatial_pool="max"),
+    ClanSpec(context="nonlocal", clsa=False),
 ]
 CASES = [pytest.param(spec(), id=spec.model_fields["name"].default) for spec in METHODS] + [
     pytest.param(spec, id="-".join(f"{v}" for v in spec.model_dump(exclude_defaults=True).values()))
@@ -123,12 +126,21 @@ def test_evidence_changes_no_logit(build: Build, spec: MethodSpec) -> None:
     assert all(torch.equal(plain.branches[n], told.branches[n]) for n in plain.branches)
 
 
+def stir(method: Method) -> None:
+    """Move every parameter a little: what starts at zero hides what lies behind it for one step."""
+    dice = torch.Generator().manual_seed(4)
+    with torch.no_grad():
+        for parameter in method.parameters():
+            parameter.add_(torch.randn(parameter.shape, generator=dice), alpha=0.01)
+
+
 @every_method
 @pytest.mark.parametrize("autocast", [False, True])
 def test_losses_are_finite_fp32_scalars_and_reach_every_parameter(
     build: Build, spec: MethodSpec, autocast: bool
 ) -> None:
     method = build(spec).train()
+    stir(method)
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
         output = method(images())
         losses = method.losses(output, LABELS)

@@ -26,6 +26,7 @@ from fgvc_cli.methods.base import Method
 from fgvc_cli.spec.methods.apcnn import ApCnnSpec
 from fgvc_cli.spec.methods.base import MethodSpec
 from fgvc_cli.spec.methods.baseline import BaselineSpec
+from fgvc_cli.spec.methods.clan import ClanSpec
 from fgvc_cli.spec.methods.reaps import ReapsSpec
 from fgvc_cli.spec.methods.scapnet import ScapNetSpec
 
@@ -42,6 +43,9 @@ CASES: dict[str, MethodSpec] = {
     "reaps/without_parts": ReapsSpec(tau=0.6, part_branch=False),
     "scapnet/scapnet": ScapNetSpec(gumbel=False, heads=3),
     "scapnet/concatenated": ScapNetSpec(gate="soft", gumbel=False, grid=5, parts=(2, 0, 1), relation="concatenate"),
+    "clan/clan": ClanSpec(),
+    "clan/three_scales": ClanSpec(scales=3, relation="embedded_gaussian", reduction=4),
+    "clan/nonlocal": ClanSpec(context="nonlocal", clsa=False),
 }
 LABELS = torch.tensor([0, 4, 2, 2])
 

@@ -9,12 +9,14 @@ from pydantic import Field
 from fgvc_cli.spec.methods.apcnn import ApCnnSpec
 from fgvc_cli.spec.methods.base import MethodSpec
 from fgvc_cli.spec.methods.baseline import BaselineSpec
+from fgvc_cli.spec.methods.clan import ClanSpec
 from fgvc_cli.spec.methods.reaps import ReapsSpec
 from fgvc_cli.spec.methods.scapnet import ScapNetSpec
 
 AnyMethodSpec = Annotated[
     BaselineSpec | ReapsSpec | ApCnnSpec,
     BaselineSpec | ReapsSpec | ScapNetSpec,
+    BaselineSpec | ReapsSpec | ClanSpec,
     Field(discriminator="name"),
 ]
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from fgvc_cli.errors import BadRequest
 from fgvc_cli.spec.presets import apcnn, baseline, reaps
 from fgvc_cli.spec.presets import baseline, reaps, scapnet
+from fgvc_cli.spec.presets import baseline, clan, reaps
 from fgvc_cli.spec.run import RunSpec
 
 Preset = Callable[[], RunSpec]
@@ -37,6 +38,11 @@ PRESETS: dict[str, Preset] = _table(
     scapnet.scapnet_aircraft,
     scapnet.scapnet_demo,
     scapnet.scapnet_folder,
+    clan.clan_cub,
+    clan.clan_cars,
+    clan.clan_aircraft,
+    clan.clan_demo,
+    clan.clan_folder,
 )
 
 

@@ -85,7 +85,8 @@ class Localisation:
             iou = box_iou(answer[:, None], truth[:, None])[:, 0, 0]
             self._add("boxes", name, "mean_iou", iou, counted)
             self._add("boxes", name, "over_half", (iou >= 0.5).float(), counted)
-        peaks = {name: peak(maps) for name, maps in evidence.maps.items()}
+        # Of raw channels the first is one of many: its peak says nothing.
+        peaks = {name: peak(maps) for name, maps in evidence.maps.items() if maps.kind != "channels"}
         for name, place in peaks.items():
             self._add("maps", name, "pointing", inside(place, truth).float(), counted)
         if self.parts is not None:

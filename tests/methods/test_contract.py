@@ -21,12 +21,15 @@ from fgvc_cli.methods.base import Evidence, Method, Output
 from fgvc_cli.spec.methods import METHOD_SPECS
 from fgvc_cli.spec.methods.base import MethodSpec
 from fgvc_cli.spec.methods.reaps import ReapsSpec
+from fgvc_cli.spec.methods.tdsa import TdsaSpec
 
 Build = Callable[..., Method]
 K, SIZE = 5, 64
 VARIANTS: list[MethodSpec] = [
     ReapsSpec(stages=2, units=32, box="largest_component"),
     ReapsSpec(part_branch=False),
+    TdsaSpec(channels_per_class=2, upsample="bilinear", high_stride=1),
+    TdsaSpec(xi=1, top_down=False, channels_per_class=3),
 ]
 CASES = [pytest.param(spec(), id=spec.model_fields["name"].default) for spec in METHODS] + [
     pytest.param(spec, id="-".join(f"{v}" for v in spec.model_dump(exclude_defaults=True).values()))

@@ -9,9 +9,10 @@ from pydantic import Field
 from fgvc_cli.spec.methods.base import MethodSpec
 from fgvc_cli.spec.methods.baseline import BaselineSpec
 from fgvc_cli.spec.methods.reaps import ReapsSpec
+from fgvc_cli.spec.methods.tdsa import McSpec, TdsaSpec
 
 AnyMethodSpec = Annotated[
-    BaselineSpec | ReapsSpec,
+    BaselineSpec | ReapsSpec | TdsaSpec | McSpec,
     Field(discriminator="name"),
 ]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from fgvc_cli.errors import BadRequest
-from fgvc_cli.spec.presets import baseline, reaps
+from fgvc_cli.spec.presets import baseline, reaps, tdsa
 from fgvc_cli.spec.run import RunSpec
 
 Preset = Callable[[], RunSpec]
@@ -26,6 +26,16 @@ PRESETS: dict[str, Preset] = _table(
     reaps.reaps_aircraft,
     reaps.reaps_demo,
     reaps.reaps_folder,
+    tdsa.tdsa_cub,
+    tdsa.tdsa_cars,
+    tdsa.tdsa_aircraft,
+    tdsa.tdsa_demo,
+    tdsa.tdsa_folder,
+    tdsa.mc_cub,
+    tdsa.mc_cars,
+    tdsa.mc_aircraft,
+    tdsa.mc_demo,
+    tdsa.mc_folder,
 )
 
 

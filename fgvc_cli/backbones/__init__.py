@@ -3,5 +3,16 @@
 from fgvc_cli.backbones.build import build_backbone
 from fgvc_cli.backbones.network import Backbone, Segment
 from fgvc_cli.backbones.weights import RunWeights, find_run, load_backbone_weights
+from fgvc_cli.backbones.widen import has_stride, set_stride, widen
 
-__all__ = ["Backbone", "RunWeights", "Segment", "build_backbone", "find_run", "load_backbone_weights"]
+__all__ = [
+    "Backbone",
+    "RunWeights",
+    "Segment",
+    "build_backbone",
+    "find_run",
+    "has_stride",
+    "load_backbone_weights",
+    "set_stride",
+    "widen",
+]

@@ -59,6 +59,10 @@ class Backbone(nn.Module):
             raise BadRequest(f"backbone {self.name} has no three maps of rising strides, as a feature pyramid needs")
         return self._pyramid
 
+    def without_pyramid(self) -> None:
+        """Its strides were changed: there are no such three maps any more."""
+        self._pyramid = None
+
     def canonical(self, key: str) -> str:
         """A trunk's state-dict key as files of weights name it, the same for a trunk's and a file's key."""
         return key

@@ -79,7 +79,8 @@ def load_backbone_weights(backbone: Backbone, spec: BackboneSpec) -> list[str]:
         path = Path(spec.weights).expanduser()
         return _fit(backbone, _strip_prefixes(_read_file(path)), f"weights {path}")
     tensors = {key: value for key, value in run.tensors().items() if key.startswith("backbone.")}
-    return _fit(backbone, _strip_prefixes(tensors), f"weights {run.file} (of backbone {run.backbone})")
+    source = f"weights {run.file} (of backbone {run.backbone})"
+    return _fit(backbone, _strip_prefixes(tensors), source, same=run.backbone == backbone.name)
 
 
 # ---------------------------------------------------------------- reading files
@@ -151,8 +152,11 @@ def _strip_prefixes(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 # ---------------------------------------------------------------- fitting tensors to the trunk
 
 
-def _fit(backbone: Backbone, tensors: Mapping[str, Tensor], source: str) -> list[str]:
-    """Copy tensors into the trunk by name; tell what was left out; refuse another architecture's file."""
+def _fit(backbone: Backbone, tensors: Mapping[str, Tensor], source: str, *, same: bool = False) -> list[str]:
+    """Copy tensors into the trunk by name; tell what was left out; refuse another architecture's file.
+
+    `same`: they are known to be of this architecture, so those of another shape come from layers a method widened.
+    """
     own = {backbone.canonical(key): value for key, value in backbone.trunk.state_dict().items()}
     given = {backbone.canonical(key): value for key, value in tensors.items()}
     counters = {key for key in own if key.endswith("num_batches_tracked")}  # old files lack them
@@ -169,7 +173,8 @@ def _fit(backbone: Backbone, tensors: Mapping[str, Tensor], source: str) -> list
         *([f"of another shape: {_some(reshaped)}"] if reshaped else []),
         *([f"unknown: {_some(foreign)}"] if foreign else []),
     ]
-    if len(reshaped) + len(missing) > (1 - _FIT) * len(own) or len(inside) > (1 - _FIT) * len(own):
+    unfit = len(missing) + (0 if same else len(reshaped))
+    if unfit > (1 - _FIT) * len(own) or len(inside) > (1 - _FIT) * len(own):
         raise BadRequest(
             f"{source} does not fit backbone {backbone.name}: {len(matched)} of its {len(own)} tensors match; "
             + "; ".join(complaints)

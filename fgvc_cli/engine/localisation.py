@@ -87,6 +87,8 @@ class Localisation:
             self._add("boxes", name, "over_half", (iou >= 0.5).float(), counted)
         # a map of one cell (a channel's gate) points nowhere
         peaks = {name: peak(maps) for name, maps in evidence.maps.items() if maps.values.shape[2:].numel() > 1}
+        # Of raw channels the first is one of many: its peak says nothing.
+        peaks = {name: peak(maps) for name, maps in evidence.maps.items() if maps.kind != "channels"}
         for name, place in peaks.items():
             self._add("maps", name, "pointing", inside(place, truth).float(), counted)
         if self.parts is not None:

@@ -17,11 +17,13 @@ from fgvc_cli.methods.clan import Clan
 from fgvc_cli.methods.reaps import Reaps
 from fgvc_cli.spec.methods.apcnn import ApCnnSpec
 from fgvc_cli.methods.scapnet import ScapNet
+from fgvc_cli.methods.tdsa import Mc, Tdsa
 from fgvc_cli.spec.methods.base import MethodSpec
 from fgvc_cli.spec.methods.baseline import BaselineSpec
 from fgvc_cli.spec.methods.clan import ClanSpec
 from fgvc_cli.spec.methods.reaps import ReapsSpec
 from fgvc_cli.spec.methods.scapnet import ScapNetSpec
+from fgvc_cli.spec.methods.tdsa import McSpec, TdsaSpec
 from fgvc_cli.spec.run import RunSpec
 
 METHODS: dict[type[MethodSpec], type[Method]] = {
@@ -30,6 +32,8 @@ METHODS: dict[type[MethodSpec], type[Method]] = {
     ApCnnSpec: ApCnn,
     ScapNetSpec: ScapNet,
     ClanSpec: Clan,
+    TdsaSpec: Tdsa,
+    McSpec: Mc,
 }
 
 
@@ -51,9 +55,11 @@ def build_method(spec: RunSpec, num_classes: int, *, load_weights: bool = True) 
     notes = load_backbone_weights(backbone, spec.backbone) if load_weights else []
     method = METHODS[type(spec.method)](spec.method, backbone, num_classes, spec.data.image_size)
     run = find_run(spec.backbone.weights) if load_weights else None
-    if run is not None:
-        notes += load_run_weights(method, run.tensors(), same_method=run.method == spec.method.name)
-    return method, notes
+    if run is None:
+        return method, notes + (method.notes if load_weights and spec.backbone.weights != "none" else [])
+    same_method = run.method == spec.method.name
+    told = load_run_weights(method, run.tensors(), same_method=same_method)
+    return method, told if same_method else notes + told  # of the same method it tells of the backbone too
 
 
 def load_run_weights(method: Method, tensors: Mapping[str, Tensor], *, same_method: bool) -> list[str]:

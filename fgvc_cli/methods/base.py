@@ -92,6 +92,7 @@ class Method(nn.Module, ABC):
         self.backbone = backbone
         self.num_classes = num_classes
         self.image_size = image_size
+        self.notes: list[str] = []  # what a user who gave starting weights should know of them
 
     @abstractmethod
     def forward(self, images: Tensor, *, evidence: bool = False) -> Output:

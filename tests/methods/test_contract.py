@@ -24,6 +24,7 @@ from fgvc_cli.spec.methods.base import MethodSpec
 from fgvc_cli.spec.methods.clan import ClanSpec
 from fgvc_cli.spec.methods.reaps import ReapsSpec
 from fgvc_cli.spec.methods.scapnet import ScapNetSpec
+from fgvc_cli.spec.methods.tdsa import TdsaSpec
 
 Build = Callable[..., Method]
 K, SIZE = 5, 64
@@ -37,6 +38,8 @@ VARIANTS: list[MethodSpec] = [
     ScapNetSpec(gate="off", relation="gcn"),
     ClanSpec(scales=3, relation="gaussian", spatial_pool="max"),
     ClanSpec(context="nonlocal", clsa=False),
+    TdsaSpec(channels_per_class=2, upsample="bilinear", high_stride=1),
+    TdsaSpec(xi=1, top_down=False, channels_per_class=3),
 ]
 CASES = [pytest.param(spec(), id=spec.model_fields["name"].default) for spec in METHODS] + [
     pytest.param(spec, id="-".join(f"{v}" for v in spec.model_dump(exclude_defaults=True).values()))

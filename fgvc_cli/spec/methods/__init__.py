@@ -17,6 +17,10 @@ AnyMethodSpec = Annotated[
     BaselineSpec | ReapsSpec | ApCnnSpec,
     BaselineSpec | ReapsSpec | ScapNetSpec,
     BaselineSpec | ReapsSpec | ClanSpec,
+from fgvc_cli.spec.methods.tdsa import McSpec, TdsaSpec
+
+AnyMethodSpec = Annotated[
+    BaselineSpec | ReapsSpec | TdsaSpec | McSpec,
     Field(discriminator="name"),
 ]
 

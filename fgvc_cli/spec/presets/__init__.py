@@ -8,6 +8,7 @@ from fgvc_cli.errors import BadRequest
 from fgvc_cli.spec.presets import apcnn, baseline, reaps
 from fgvc_cli.spec.presets import baseline, reaps, scapnet
 from fgvc_cli.spec.presets import baseline, clan, reaps
+from fgvc_cli.spec.presets import baseline, reaps, tdsa
 from fgvc_cli.spec.run import RunSpec
 
 Preset = Callable[[], RunSpec]
@@ -43,6 +44,16 @@ PRESETS: dict[str, Preset] = _table(
     clan.clan_aircraft,
     clan.clan_demo,
     clan.clan_folder,
+    tdsa.tdsa_cub,
+    tdsa.tdsa_cars,
+    tdsa.tdsa_aircraft,
+    tdsa.tdsa_demo,
+    tdsa.tdsa_folder,
+    tdsa.mc_cub,
+    tdsa.mc_cars,
+    tdsa.mc_aircraft,
+    tdsa.mc_demo,
+    tdsa.mc_folder,
 )
 
 

@@ -1,0 +1,116 @@
+"""The network under TDSA-Loss and mutual-channel loss: which maps are the two levels, how wide, and the classifier."""
+
+from __future__ import annotations
+
+import itertools
+from typing import NamedTuple
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fgvc_cli.backbones import Backbone, has_stride, set_stride, widen
+from fgvc_cli.backbones.build import initialise
+from fgvc_cli.errors import BadRequest
+from fgvc_cli.spec.methods.tdsa import McSpec, TdsaSpec
+
+PUBLISHED = 3  # high-level channels a class
+BASIC_BLOCKS = ("resnet18", "resnet34")  # whose last stage is widened; a bottleneck's 1×1 layers are adapters already
+
+
+class Levels(NamedTuple):
+    """Two maps of a backbone, the channels that the loss sees there, and how the classifier pools the high one."""
+
+    middle: str
+    high: str
+    middle_width: int  # other than the map's own: through an adapter
+    high_width: int
+    pool: int  # side of what the classifier reads
+    fresh: tuple[str, ...] = ()  # layers of the trunk that start anew, being widened
+
+
+def build_levels(backbone: Backbone, spec: McSpec | TdsaSpec, num_classes: int, xi: int) -> Levels:
+    """Choose the two levels and widen the trunk in place where it was published so.
+
+    VGG: conv4 and conv5, after their last ReLU, widened to ξ·n·K and n·K channels, pooled to 7×7. ResNet-18 and 34: the
+    last stage widened to n·K. Otherwise, and for the middle level of a residual network, a width other than the map's
+    own asks for an adapter.
+
+    Raises:
+        BadRequest: the backbone has no two maps, or with `projection: none` fewer channels than classes.
+    """
+    middle, high = level_names(backbone)
+    vgg = backbone.last != high
+    if spec.high_stride == 1 and has_stride(backbone, high):
+        set_stride(backbone, high, 1)
+    if spec.projection == "none":
+        own = backbone.channels
+        least = min(own[middle], own[high]) if isinstance(spec, TdsaSpec) else own[high]
+        if least < num_classes:
+            raise BadRequest(
+                f"projection none: {least} channels of {backbone.name} cannot be shared out among {num_classes} "
+                "classes; take --set method.projection=learned"
+            )
+        return Levels(middle, high, own[middle], own[high], 7 if vgg else 1)
+    width = num_classes * channels_per_class(spec.channels_per_class, backbone.channels[high], num_classes)
+    widths = {middle: xi * width, high: width} if vgg else {high: width} if backbone.name in BASIC_BLOCKS else {}
+    return Levels(middle, high, xi * width, width, 7 if vgg else 1, tuple(widen(backbone, widths)))
+
+
+def level_names(backbone: Backbone) -> tuple[str, str]:
+    """The middle and the high map: the last two, in a VGG those that its last two poolings read.
+
+    Raises:
+        BadRequest: the backbone has a single map.
+    """
+    names = backbone.names
+    if names[-1].startswith("pool"):
+        below = [below for below, name in itertools.pairwise(names) if name.startswith("pool")]
+        return below[-2], below[-1]
+    if len(names) < 2:
+        raise BadRequest(f"backbone {backbone.name} has a single map, and losses on channels need two levels")
+    return names[-2], names[-1]
+
+
+def channels_per_class(asked: int | None, own: int, num_classes: int) -> int:
+    """n: the published 3 where 3K is at least half of the backbone's own channels, else enough to keep these."""
+    if asked is not None:
+        return asked
+    return PUBLISHED if 2 * PUBLISHED * num_classes >= own else -(-own // num_classes)
+
+
+def adapter(inputs: int, outputs: int) -> nn.Sequential:
+    """1×1 convolution, normalisation, ReLU: as a widened layer's map, its values are not negative."""
+    layers = nn.Sequential(nn.Conv2d(inputs, outputs, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU())
+    initialise(layers)
+    return layers
+
+
+def max_pool_to(features: Tensor, side: int) -> Tensor:
+    """(B, C, h, w) → (B, C, side, side) by maximum; where side divides h and w each cell is seen once."""
+    h, w = features.shape[2:]
+    if h % side == 0 and w % side == 0:
+        return F.max_pool2d(features, (h // side, w // side))
+    return F.adaptive_max_pool2d(features, side)
+
+
+class PooledClassifier(nn.Module):
+    """Max pooling → BN → linear → BN → ELU → linear.
+
+    Args:
+        channels: C of the map.
+        pool: side it is pooled to; 1: global.
+        hidden: width between the linear layers.
+        num_classes: K.
+    """
+
+    def __init__(self, channels: int, pool: int, hidden: int, num_classes: int) -> None:
+        super().__init__()
+        self.pool = pool
+        inputs = channels * pool * pool
+        self.hidden = nn.Sequential(nn.BatchNorm1d(inputs), nn.Linear(inputs, hidden), nn.BatchNorm1d(hidden), nn.ELU())
+        self.output = nn.Linear(hidden, num_classes)
+
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, C, h, w) → logits (B, K) and what they are read from (B, hidden)."""
+        embedding = self.hidden(max_pool_to(features, self.pool).flatten(1).float())
+        return self.output(embedding), embedding

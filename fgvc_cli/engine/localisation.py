@@ -85,8 +85,6 @@ class Localisation:
             iou = box_iou(answer[:, None], truth[:, None])[:, 0, 0]
             self._add("boxes", name, "mean_iou", iou, counted)
             self._add("boxes", name, "over_half", (iou >= 0.5).float(), counted)
-        # a map of one cell (a channel's gate) points nowhere
-        peaks = {name: peak(maps) for name, maps in evidence.maps.items() if maps.values.shape[2:].numel() > 1}
         # Of raw channels the first is one of many: its peak says nothing.
         peaks = {name: peak(maps) for name, maps in evidence.maps.items() if maps.kind != "channels"}
         for name, place in peaks.items():

@@ -15,9 +15,9 @@ from fgvc_cli.methods.base import Method
 from fgvc_cli.methods.baseline import Baseline
 from fgvc_cli.methods.clan import Clan
 from fgvc_cli.methods.reaps import Reaps
-from fgvc_cli.spec.methods.apcnn import ApCnnSpec
 from fgvc_cli.methods.scapnet import ScapNet
 from fgvc_cli.methods.tdsa import Mc, Tdsa
+from fgvc_cli.spec.methods.apcnn import ApCnnSpec
 from fgvc_cli.spec.methods.base import MethodSpec
 from fgvc_cli.spec.methods.baseline import BaselineSpec
 from fgvc_cli.spec.methods.clan import ClanSpec

@@ -12,15 +12,10 @@ from fgvc_cli.spec.methods.baseline import BaselineSpec
 from fgvc_cli.spec.methods.clan import ClanSpec
 from fgvc_cli.spec.methods.reaps import ReapsSpec
 from fgvc_cli.spec.methods.scapnet import ScapNetSpec
-
-AnyMethodSpec = Annotated[
-    BaselineSpec | ReapsSpec | ApCnnSpec,
-    BaselineSpec | ReapsSpec | ScapNetSpec,
-    BaselineSpec | ReapsSpec | ClanSpec,
 from fgvc_cli.spec.methods.tdsa import McSpec, TdsaSpec
 
 AnyMethodSpec = Annotated[
-    BaselineSpec | ReapsSpec | TdsaSpec | McSpec,
+    BaselineSpec | ReapsSpec | ScapNetSpec | ApCnnSpec | TdsaSpec | McSpec | ClanSpec,
     Field(discriminator="name"),
 ]
 

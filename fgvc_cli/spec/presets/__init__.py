@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from fgvc_cli.errors import BadRequest
-from fgvc_cli.spec.presets import apcnn, baseline, reaps
-from fgvc_cli.spec.presets import baseline, reaps, scapnet
-from fgvc_cli.spec.presets import baseline, clan, reaps
-from fgvc_cli.spec.presets import baseline, reaps, tdsa
+from fgvc_cli.spec.presets import apcnn, baseline, clan, reaps, scapnet, tdsa
 from fgvc_cli.spec.run import RunSpec
 
 Preset = Callable[[], RunSpec]

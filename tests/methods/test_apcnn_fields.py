@@ -63,6 +63,7 @@ def test_gates_that_are_off_have_no_parameters(
         {"border": 0.3},
         {"anchor_sizes": (16, 32, 64)},
         {"top_k": (1, 1, 1)},
+        {"nms_iou": 0.9},
         {"zoom": False},
         {"refine_at": "input"},
         {"refine_at": "conv2"},

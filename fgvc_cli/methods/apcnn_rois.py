@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fgvc_cli.ops.anchors import anchor_boxes, inner_span, whole_cells
@@ -75,7 +76,6 @@ class RoiPyramid(nn.Module):
         """
         return [self.select(level, gate, image) for level, gate in enumerate(gates)]
 
-    @torch.no_grad()
     def select(self, level: int, gate: Tensor, image: Size) -> Rois:
         """The ROIs of one level."""
         _, _, h, w = gate.shape
@@ -84,7 +84,7 @@ class RoiPyramid(nn.Module):
         valid = scores > scores.sum(1, keepdim=True) / (h * w)
         boxes, near = self._anchors(level, (h, w), image, gate.device)
         index, kept = greedy_top_k(boxes, scores, valid, self.spec.top_k[level], self.spec.nms_iou, near)
-        return Rois(boxes[index], torch.where(kept, scores.gather(1, index), 0), kept)
+        return Rois(F.embedding(index, boxes), scores.gather(1, index) * kept, kept)
 
     def _anchors(self, level: int, size: Size, image: Size, device: torch.device) -> tuple[Tensor, Tensor | None]:
         """Candidates and their overlaps: those kept from the start, or for other sizes new ones without overlaps."""

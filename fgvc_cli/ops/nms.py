@@ -17,7 +17,6 @@ def overlapping(boxes: Tensor, iou: float) -> Tensor:
     return near | torch.eye(len(boxes), dtype=torch.bool, device=boxes.device)
 
 
-@torch.no_grad()
 def greedy_top_k(
     boxes: Tensor, scores: Tensor, valid: Tensor, k: int, iou: float, near: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
@@ -38,15 +37,17 @@ def greedy_top_k(
     Returns:
         (B, k) int64 positions in `boxes`, by falling score, and (B, k) bool: which slots are kept.
     """
-    live = torch.where(valid, scores.detach(), -torch.inf)  # a copy: what follows writes into it
-    best, index = live.max(1)
+    live = scores.detach().masked_fill(~valid, -torch.inf)  # a copy: what follows writes into it
+    best, index = live.max(1, keepdim=True)
     found, indices = [best], [index]
     for _ in range(k - 1):
-        rows = _rows(boxes, index, iou) if near is None else near.index_select(0, index)
-        best, index = live.masked_fill_(rows, -torch.inf).max(1)
+        rows = _rows(boxes, index[:, 0], iou) if near is None else near.index_select(0, index[:, 0])
+        best, index = live.masked_fill_(rows, -torch.inf).max(1, keepdim=True)
         found.append(best)
         indices.append(index)
-    return torch.stack(indices, 1), torch.stack(found, 1) > -torch.inf
+    if k == 1:
+        return index, best > -torch.inf
+    return torch.cat(indices, 1), torch.cat(found, 1) > -torch.inf
 
 
 def _rows(boxes: Tensor, index: Tensor, iou: float) -> Tensor:

@@ -72,6 +72,12 @@ def test_nothing_is_said_where_no_image_counts() -> None:
     assert located.compute() == {"boxes": {}, "maps": {}}
 
 
+def test_a_map_of_one_cell_points_nowhere() -> None:
+    located = Localisation(torch.tensor([0.0, 0.0, 5.0, 10.0]))
+    located.update(evidence_of([[0.0, 0.0, 10.0, 10.0]], torch.ones(1, 8, 1, 1)), batch_of([[0.0, 0, 9, 9]]), NO_LOGITS)
+    assert located.compute()["maps"] == {}
+
+
 def test_the_best_valid_box_answers() -> None:
     xyxy = torch.arange(12.0).view(1, 3, 4)
     boxes = Boxes(xyxy, torch.tensor([[0.9, 0.2, 0.5]]), torch.tensor([[False, True, True]]))

@@ -10,8 +10,10 @@ import torch
 
 from fgvc_cli.backbones import build_backbone
 from fgvc_cli.methods import METHODS
+from fgvc_cli.methods.apcnn import ApCnn
 from fgvc_cli.methods.base import Method
 from fgvc_cli.methods.reaps import Reaps
+from fgvc_cli.spec.methods.apcnn import ApCnnSpec
 from fgvc_cli.spec.methods.base import MethodSpec
 from fgvc_cli.spec.methods.reaps import ReapsSpec
 
@@ -45,6 +47,18 @@ def reaps(build: Build) -> Callable[..., Reaps]:
     def make(image_size: int = 64, **fields: Any) -> Reaps:
         method = build(ReapsSpec(**{"units": 16, **fields}), 5, image_size)
         assert isinstance(method, Reaps)
+        return method.eval()
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def apcnn(build: Build) -> Callable[..., ApCnn]:
+    """Build a small AP-CNN in evaluation mode: (num_classes=5, image_size=64, **fields of its spec)."""
+
+    def make(num_classes: int = 5, image_size: int = 64, **fields: Any) -> ApCnn:
+        method = build(ApCnnSpec(**{"width": 16, "reduction": 4, "hidden": 8, **fields}), num_classes, image_size)
+        assert isinstance(method, ApCnn)
         return method.eval()
 
     return make

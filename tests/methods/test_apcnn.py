@@ -1,6 +1,6 @@
-"""AP-CNN's pyramid, gates and heads beside literal float64 versions; its numbers, its fields.
+"""AP-CNN's pyramid, gates and heads beside literal float64 versions; its numbers.
 
-ROIs and refinement: test_apcnn_rois.py.
+ROIs and refinement: test_apcnn_rois.py; fields: test_apcnn_fields.py.
 """
 
 from __future__ import annotations
@@ -14,9 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fgvc_cli.backbones import build_backbone
 from fgvc_cli.engine.summary import summarize
-from fgvc_cli.errors import BadRequest
 from fgvc_cli.methods.apcnn import ApCnn
 from fgvc_cli.methods.apcnn_parts import (
     AttentionPyramid,
@@ -41,16 +39,6 @@ VGG = Layout.of(ApCnnSpec(), "vgg16_bn", 200)
 
 def images(batch: int = 3, height: int = SIZE, width: int = SIZE) -> Tensor:
     return torch.randn(batch, 3, height, width, generator=torch.Generator().manual_seed(3))
-
-
-@pytest.fixture
-def make(build: Build) -> Callable[..., ApCnn]:
-    def small(num_classes: int = K, image_size: int = SIZE, **fields: Any) -> ApCnn:
-        method = build(ApCnnSpec(**{"width": 16, "reduction": 4, "hidden": 8, **fields}), num_classes, image_size)
-        assert isinstance(method, ApCnn)
-        return method.eval()
-
-    return small
 
 
 # ---------------------------------------------------------------- the paper's numbers
@@ -227,8 +215,8 @@ def test_the_two_averages() -> None:
 # ---------------------------------------------------------------- branches, losses, evidence
 
 
-def test_branches_and_their_averages(make: Callable[..., ApCnn]) -> None:
-    branches = make()(images()).branches
+def test_branches_and_their_averages(apcnn: Callable[..., ApCnn]) -> None:
+    branches = apcnn()(images()).branches
     heads = [f"{stage}_{name}" for stage in ("raw", "refined") for name in [*LEVELS, "fused"]]
     assert list(branches) == [*heads, "raw", "refined", "final"]
     torch.testing.assert_close(branches["final"], torch.stack([branches[n] for n in heads]).mean(0))
@@ -236,8 +224,8 @@ def test_branches_and_their_averages(make: Callable[..., ApCnn]) -> None:
     torch.testing.assert_close(branches["final"], (branches["raw"] + branches["refined"]) / 2)
 
 
-def test_losses_are_the_cross_entropies_of_all_heads(make: Callable[..., ApCnn]) -> None:
-    method = make()
+def test_losses_are_the_cross_entropies_of_all_heads(apcnn: Callable[..., ApCnn]) -> None:
+    method = apcnn()
     output = method(images())
     losses = method.losses(output, LABELS)
     assert list(losses) == list(output.branches)[:8]
@@ -247,8 +235,8 @@ def test_losses_are_the_cross_entropies_of_all_heads(make: Callable[..., ApCnn])
         assert loss.item() == pytest.approx(expected, rel=1e-5)
 
 
-def test_evidence_has_what_figure_5_needs(make: Callable[..., ApCnn]) -> None:
-    output = make()(images(), evidence=True)
+def test_evidence_has_what_figure_5_needs(apcnn: Callable[..., ApCnn]) -> None:
+    output = apcnn()(images(), evidence=True)
     found = output.evidence
     assert found is not None
     assert list(found.boxes) == [*LEVELS, "zoom"]
@@ -266,147 +254,3 @@ def test_the_probability_average_reaches_the_output(build: Build) -> None:
     branches = method(images()).branches
     heads = torch.stack([branches[n].softmax(1) for n in list(branches)[:8]])
     torch.testing.assert_close(branches["final"].softmax(1), heads.mean(0))
-
-
-# ---------------------------------------------------------------- fields
-
-
-def test_pyramid_none_is_the_plain_backbone(build: Build) -> None:
-    method = build(ApCnnSpec(pyramid="none", refine=False)).eval()
-    output = method(images())
-    assert list(output.branches) == ["raw_p5", "raw", "final"]
-    features = method.backbone(images(), ["conv5"])["conv5"]
-    head = method.get_submodule("heads.p5")
-    torch.testing.assert_close(output.logits, head(features.mean((2, 3))))
-
-
-@pytest.mark.parametrize(
-    ("fields", "spatial", "channel"),
-    [
-        ({"pyramid": "fp"}, 0, 0),
-        ({"spatial_gate": False}, 0, 3),
-        ({"channel_gate": False, "pathway": "none"}, 3, 0),
-        ({}, 3, 3),
-    ],
-)
-def test_gates_that_are_off_have_no_parameters(
-    make: Callable[..., ApCnn], fields: dict[str, Any], spatial: int, channel: int
-) -> None:
-    method = make(refine=False, **fields)
-    assert (len(method.gates.spatial), len(method.gates.channel)) == (spatial, channel)
-    found = method(images(), evidence=True).evidence
-    assert found is not None
-    shown = {kind for kind, on in (("gate", spatial), ("channels", channel)) if on}
-    assert {maps.kind for maps in found.maps.values()} == (shown or {"activation"})
-
-
-@pytest.mark.parametrize(
-    "fields",
-    [
-        {"pathway": "none"},
-        {"pathway": "spatial"},
-        {"bottom_up": "sum"},
-        {"anchor_offset": 0.5},
-        {"border": 0.3},
-        {"anchor_sizes": (16, 32, 64)},
-        {"top_k": (1, 1, 1)},
-        {"zoom": False},
-        {"refine_at": "input"},
-        {"refine_at": "conv2"},
-        {"refine_at": "conv1"},
-        {"average": "probabilities"},
-    ],
-    ids=str,
-)
-def test_a_field_changes_the_prediction(make: Callable[..., ApCnn], fields: dict[str, Any]) -> None:
-    plain, changed = make(), make(**fields)
-    changed.load_state_dict(plain.state_dict())
-    assert not torch.allclose(plain(images()).logits, changed(images()).logits, rtol=1e-6, atol=1e-7)
-
-
-def test_fields_that_change_what_is_built(make: Callable[..., ApCnn]) -> None:
-    assert "fused" not in make(fused_head=False).heads
-    assert list(make(refine=False)(images()).branches) == ["raw_p3", "raw_p4", "raw_p5", "raw_fused", "raw", "final"]
-    assert not make(refine=False)(images(), evidence=True).evidence.boxes  # type: ignore[union-attr]
-    assert make(width=24).get_submodule("heads.fused.0").num_features == 72
-    assert make(reduction=2).get_submodule("gates.channel.0.layers.0").out_features == 8
-    assert make(neck="top_down").get_submodule("heads.fused.0").num_features == 160
-
-
-@pytest.mark.parametrize("trunk_rate", [1.0, 0.1])
-def test_layers_before_conv5_learn_slower(make: Callable[..., ApCnn], trunk_rate: float) -> None:
-    method = make(trunk_rate=trunk_rate)
-    rates = {id(p): group["lr"] for group in method.parameter_groups(0.2) for p in group["params"]}
-    for name, parameter in method.named_parameters():
-        slow = name.startswith("backbone.") and "conv5" not in name
-        assert rates[id(parameter)] == pytest.approx(0.2 * (trunk_rate if slow else 1))
-
-
-@pytest.mark.parametrize(
-    ("fields", "complaint"),
-    [
-        ("channel_gate=false", "pathway channel joins channel gates"),
-        ("pathway=spatial|spatial_gate=false|guidance=random", "pathway spatial joins spatial gates"),
-        ("pyramid=none", "pyramid none has no second stage"),
-        ("pyramid=fp", "without spatial gates no region can be chosen"),
-        ("spatial_gate=false", "without spatial gates no region can be chosen"),
-        ("erase=false|zoom=false", "sees what the first saw"),
-        ("drop_rates=[0.5,0.5,0.5]", "they sum to 1.5, over 1"),
-        ("top_k=[5,3]", "top_k"),
-        ("border=0.5", "border"),
-    ],
-)
-def test_impossible_settings(fields: str, complaint: str) -> None:
-    with pytest.raises(BadRequest, match=complaint) as caught:
-        build_spec(method="apcnn", dataset="demo", sets=[f"method.{field}" for field in fields.split("|")])
-    assert complaint in str(caught.value)
-
-
-def test_presets_have_the_papers_recipe() -> None:
-    cub, cars = (build_spec(method="apcnn", dataset=name) for name in ("cub", "cars"))
-    assert cub.method == ApCnnSpec(border=0.2, trunk_rate=0.1)
-    assert cars.method == ApCnnSpec()
-    assert (cub.data.resize, cars.data.resize, cub.data.image_size) == (600, None, 448)
-    assert (cub.optim.lr, cub.optim.weight_decay, cub.train.epochs, cub.train.batch_size) == (0.001, 5e-4, 100, 16)
-
-
-# ---------------------------------------------------------------- backbones and sizes
-
-
-@pytest.mark.parametrize("backbone", ["resnet18", "vgg16_bn", "timm:resnet18", "timm:convnext_atto"])
-@pytest.mark.parametrize("refine_at", ["conv3", "conv2"])
-def test_other_backbones_run_both_stages(backbone: str, refine_at: str) -> None:
-    torch.manual_seed(0)
-    spec = ApCnnSpec(width=16, refine_at=refine_at)
-    method = ApCnn(spec, build_backbone(backbone), K, SIZE).eval()
-    with torch.no_grad():
-        output = method(images(2), evidence=True)
-    assert torch.isfinite(output.logits).all()
-    assert "refined_p3" in output.branches
-
-
-def test_a_backbone_that_runs_whole_is_refined_at_its_input() -> None:
-    backbone = build_backbone("timm:efficientnet_b0")
-    with pytest.raises(BadRequest, match=r"refine_at=conv3: .*runs whole only: set method.refine_at=input"):
-        ApCnn(ApCnnSpec(), backbone, K, SIZE)
-    method = ApCnn(ApCnnSpec(width=16, refine_at="input", trunk_rate=0.5), backbone, K, SIZE).eval()
-    with torch.no_grad():
-        assert torch.isfinite(method(images(2)).logits).all()
-    assert len(method.parameter_groups(1.0)[0]["params"]) == len(list(backbone.parameters()))
-
-
-def test_backbones_that_cannot_serve() -> None:
-    with pytest.raises(BadRequest, match="pyramid"):
-        ApCnn(ApCnnSpec(), build_backbone("timm:vit_tiny_patch16_224"), K, SIZE)
-    with pytest.raises(BadRequest, match=r"refine_at=conv1: .*has no such map"):
-        ApCnn(ApCnnSpec(refine_at="conv1"), build_backbone("timm:convnext_atto"), K, SIZE)
-
-
-@pytest.mark.parametrize("num_classes", [2, 1000])
-@pytest.mark.parametrize(("batch", "height", "width"), [(1, 64, 64), (2, 50, 90), (2, 33, 17), (1, 96, 64)])
-def test_few_and_many_classes_odd_sizes_and_a_batch_of_one(
-    make: Callable[..., ApCnn], num_classes: int, batch: int, height: int, width: int
-) -> None:
-    output = make(num_classes)(images(batch, height, width), evidence=True)
-    assert output.logits.shape == (batch, num_classes)
-    assert all(torch.isfinite(logits).all() for logits in output.branches.values())

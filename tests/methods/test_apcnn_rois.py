@@ -113,25 +113,15 @@ def test_the_merged_box_by_hand() -> None:
     assert cells.tolist() == [[1, 2, 16, 16], [0, 0, 56, 56]]  # last pixels 132 and 130; no ROI: the whole map
 
 
-@pytest.fixture
-def make(build: Build) -> Callable[..., ApCnn]:
-    def small(**fields: Any) -> ApCnn:
-        method = build(ApCnnSpec(**{"width": 16, "reduction": 4, "hidden": 8, **fields}), 5, SIZE)
-        assert isinstance(method, ApCnn)
-        return method.eval()
-
-    return small
-
-
 def rois_at(boxes: list[list[float]], valid: list[bool]) -> list[Rois]:
     one = Rois(torch.tensor(boxes)[:, None], torch.rand(len(boxes), 1), torch.tensor(valid)[:, None])
     return [one, one, one]
 
 
 @pytest.mark.parametrize("refine_at", ["input", "conv1", "conv2", "conv3"])
-def test_the_zoom_equals_slicing_and_interpolating(make: Callable[..., ApCnn], refine_at: str) -> None:
+def test_the_zoom_equals_slicing_and_interpolating(apcnn: Callable[..., ApCnn], refine_at: str) -> None:
     """Eq. 7, image by image; an image without ROIs keeps its whole map."""
-    method = make(refine_at=refine_at)
+    method = apcnn(refine_at=refine_at)
     stride = {"input": 1, "conv1": 2, "conv2": 4, "conv3": 4}[refine_at]
     n = SIZE // stride
     source = torch.randn(3, 4, n, n, generator=torch.Generator().manual_seed(0))
@@ -149,9 +139,9 @@ def test_the_zoom_equals_slicing_and_interpolating(make: Callable[..., ApCnn], r
         assert frame[b].tolist() == [value * stride for value in (u, v, u2, v2)]
 
 
-def test_zoom_off_shows_the_whole_image(make: Callable[..., ApCnn]) -> None:
+def test_zoom_off_shows_the_whole_image(apcnn: Callable[..., ApCnn]) -> None:
     source = torch.randn(2, 4, 16, 16)
-    found, frame = make(zoom=False).refine(
+    found, frame = apcnn(zoom=False).refine(
         source, rois_at([[9.0, 17, 44, 62]] * 2, [True] * 2), torch.zeros(2, 3, 64, 64)
     )
     assert torch.equal(found, source)
@@ -159,8 +149,8 @@ def test_zoom_off_shows_the_whole_image(make: Callable[..., ApCnn]) -> None:
 
 
 @pytest.mark.parametrize("rescale", ["map", "crop"])
-def test_dropblock_while_training_equals_eq_6_then_7(make: Callable[..., ApCnn], rescale: str) -> None:
-    method = make(drop_rescale=rescale, drop_rates=(1, 0, 0)).train()
+def test_dropblock_while_training_equals_eq_6_then_7(apcnn: Callable[..., ApCnn], rescale: str) -> None:
+    method = apcnn(drop_rescale=rescale, drop_rates=(1, 0, 0)).train()
     source = torch.rand(1, 2, 16, 16) + 1
     small, wide = torch.tensor([[[9.0, 17, 30, 40]]]), torch.tensor([[[5.0, 9, 57, 61]]])
     levels = [Rois(box, torch.rand(1, 1), torch.ones(1, 1, dtype=torch.bool)) for box in (small, wide, wide)]
@@ -172,22 +162,22 @@ def test_dropblock_while_training_equals_eq_6_then_7(make: Callable[..., ApCnn],
     torch.testing.assert_close(found, F.interpolate(zoomed, (16, 16), mode="bilinear", align_corners=False))
 
 
-def test_evaluation_drops_nothing_and_throws_no_dice(make: Callable[..., ApCnn]) -> None:
-    method = make(drop_rates=(1, 0, 0))
+def test_evaluation_drops_nothing_and_throws_no_dice(apcnn: Callable[..., ApCnn]) -> None:
+    method = apcnn(drop_rates=(1, 0, 0))
     images = torch.randn(2, 3, SIZE, SIZE)
     before = torch.get_rng_state()
     first, second = method(images).logits, method(images).logits
     assert torch.equal(first, second)
     assert torch.equal(torch.get_rng_state(), before)
-    assert torch.equal(first, make(erase=False)(images).logits)
+    assert torch.equal(first, apcnn(erase=False)(images).logits)
 
 
-def test_erase_off_drops_nothing_while_training(make: Callable[..., ApCnn]) -> None:
-    method = make(erase=False, zoom=True).train()
+def test_erase_off_drops_nothing_while_training(apcnn: Callable[..., ApCnn]) -> None:
+    method = apcnn(erase=False, zoom=True).train()
     source = torch.rand(1, 2, 16, 16) + 1
     given = rois_at([[0.0, 0, 64, 64]], [True])
     assert method.refine(source, given, torch.zeros(1, 3, SIZE, SIZE))[0].min() > 0
-    erasing = make(drop_rates=(1, 0, 0)).train()
+    erasing = apcnn(drop_rates=(1, 0, 0)).train()
     assert erasing.refine(source, given, torch.zeros(1, 3, SIZE, SIZE))[0].min() == 0
 
 
@@ -218,9 +208,9 @@ def test_an_image_without_valid_rois_is_not_dropped() -> None:
 
 
 def test_random_guidance_varies_while_training_and_sees_the_whole_image_in_evaluation(
-    make: Callable[..., ApCnn],
+    apcnn: Callable[..., ApCnn],
 ) -> None:
-    method = make(guidance="random", spatial_gate=False)
+    method = apcnn(guidance="random", spatial_gate=False)
     found = method(torch.randn(2, 3, SIZE, SIZE), evidence=True).evidence
     assert found is not None
     assert found.boxes["zoom"].xyxy[:, 0].tolist() == [[0, 0, SIZE, SIZE]] * 2
@@ -234,9 +224,9 @@ def test_random_guidance_varies_while_training_and_sees_the_whole_image_in_evalu
     assert not torch.equal(first[0].boxes[0], first[0].boxes[1])
 
 
-def test_no_gradient_passes_through_the_selection(make: Callable[..., ApCnn]) -> None:
+def test_no_gradient_passes_through_the_selection(apcnn: Callable[..., ApCnn]) -> None:
     """The gates learn from what they weight, not from where the refined stage looks."""
-    method = make()
+    method = apcnn()
     output = method(torch.randn(2, 3, SIZE, SIZE), evidence=True)
     assert output.evidence is not None
     assert not any(boxes.xyxy.requires_grad or boxes.scores.requires_grad for boxes in output.evidence.boxes.values())

@@ -48,7 +48,7 @@ def tdsa_demo() -> RunSpec:
     Command: fgvc train --method tdsa --dataset demo
     Published: nothing, the set is ours.
     """
-    return demo_recipe(TdsaSpec())
+    return demo_recipe(TdsaSpec(), epochs=40)
 
 
 def tdsa_folder() -> RunSpec:

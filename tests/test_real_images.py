@@ -29,7 +29,7 @@ def run_of(realdata: Path, out: Path, method: str, dataset: str, flags: dict, se
 @pytest.mark.parametrize("method", METHOD_SPECS)
 def test_the_loss_falls_on_photographs(realdata, tmp_path, method, dataset) -> None:
     """From scratch, at the preset's own rate: a larger one makes the first two epochs rise as often as fall."""
-    flags = {"backbone.name": "resnet18", "data.image_size": 112, "train.epochs": 2, "data.limit_train": 400}
+    flags = {"backbone.name": "resnet18", "data.image_size": 64, "train.epochs": 2, "data.limit_train": 320}
     run = run_of(realdata, tmp_path / "run", method, dataset, flags, [])
     rows = list(csv.DictReader(io.StringIO(run.metrics_file.read_text())))
     assert float(rows[1]["train_loss"]) < float(rows[0]["train_loss"])
@@ -40,9 +40,9 @@ def test_the_loss_falls_on_photographs(realdata, tmp_path, method, dataset) -> N
 @pytest.mark.parametrize("method", METHOD_SPECS)
 def test_64_photographs_are_learnt_by_heart(realdata, tmp_path, method) -> None:
     """Final branch, evaluation mode, over 95 %. Without flips, turns, crops: can the method fit?"""
-    flags = {"backbone.name": "resnet18", "data.image_size": 112, "train.epochs": 30, "data.limit_train": 64}
+    flags = {"backbone.name": "resnet18", "data.image_size": 96, "train.epochs": 30, "data.limit_train": 64}
     sets = ["optim.optimizer.name=sgd", "optim.lr=0.02", "optim.weight_decay=0.0001", "optim.schedule.name=cosine"]
-    sets += ["optim.warmup_epochs=2", "data.flip=false", "data.rotation=0", "data.resize=112"]
+    sets += ["optim.warmup_epochs=2", "data.flip=false", "data.rotation=0", "data.resize=96"]
     run = run_of(realdata, tmp_path / "run", method, "cub", flags, sets)
     result = evaluate_run(run, EvalRequest("train"), Console(file=io.StringIO()))
     assert result["images"] == 64

@@ -125,19 +125,14 @@ def class_maximum(rows: Tensor, groups: ChannelGroups, mask: Tensor | None = Non
     Args:
         rows: (B, C, P).
         groups: of the C channels.
-        mask: (C,) of 0 and 1, as `draw_channel_mask` gives; none: all channels.
+        mask: (C,) of 0 and 1 and of the rows' type, as `draw_channel_mask` gives; none: all channels.
 
     Returns:
         (B, K, P): at each position the largest of a class's channels, a masked one counting as 0.
     """
-    masks = [None] * len(groups.runs) if mask is None else groups.split(mask[None])
-    found: list[Tensor] = []
-    for part, kept, (_, size) in zip(groups.split(rows), masks, groups.runs, strict=True):
-        if kept is None:
-            found.append(part.gather(1, _winners(part.detach(), size)))
-        else:  # masking the few winners is the gradient of masking all channels
-            index = _winners(part.detach() * kept[..., None], size)
-            found.append(part.gather(1, index) * kept[0][index])
+    masked = rows if mask is None else rows * mask[:, None]  # CWA
+    parts = zip(groups.split(masked), groups.runs, strict=True)
+    found = [part.gather(1, _winners(part, size)) for part, (_, size) in parts]
     return torch.cat(found, 1) if len(found) > 1 else found[0]
 
 

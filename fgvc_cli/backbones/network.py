@@ -33,9 +33,11 @@ class Backbone(nn.Module):
         last: the top map's name.
         pyramid: three maps of strides s, 2s and 4s that end at the top.
         reenters: whether `forward` takes `after`.
+        reshapes: whether its layers may be given other widths and strides.
     """
 
     reenters = True
+    reshapes = True
 
     def __init__(self, name: str, trunk: nn.Module, segments: Sequence[Segment], pyramid: Sequence[str]) -> None:
         super().__init__()

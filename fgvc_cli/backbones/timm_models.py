@@ -87,7 +87,10 @@ class TimmBackbone(Backbone):
     """A timm model behind the same interface.
 
     One whose feature extractor runs its modules in a row is re-entered after any map; others run whole (`reenters`).
+    Their layers are of many kinds and keep their shapes.
     """
+
+    reshapes = False
 
     def __init__(self, name: str) -> None:
         trunk = _build(name)

@@ -149,10 +149,10 @@ def _replace(backbone: Backbone, segment: Segment) -> None:
 
 
 def _layers(backbone: Backbone, segment: Segment) -> list[tuple[str, nn.Module]]:
-    """Every module of a segment, by its path inside the trunk."""
+    """Every module of a segment, by its path inside the trunk; none of a trunk that keeps its shapes."""
     return [
         (f"{path}.{inner}" if inner else path, module)
-        for path in segment.modules
+        for path in (segment.modules if backbone.reshapes else ())
         for inner, module in backbone.trunk.get_submodule(path).named_modules()
     ]
 

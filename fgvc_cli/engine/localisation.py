@@ -85,8 +85,7 @@ class Localisation:
             iou = box_iou(answer[:, None], truth[:, None])[:, 0, 0]
             self._add("boxes", name, "mean_iou", iou, counted)
             self._add("boxes", name, "over_half", (iou >= 0.5).float(), counted)
-        # Of raw channels the first is one of many: its peak says nothing.
-        peaks = {name: peak(maps) for name, maps in evidence.maps.items() if maps.kind != "channels"}
+        peaks = {name: peak(maps) for name, maps in evidence.maps.items() if has_peak(maps)}
         for name, place in peaks.items():
             self._add("maps", name, "pointing", inside(place, truth).float(), counted)
         if self.parts is not None:
@@ -139,6 +138,11 @@ def best_box(boxes: Boxes) -> Tensor:
     """(B, 4): of each image's valid boxes the one with the highest score."""
     best = torch.where(boxes.valid, boxes.scores, -torch.inf).argmax(1)
     return boxes.xyxy[torch.arange(len(best), device=best.device), best]
+
+
+def has_peak(maps: Maps) -> bool:
+    """Whether a peak says something: raw channels are many, the first being any; a single cell is everywhere."""
+    return maps.kind != "channels" and maps.values.shape[2:].numel() > 1
 
 
 def peak(maps: Maps) -> Tensor:

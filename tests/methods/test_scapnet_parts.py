@@ -67,7 +67,7 @@ def test_parts_equal_the_literal_ranking_of_each_scale(make: Make) -> None:
     found = output.evidence
     assert found is not None
     for u, count in ((1, 3), (2, 2), (3, 1)):
-        keep = output.features[f"keep{u}"]
+        keep = output.features[f"keep{u}"].detach()
         assert keep.shape == (3, 5 - u, 5 - u)
         for b in range(3):
             windows = [(float(keep[b, i, j]), i, j) for i in range(5 - u) for j in range(5 - u)]

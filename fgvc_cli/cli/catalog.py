@@ -38,22 +38,25 @@ def show_preset(name: Annotated[str, typer.Argument(help="A preset's name.")]) -
     typer.echo(spec.model_dump_json(indent=2))
 
 
-def methods() -> None:
-    """List the methods and their settings."""
+def methods(name: Annotated[str | None, typer.Argument(help="A method's name: show its settings.")] = None) -> None:
+    """List the methods; `fgvc methods NAME` lists a method's settings."""
     from fgvc_cli.cli.tables import new_table, show
-    from fgvc_cli.spec.methods import METHOD_SPECS
+    from fgvc_cli.spec.methods import METHOD_SPECS, method_spec
 
-    table = new_table("method", "what", "field", "default", "meaning")
-    for name, spec in METHOD_SPECS.items():
-        first = [name, f"{spec.title}\n{spec.paper}"]
-        fields = {key: field for key, field in spec.model_fields.items() if key != "name"}
-        for key, field in fields.items():
-            table.add_row(*first, f"method.{key}", str(field.default), field.description)
-            first = ["", ""]
-        if not fields:
-            table.add_row(*first, "", "", "")
-        table.add_section()
-    show(table)
+    if name is None:
+        table = new_table("method", "what", "paper", "settings", numbers=("settings",))
+        for method, about in METHOD_SPECS.items():
+            table.add_row(method, about.title, about.paper, str(len(about.model_fields) - 1))
+        show(table)
+        return
+    spec = method_spec(name)
+    typer.echo(f"{spec.title}\n{spec.paper}")
+    table = new_table("setting", "default", "meaning")
+    for key, field in spec.model_fields.items():
+        if key != "name":
+            table.add_row(f"method.{key}", str(field.default), field.description)
+    if len(spec.model_fields) > 1:
+        show(table)
 
 
 def datasets(data_dir: options.DataDir = None) -> None:

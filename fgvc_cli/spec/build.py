@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from fgvc_cli.errors import BadRequest
 from fgvc_cli.spec.complaints import models_of, readable
 from fgvc_cli.spec.data import DATASET_NAMES
-from fgvc_cli.spec.methods import METHOD_SPECS
+from fgvc_cli.spec.methods import method_spec
 from fgvc_cli.spec.presets import PRESETS, load_preset
 from fgvc_cli.spec.run import SCHEMA_VERSION, RunSpec
 
@@ -84,8 +84,7 @@ def _base_preset(preset: str | None, method: str | None, dataset: str | None, co
         return _checked(load_preset(preset), method or named)
     method = method or named or DEFAULT_METHOD
     dataset = dataset or _text(config, "data", "dataset") or DEFAULT_DATASET
-    if method not in METHOD_SPECS:
-        raise BadRequest(f"no method is called {method!r}; there are {', '.join(METHOD_SPECS)}")
+    method_spec(method)  # refuses an unknown one
     if dataset not in DATASET_NAMES:
         raise BadRequest(f"no dataset is called {dataset!r}; there are {', '.join(DATASET_NAMES)}")
     name = f"{method}-{dataset}"

@@ -132,6 +132,7 @@ CASES = [
     (nothing, "train --device cuda:7", 2, "--device cuda"),
     (nothing, "train --backbone resnet9", 2, "backbone.name: no backbone is called 'resnet9'"),
     (nothing, "train --method cnn", 2, "no method is called 'cnn'; there are"),
+    (nothing, "methods cnn", 2, "no method is called 'cnn'; there are"),
     (nothing, "train --dataset cats", 2, "no dataset is called 'cats'; there are"),
     (nothing, "train --preset reaps-cats", 2, "no preset is called 'reaps-cats'; `fgvc presets` lists them"),
     (nothing, "train --preset reaps-cub --method baseline", 2, "preset reaps-cub is one of reaps, not of baseline"),

@@ -81,7 +81,8 @@ def test_a_bad_request_is_one_line_and_exit_2(arguments, line, tmp_path) -> None
 def test_lists() -> None:
     assert "reaps-cub" in fgvc("presets").stdout
     assert '"tau": 0.1' in fgvc("presets", "show", "reaps-cub").stdout
-    assert "method.tau" in fgvc("methods").stdout
+    assert "apcnn" in fgvc("methods").stdout
+    assert "method.tau" in fgvc("methods", "reaps").stdout
     assert "CUB-200-2011" in fgvc("datasets").stdout
     assert "no runs" in fgvc("runs", "nowhere").stdout
     assert fgvc("--version").stdout.startswith("fgvc ")

@@ -6,6 +6,7 @@ from typing import Annotated, get_args
 
 from pydantic import Field
 
+from fgvc_cli.errors import BadRequest
 from fgvc_cli.spec.methods.apcnn import ApCnnSpec
 from fgvc_cli.spec.methods.base import MethodSpec
 from fgvc_cli.spec.methods.baseline import BaselineSpec
@@ -22,3 +23,10 @@ AnyMethodSpec = Annotated[
 METHOD_SPECS: dict[str, type[MethodSpec]] = {
     spec.model_fields["name"].default: spec for spec in get_args(get_args(AnyMethodSpec)[0])
 }
+
+
+def method_spec(name: str) -> type[MethodSpec]:
+    """The spec of a method by name; BadRequest where there is none."""
+    if name not in METHOD_SPECS:
+        raise BadRequest(f"no method is called {name!r}; there are {', '.join(METHOD_SPECS)}")
+    return METHOD_SPECS[name]

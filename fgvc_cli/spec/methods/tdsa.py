@@ -38,7 +38,7 @@ class ChannelLossSpec(MethodSpec):
 class McSpec(ChannelLossSpec):
     """Mutual-channel loss (Eq. 1-6): on the high-level channels alone. The row "MC-Loss" of Table II to IV."""
 
-    title: ClassVar[str] = "mutual-channel loss"
+    title: ClassVar[str] = "MC-Loss: mutual-channel loss on class-aligned channels"
     paper: ClassVar[str] = (
         "The Devil is in the Channels: Mutual-Channel Loss for Fine-Grained Image Classification (in TDSA-Loss' tables)"
     )

@@ -156,7 +156,7 @@ class Opened:
 def open_trained(run: RunFolder, request: EvalRequest, console: Console, index: DatasetIndex | None = None) -> Opened:
     """Read a run's selected model and, unless given, its data. BadRequest where the classes are others."""
     trained = load_trained(run.model_file)
-    spec = _with_request(trained.spec, request)
+    spec = with_request(trained.spec, request)
     device = prepare_device(spec.train)
     index = open_index(run, spec.data, console) if index is None else index
     _same_classes(trained.classes, index)
@@ -280,7 +280,8 @@ def _localisation(index: DatasetIndex, split: Split, spec: RunSpec, device: torc
     return Localisation(mean_box(sample.epoch(0), device), TellingParts.of(index, split, device))
 
 
-def _with_request(spec: RunSpec, request: EvalRequest) -> RunSpec:
+def with_request(spec: RunSpec, request: EvalRequest) -> RunSpec:
+    """A run's spec with what a request changes. BadRequest in one line a wrong field."""
     data = {"workers": request.workers, "root": request.root}
     train = {"device": request.device, "precision": request.precision, "eval_batch_size": request.batch_size}
     tree = spec.model_dump()

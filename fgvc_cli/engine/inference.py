@@ -1,0 +1,175 @@
+"""A trained model looks at pictures: what predict, viz and report have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from torch import Tensor
+
+from fgvc_cli.data.loader import to_device
+from fgvc_cli.data.types import Batch, DatasetIndex
+from fgvc_cli.engine.device import autocast, prepare_device
+from fgvc_cli.engine.evaluate import EvalRequest, Trained, load_trained, open_index, with_request
+from fgvc_cli.engine.localisation import to_original
+from fgvc_cli.engine.pictures import OnBad, Picture, load_pictures
+from fgvc_cli.engine.runfolder import RUNS, RunFolder, find_runs
+from fgvc_cli.errors import BadRequest, FgvcError
+from fgvc_cli.methods import build_method
+from fgvc_cli.methods.base import Evidence, Output
+from fgvc_cli.spec.presets import PRESETS, load_preset
+from fgvc_cli.spec.run import RunSpec
+
+Wanted = Callable[[Evidence], bool]
+
+
+@dataclass(frozen=True)
+class Model:
+    """A run's selected model on its device, ready to predict."""
+
+    file: Path  # model.safetensors
+    trained: Trained
+    spec: RunSpec  # with what the request changes
+    device: torch.device
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names in label order."""
+        return self.trained.classes
+
+    @property
+    def name(self) -> str:
+        """What to call it: the run folder's name, or the file's where it lies alone."""
+        return self.file.parent.name if self.run is not None else self.file.name
+
+    @property
+    def run(self) -> RunFolder | None:
+        """The run folder that the file lies in, if it does."""
+        folder = RunFolder(self.file.parent)
+        return folder if folder.spec_file.is_file() else None
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """Softmax of final logits (B, K), calibrated where the run has a temperature: (B, K) float32."""
+        return (logits.detach().float() / self.trained.temperature).softmax(1)
+
+    def open_index(self, console: Console) -> DatasetIndex:
+        """The data it was trained on, with the run's own splits."""
+        return open_index(RunFolder(self.file.parent), self.spec.data, console)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """B pictures and what the model made of them."""
+
+    pictures: tuple[Picture, ...]
+    originals: tuple[Tensor, ...]  # (3, H, W) uint8 each; empty unless they were asked for
+    sizes: tuple[tuple[int, int], ...]  # (H, W) of each original
+    batch: Batch  # on the device, images normalised; labels -1 where the true class is not known
+    output: Output
+    probabilities: Tensor  # (B, K) float32
+
+    def original_boxes(self, boxes: Tensor) -> Tensor:
+        """Boxes (B, R, 4) in network-input pixels, in the original images' pixels and cut where those end: (B, R, 4).
+
+        Evaluation neither turns nor mirrors, so a box stays one.
+        """
+        corners = to_original(self.batch.to_original, boxes.float().reshape(len(boxes), -1, 2)).reshape(boxes.shape)
+        ends = torch.tensor([(width, height) * 2 for height, width in self.sizes], dtype=torch.float32)
+        return torch.minimum(corners.clamp_min(0), ends.to(corners.device)[:, None])
+
+
+def open_model(path: Path, request: EvalRequest | None = None) -> Model:
+    """The model of a run folder, or of a `model.safetensors` wherever it lies.
+
+    Raises:
+        BadRequest: there is no run or model at `path`, or the device is not there.
+    """
+    file = path if path.is_file() else RunFolder.open(path).model_file
+    trained = load_trained(file)
+    spec = with_request(trained.spec, request or EvalRequest())
+    device = prepare_device(spec.train)
+    trained.method.to(device).to(memory_format=torch.channels_last)  # in place
+    return Model(file, trained, spec, device)
+
+
+def look(
+    model: Model,
+    pictures: Sequence[Picture],
+    *,
+    evidence: bool = False,
+    gradients: bool = False,
+    originals: bool = False,
+    on_bad: OnBad | None = None,
+) -> Iterator[Seen]:
+    """The model's answers, batch by batch and in order.
+
+    Args:
+        model: what looks.
+        pictures: what at.
+        evidence: ask the method what it looked at.
+        gradients: keep the graph from the images to the logits (for Grad-CAM).
+        originals: keep the images as they are in their files.
+        on_bad: is told of a picture that cannot be read, which is left out; without it the ImageError is raised.
+    """
+    data, train = model.spec.data, model.spec.train
+    size = train.eval_batch_size or train.batch_size
+    for loaded in load_pictures(pictures, data, size, originals=originals, on_bad=on_bad):
+        batch = to_device(loaded.batch, model.device, data.mean, data.std)
+        with torch.set_grad_enabled(gradients), autocast(model.device, train.precision):
+            if gradients:  # the weights may be frozen: the graph begins at the images
+                batch = replace(batch, images=batch.images.requires_grad_())
+            output = model.trained.method(batch.images, evidence=evidence)
+        about = (loaded.pictures, loaded.originals, loaded.sizes, batch)
+        yield Seen(*about, output, model.probabilities(output.logits))
+
+
+def evidence_of(spec: RunSpec, classes: int) -> Evidence:
+    """What the method of a spec hands over of one image, shapes without values (on the meta device)."""
+    with torch.device("meta"), torch.no_grad():
+        method, _ = build_method(spec, classes, load_weights=False)
+        method.on_epoch(spec.train.epochs - 1, spec.train.epochs)
+        size = spec.data.image_size
+        evidence: Evidence | None = method.eval()(torch.empty(1, 3, size, size), evidence=True).evidence
+    return evidence or Evidence()
+
+
+def newest_model(wanted: Wanted | None = None, what: str = "evidence", folder: Path = RUNS) -> Path:
+    """The trained run under `folder` whose model was saved last and whose method has the evidence that is wanted.
+
+    Args:
+        wanted: true of evidence that will do; None: any run will.
+        what: the word for it in the message.
+        folder: where runs are.
+
+    Raises:
+        BadRequest: there is none; the message says what to train.
+    """
+    runs = [run for run in find_runs(folder) if run.model_file.exists()]
+    for run in sorted(runs, key=lambda run: run.model_file.stat().st_mtime, reverse=True):
+        if wanted is None or _has(run, wanted):
+            return run.path
+    if wanted is None:
+        raise BadRequest(f"no trained run under {folder}/: train one with `fgvc train`, or name one with --run")
+    first, *others = methods_with(wanted)
+    more = f" (or {', '.join(others)})" if others else ""
+    raise BadRequest(
+        f"no trained run under {folder}/ has {what}: train one, for example with "
+        f"`fgvc train --method {first} --dataset demo`{more}, or name one with --run"
+    )
+
+
+def _has(run: RunFolder, wanted: Wanted) -> bool:
+    """Whether a run's method has it; a damaged run has nothing."""
+    try:
+        return wanted(evidence_of(run.spec(), len(run.classes())))
+    except FgvcError:
+        return False
+
+
+def methods_with(wanted: Wanted) -> list[str]:
+    """Names of the methods whose demo preset hands over such evidence."""
+    demos = [load_preset(name) for name in PRESETS if name.endswith("-demo")]
+    return [spec.method.name for spec in demos if wanted(evidence_of(spec, 12))]

@@ -10,7 +10,23 @@ from pydantic import Field, field_validator, model_validator
 
 from fgvc_cli.spec.base import Spec
 
-DatasetName = Literal["demo", "cub", "cars", "aircraft", "folder"]
+DatasetName = Literal[
+    "demo",
+    "cub",
+    "cars",
+    "aircraft",
+    "flowers",
+    "vegfru",
+    "veg200",
+    "fru92",
+    "dogs",
+    "pets",
+    "food101",
+    "inat2021",
+    "nabirds",
+    "folder",
+    "csv",
+]
 DATASET_NAMES: tuple[str, ...] = get_args(DatasetName)
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fgvc_cli.data.catalog import CATALOG
 from fgvc_cli.data.datasets.fitting import with_true_boxes
+from fgvc_cli.data.facts import CATALOG
 from fgvc_cli.data.types import DatasetIndex, Split
 from fgvc_cli.errors import BadRequest
 

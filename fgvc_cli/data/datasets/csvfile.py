@@ -1,7 +1,7 @@
 """A user's own images in a table: path, label, and if wanted split and box.
 
-The first line names the columns: path (or file, filename), label (or class), split (train, val, test), and x1, y1, x2, y2,
-the object's box in pixels of the image, half-open. Others are ignored. Paths are relative to the table.
+The first line names the columns: path (or file, filename), label (or class), split (train, val, test), and x1, y1, x2,
+y2, the object's box in pixels of the image, half-open. Others are ignored. Paths are relative to the table.
 """
 
 from __future__ import annotations
@@ -184,10 +184,9 @@ def _on_disk(file: Path, root: Path, rows: _Rows, skip: bool) -> tuple[_Rows, tu
     first = rows.lines[missing[0]]
     what = f"{root / rows.files[missing[0]]} does not exist"
     many = f"{len(missing)} of {len(rows.files)} images are missing"
-    if not skip or len(missing) == len(rows.files):
-        hint = (
-            "paths are relative to the table" if len(missing) == len(rows.files) else "--on-bad-image skip is for that"
-        )
+    none = len(missing) == len(rows.files)
+    if none or not skip:
+        hint = "paths are relative to the table" if none else "--on-bad-image skip leaves them out"
         raise BadRequest(f"{file}:{first}: {what}; {many}; {hint}")
     kept = np.flatnonzero(found)
     left = {name: [values[i] for i in kept] if values else [] for name, values in vars(rows).items()}

@@ -1,9 +1,9 @@
-"""Stanford Dogs: 120 breeds, a subset of ImageNet. Where several dogs are marked, the true box is around all of them."""
+"""Stanford Dogs: 120 breeds, a subset of ImageNet. The true box is around all dogs that are marked."""
 
 from __future__ import annotations
 
-import xml.etree.ElementTree as xml
 from pathlib import Path, PurePosixPath
+from xml.etree import ElementTree
 
 import numpy as np
 
@@ -67,7 +67,7 @@ def _one_of(root: Path, folders: tuple[str, ...]) -> str | None:
 
 
 def _labels(path: Path, images: int) -> list[int]:
-    labels = numbers(path, "labels").tolist()
+    labels: list[int] = numbers(path, "labels").tolist()
     if len(labels) != images:
         raise BadRequest(f"{path}: {images} files, but {len(labels)} labels")
     return labels
@@ -80,7 +80,7 @@ def _tidy(folder: str) -> str:
 
 def box_around_all(path: Path) -> Box:
     """The box around all boxes of a VOC file, whose numbers are edges 0..width already. ValueError without any."""
-    boxes = [[float(box.findtext(side, "")) for side in _SIDES] for box in xml.parse(path).iter("bndbox")]
+    boxes = [[float(box.findtext(side, "")) for side in _SIDES] for box in ElementTree.parse(path).iter("bndbox")]
     if not boxes:
         raise ValueError("marks no object")
     x1, y1, x2, y2 = zip(*boxes, strict=True)

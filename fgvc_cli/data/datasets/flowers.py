@@ -1,6 +1,6 @@
 """Oxford Flowers-102: the training and validation images together against the test images, as in the literature.
 
-There are no boxes; where the segmentations are unpacked beside the images, the true box is the one around what they keep.
+There are no boxes; where the segmentations are unpacked beside the images, the true box is around what they keep.
 """
 
 from __future__ import annotations
@@ -22,110 +22,22 @@ from fgvc_cli.errors import BadRequest
 from fgvc_cli.spec.data import DataSpec
 
 # The files only count the classes; these are the names that the dataset's page gives them, by rising number.
-NAMES = [
-    "pink primrose",
-    "hard-leaved pocket orchid",
-    "canterbury bells",
-    "sweet pea",
-    "english marigold",
-    "tiger lily",
-    "moon orchid",
-    "bird of paradise",
-    "monkshood",
-    "globe thistle",
-    "snapdragon",
-    "colt's foot",
-    "king protea",
-    "spear thistle",
-    "yellow iris",
-    "globe-flower",
-    "purple coneflower",
-    "peruvian lily",
-    "balloon flower",
-    "giant white arum lily",
-    "fire lily",
-    "pincushion flower",
-    "fritillary",
-    "red ginger",
-    "grape hyacinth",
-    "corn poppy",
-    "prince of wales feathers",
-    "stemless gentian",
-    "artichoke",
-    "sweet william",
-    "carnation",
-    "garden phlox",
-    "love in the mist",
-    "mexican aster",
-    "alpine sea holly",
-    "ruby-lipped cattleya",
-    "cape flower",
-    "great masterwort",
-    "siam tulip",
-    "lenten rose",
-    "barbeton daisy",
-    "daffodil",
-    "sword lily",
-    "poinsettia",
-    "bolero deep blue",
-    "wallflower",
-    "marigold",
-    "buttercup",
-    "oxeye daisy",
-    "common dandelion",
-    "petunia",
-    "wild pansy",
-    "primula",
-    "sunflower",
-    "pelargonium",
-    "bishop of llandaff",
-    "gaura",
-    "geranium",
-    "orange dahlia",
-    "pink-yellow dahlia",
-    "cautleya spicata",
-    "japanese anemone",
-    "black-eyed susan",
-    "silverbush",
-    "californian poppy",
-    "osteospermum",
-    "spring crocus",
-    "bearded iris",
-    "windflower",
-    "tree poppy",
-    "gazania",
-    "azalea",
-    "water lily",
-    "rose",
-    "thorn apple",
-    "morning glory",
-    "passion flower",
-    "lotus",
-    "toad lily",
-    "anthurium",
-    "frangipani",
-    "clematis",
-    "hibiscus",
-    "columbine",
-    "desert-rose",
-    "tree mallow",
-    "magnolia",
-    "cyclamen",
-    "watercress",
-    "canna lily",
-    "hippeastrum",
-    "bee balm",
-    "ball moss",
-    "foxglove",
-    "bougainvillea",
-    "camellia",
-    "mallow",
-    "mexican petunia",
-    "bromelia",
-    "blanket flower",
-    "trumpet creeper",
-    "blackberry lily",
-]
+_NAMES = (
+    "pink primrose, hard-leaved pocket orchid, canterbury bells, sweet pea, english marigold, tiger lily, moon "
+    "orchid, bird of paradise, monkshood, globe thistle, snapdragon, colt's foot, king protea, spear thistle, yellow "
+    "iris, globe-flower, purple coneflower, peruvian lily, balloon flower, giant white arum lily, fire lily, "
+    "pincushion flower, fritillary, red ginger, grape hyacinth, corn poppy, prince of wales feathers, stemless "
+    "gentian, artichoke, sweet william, carnation, garden phlox, love in the mist, mexican aster, alpine sea holly, "
+    "ruby-lipped cattleya, cape flower, great masterwort, siam tulip, lenten rose, barbeton daisy, daffodil, sword "
+    "lily, poinsettia, bolero deep blue, wallflower, marigold, buttercup, oxeye daisy, common dandelion, petunia, "
+    "wild pansy, primula, sunflower, pelargonium, bishop of llandaff, gaura, geranium, orange dahlia, pink-yellow "
+    "dahlia, cautleya spicata, japanese anemone, black-eyed susan, silverbush, californian poppy, osteospermum, "
+    "spring crocus, bearded iris, windflower, tree poppy, gazania, azalea, water lily, rose, thorn apple, morning "
+    "glory, passion flower, lotus, toad lily, anthurium, frangipani, clematis, hibiscus, columbine, desert-rose, tree "
+    "mallow, magnolia, cyclamen, watercress, canna lily, hippeastrum, bee balm, ball moss, foxglove, bougainvillea, "
+    "camellia, mallow, mexican petunia, bromelia, blanket flower, trumpet creeper, blackberry lily"
+)
+NAMES = tuple(_NAMES.split(", "))
 _PARTS = {"train": ("trnid", "valid"), "test": ("tstid",)}
 _BLUE, _OTHER = 200, 60  # the segmentations' background is pure blue, but for the traces of JPEG
 
@@ -140,7 +52,7 @@ def load(spec: DataSpec, progress: Progress | None = None) -> DatasetIndex:
     both = sorted(set(train.files) & set(test.files))
     if both:
         raise BadRequest(f"{root / 'setid.mat'}: has {both[0]} in two splits")
-    index = DatasetIndex(name="flowers", root=root, classes=tuple(NAMES), train=train, test=test)
+    index = DatasetIndex(name="flowers", root=root, classes=NAMES, train=train, test=test)
     if (root / "segmim").is_dir():
         index = with_surveyed_boxes(
             index, "boxes of segmentations", _segmentation, partial(box_of_mask, is_object=_flower), progress
@@ -163,4 +75,5 @@ def _segmentation(image: str) -> str:
 
 def _flower(image: Image.Image) -> NDArray[np.bool_]:
     red, green, blue = np.moveaxis(np.asarray(image.convert("RGB")), 2, 0)
-    return (red > _OTHER) | (green > _OTHER) | (blue < _BLUE)
+    mask: NDArray[np.bool_] = (red > _OTHER) | (green > _OTHER) | (blue < _BLUE)
+    return mask

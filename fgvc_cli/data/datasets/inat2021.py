@@ -1,4 +1,4 @@
-"""iNaturalist 2021: 10,000 species. The labels of its test images are not public, so the validation images are the test.
+"""iNaturalist 2021: 10,000 species. The labels of its test images are not public: its validation images are the test.
 
 `train` is used, or `train_mini` (50 images a species) where only that is there.
 """

@@ -59,4 +59,5 @@ def _trimap(image: str) -> str:
 
 
 def _animal(image: Image.Image) -> NDArray[np.bool_]:
-    return np.asarray(image) != _BACKGROUND
+    mask: NDArray[np.bool_] = np.asarray(image) != _BACKGROUND
+    return mask

@@ -1,7 +1,7 @@
 """VegFru and its two parts, Veg200 and Fru92: the official training, validation and test lists.
 
-A line is `class/file label`, where the class, a folder's name, may hold spaces. Labels are taken from the lists, wherever
-they begin. In VegFru the vegetables come first.
+A line is `class/file label`, where the class, a folder's name, may hold spaces. Labels are taken from the lists,
+wherever they begin. In VegFru the vegetables come first.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ _SPLITS = ("train", "val", "test")
 class _Part:
     """Vegetables or fruits: class names in label order, and the splits that have a list."""
 
+    kind: str
     classes: tuple[str, ...]
     splits: dict[str, Split]
 
@@ -33,14 +34,12 @@ def load(spec: DataSpec, progress: object = None) -> DatasetIndex:
     root = require(spec.dataset, spec.root)
     parts = [_part(root, part) for part in _PARTS[spec.dataset]]
     names = [name for part in parts for name in part.classes]
-    kinds = [
-        f"{name} ({kind})" for part, kind in zip(parts, ("vegetable", "fruit"), strict=False) for name in part.classes
-    ]
+    longer = [f"{name} ({part.kind})" for part in parts for name in part.classes]
     splits = {name: _together(parts, name) for name in _SPLITS if all(name in part.splits for part in parts)}
     index = DatasetIndex(
         name=spec.dataset,
         root=root,
-        classes=unique_names(kinds, names),
+        classes=unique_names(longer, names),
         train=splits["train"],
         val=splits.get("val"),
         test=splits["test"],
@@ -64,7 +63,8 @@ def _part(root: Path, part: str) -> _Part:
     ends = np.cumsum([len(found) for found in lines.values()])
     starts = [0, *ends[:-1]]
     splits = {name: whole.take(np.arange(a, b)) for name, a, b in zip(lines, starts, ends, strict=True)}
-    return _Part(unique_names(names, [name.replace("_", " ") for name in names]), splits)
+    kind = "vegetable" if part == "veg200" else "fruit"
+    return _Part(kind, unique_names(names, [name.replace("_", " ") for name in names]), splits)
 
 
 def _entry(line: Line) -> tuple[str, int]:

@@ -62,7 +62,8 @@ def methods(name: Annotated[str | None, typer.Argument(help="A method's name: sh
 def datasets(data_dir: options.DataDir = None) -> None:
     """List the datasets, their licences, and which of them are here."""
     from fgvc_cli.cli.tables import new_table, show
-    from fgvc_cli.data.catalog import CATALOG, locate
+    from fgvc_cli.data.catalog import locate
+    from fgvc_cli.data.facts import CATALOG
 
     numbers = ("classes", "train", "test")
     table = new_table("dataset", "what", *numbers, "licence", "here", numbers=numbers)

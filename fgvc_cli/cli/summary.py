@@ -22,7 +22,7 @@ def summary(
     spec = options.spec_of(flags)
 
     from fgvc_cli.cli.tables import new_table, show
-    from fgvc_cli.data.catalog import CATALOG
+    from fgvc_cli.data.facts import CATALOG
     from fgvc_cli.engine.summary import summarize
     from fgvc_cli.errors import BadRequest
 

@@ -224,7 +224,7 @@ def open_index(run: RunFolder, data: DataSpec, console: Console) -> DatasetIndex
     record = run.path / "splits.json"
     recorded = record.exists()
     # A record says who is in which split: the groups that it was drawn by may be gone.
-    index = load_index(data.model_copy(update={"group_by": None}) if recorded else data, progress=_preparing(console))
+    index = load_index(data.model_copy(update={"group_by": None}) if recorded else data, progress=_looking(console))
     index = apply_record(index, run.read_json(record.name)) if recorded else apply_spec(index, data)
     index = examine(index, data, recorded=recorded, progress=_looking(console))
     for note in index.notes:
@@ -232,23 +232,8 @@ def open_index(run: RunFolder, data: DataSpec, console: Console) -> DatasetIndex
     return index
 
 
-def _preparing(console: Console) -> Callable[[int, int], None]:
-    """Progress of data that are made on first use."""
-    reporter = Reporter(console)
-
-    def progress(done: int, total: int) -> None:
-        if done == 1:
-            reporter.line("drawing the images of the demo, once")
-            reporter.begin("drawing", total)
-        reporter.advance(1)
-        if done == total:
-            reporter.end()
-
-    return progress
-
-
 def _looking(console: Console) -> Callable[[str, int, int], None]:
-    """Progress of a first look at many images."""
+    """Progress of a first look at many images, and of data that are made on first use."""
     reporter = Reporter(console)
 
     def progress(what: str, done: int, total: int) -> None:

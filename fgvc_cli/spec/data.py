@@ -10,7 +10,23 @@ from pydantic import Field, field_validator, model_validator
 
 from fgvc_cli.spec.base import Spec
 
-DatasetName = Literal["demo", "cub", "cars", "aircraft", "folder"]
+DatasetName = Literal[
+    "demo",
+    "cub",
+    "cars",
+    "aircraft",
+    "flowers",
+    "vegfru",
+    "veg200",
+    "fru92",
+    "dogs",
+    "pets",
+    "food101",
+    "inat2021",
+    "nabirds",
+    "folder",
+    "csv",
+]
 DATASET_NAMES: tuple[str, ...] = get_args(DatasetName)
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -26,7 +42,12 @@ class DataSpec(Spec):
     """
 
     dataset: DatasetName = Field("demo", description="which dataset")
-    root: Path | None = Field(None, description="where datasets are kept, or the image folder itself for `folder`")
+    root: Path | None = Field(
+        None, description="where datasets are kept; for `folder` the image folder itself, for `csv` the file"
+    )
+    level: Literal["variant", "family", "manufacturer"] | None = Field(
+        None, description="what a class of aircraft is; none: variant. Other datasets have no levels"
+    )
     image_size: int = Field(448, ge=32, le=4096, description="side S of the network's input, in pixels")
     resize: int | None = Field(None, ge=32, le=8192, description="side before the crop; none: image_size")
     padding: int = Field(0, ge=0, le=512, description="black border before the random crop, in pixels")
@@ -72,6 +93,12 @@ class DataSpec(Spec):
             raise ValueError(f"resize {self.resize} is smaller than image_size {self.image_size}: no crop fits")
         if min(self.std) <= 0:
             raise ValueError("std must be above 0 in every channel")
+        return self
+
+    @model_validator(mode="after")
+    def _level_is_one_of_the_dataset(self) -> Self:
+        if self.level is not None and self.dataset != "aircraft":
+            raise ValueError(f"level is for aircraft alone, {self.dataset} has none: leave level out")
         return self
 
     @property

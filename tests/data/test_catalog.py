@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from fgvc_cli.data.catalog import CATALOG, data_roots, locate, require
+from fgvc_cli.data.catalog import data_roots, locate, require
 from fgvc_cli.data.datasets import load_index
+from fgvc_cli.data.facts import CATALOG
 from fgvc_cli.errors import BadRequest
 from fgvc_cli.spec.data import DATASET_NAMES
 from tests.data.archives import spec_of, write_cub

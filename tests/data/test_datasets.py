@@ -296,17 +296,22 @@ def test_demo_annotations_are_read(tmp_path: Path) -> None:
 def test_demo_is_drawn_where_data_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[Path, object]] = []
 
-    def generate(root: Path, *, seed: int = 0, progress: object = None) -> Path:
+    def generate(root: Path, *, seed: int = 0, progress: Callable[[int, int], None] | None = None) -> Path:
         asked.append((root, progress))
+        if progress is not None:
+            for done in (1, 2, 3):
+                progress(done, 3)
         return write_demo(root / "demo")
 
     monkeypatch.setattr(demo, "generate", generate)
     monkeypatch.setenv("FGVC_DATA_DIR", str(tmp_path / "variable"))
-    steps: list[int] = []
-    progress = lambda done, total: steps.append(done)  # noqa: E731
-    assert len(load_index(spec_of("demo", tmp_path / "root"), progress=progress).train) == 4
+    steps: list[tuple[int, int]] = []
+    index = load_index(spec_of("demo", tmp_path / "root"), progress=lambda what, *step: steps.append(step))
+    assert len(index.train) == 4
+    assert steps == [(0, 3), (1, 3), (2, 3), (3, 3)]
     load_index(spec_of("demo"))
-    assert asked == [(tmp_path / "root", progress), (tmp_path / "variable", None)]
+    assert [root for root, _ in asked] == [tmp_path / "root", tmp_path / "variable"]
+    assert asked[1][1] is None
     monkeypatch.delenv("FGVC_DATA_DIR")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     assert demo_home(spec_of("demo")) == tmp_path / "cache" / "fgvc"

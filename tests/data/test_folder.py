@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from fgvc_cli.data.datasets import load_index
-from fgvc_cli.data.datasets.folder import natural_key
+from fgvc_cli.data.datasets.own import natural_key
 from fgvc_cli.data.types import DatasetIndex
 from fgvc_cli.errors import BadRequest
 from tests.data.archives import spec_of, write_folder, write_image, write_lines

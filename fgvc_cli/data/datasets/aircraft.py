@@ -1,4 +1,7 @@
-"""FGVC-Aircraft 2013b at the variant level: trainval against test, the 20-pixel credit line at the bottom cut off."""
+"""FGVC-Aircraft 2013b: trainval against test, the 20-pixel credit line at the bottom cut off.
+
+A class is a variant (A330-200), a family (A330) or a manufacturer (Airbus), as `data.level` says.
+"""
 
 from __future__ import annotations
 
@@ -8,49 +11,41 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fgvc_cli.data.catalog import require
-from fgvc_cli.data.datasets.common import checked, drop_missing, read_lines, read_table
+from fgvc_cli.data.datasets.common import checked, read_lines, read_table
+from fgvc_cli.data.facts import CATALOG
 from fgvc_cli.data.types import DatasetIndex, Split
 from fgvc_cli.errors import BadRequest
 from fgvc_cli.spec.data import DataSpec
 
 BANNER = 20  # pixel rows
+_NAMES = {"variant": "variants.txt", "family": "families.txt", "manufacturer": "manufacturers.txt"}
 
 
 def load(spec: DataSpec, progress: object = None) -> DatasetIndex:
     """The index of fgvc-aircraft-2013b; boxes where images_box.txt is there. BadRequest on contradicting lists."""
+    level = spec.level or "variant"
     root = require("aircraft", spec.root)
     root = root / "data" if (root / "data" / "variants.txt").is_file() else root
-    classes = tuple(line.text for line in read_lines(root / "variants.txt"))
-    train, train_notes = _split(root, "trainval", classes)
-    test, test_notes = _split(root, "test", classes)
-    return checked(
-        DatasetIndex(
-            name="aircraft",
-            root=root,
-            classes=classes,
-            train=train,
-            test=test,
-            cut_bottom=BANNER,
-            notes=train_notes + test_notes,
-        )
-    )
+    classes = tuple(line.text for line in read_lines(root / _NAMES[level]))
+    lists = {"train": f"images_{level}_trainval.txt", "test": f"images_{level}_test.txt"}
+    train, test = (_split(root / lists[name], level, classes) for name in ("train", "test"))
+    index = DatasetIndex(name="aircraft", root=root, classes=classes, train=train, test=test, cut_bottom=BANNER)
+    return checked(index, lists, CATALOG["aircraft"].levels.get(level))
 
 
-def _split(root: Path, name: str, classes: tuple[str, ...]) -> tuple[Split, tuple[str, ...]]:
-    path = root / f"images_variant_{name}.txt"
-    label_of = {variant: label for label, variant in enumerate(classes)}
+def _split(path: Path, level: str, classes: tuple[str, ...]) -> Split:
+    label_of = {name: label for label, name in enumerate(classes)}
     images = read_table(path)  # ids stay text: they have leading zeros
     for line in images.values():
         if line.text not in label_of:
-            raise line.wrong(f"variant {line.text!r} is not in variants.txt")
+            raise line.wrong(f"{level} {line.text!r} is not in {_NAMES[level]}")
     labels = np.array([label_of[line.text] for line in images.values()], dtype=np.int64)
-    files = tuple(f"images/{image}.jpg" for image in images)
-    return drop_missing(root, Split(files, labels, _boxes(root, path, tuple(images))), path.name)
+    return Split(tuple(f"images/{image}.jpg" for image in images), labels, _boxes(path, tuple(images)))
 
 
-def _boxes(root: Path, source: Path, images: tuple[str, ...]) -> NDArray[np.float32] | None:
+def _boxes(source: Path, images: tuple[str, ...]) -> NDArray[np.float32] | None:
     """(N, 4) xyxy half-open; the file counts pixels from 1, the last one included."""
-    path = root / "images_box.txt"
+    path = source.with_name("images_box.txt")
     if not path.is_file():
         return None
     table = read_table(path)

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fgvc_cli.data.catalog import require
-from fgvc_cli.data.datasets.common import checked, drop_missing
+from fgvc_cli.data.datasets.common import checked
+from fgvc_cli.data.datasets.matlab import column, integers, texts, variable
 from fgvc_cli.data.types import DatasetIndex, Split
 from fgvc_cli.errors import BadRequest
 from fgvc_cli.spec.data import DataSpec
@@ -38,10 +38,10 @@ def load(spec: DataSpec, progress: object = None) -> DatasetIndex:
 def _one_list(root: Path) -> DatasetIndex:
     """Layout (a)."""
     path = root / "cars_annos.mat"
-    classes, annotations = _names(path), _struct(path, "annotations")
-    files = [str(name).replace("\\", "/") for name in _column(path, annotations, "relative_im_path")]
+    classes, annotations = _names(path), variable(path, "annotations")
+    files = [str(name).replace("\\", "/") for name in column(path, annotations, "relative_im_path")]
     whole = _split(path, annotations, files, len(classes))
-    is_test = _integers(path, annotations, "test") != 0
+    is_test = integers(path, annotations, "test") != 0
     return _index(root, classes, whole.take(np.flatnonzero(~is_test)), whole.take(np.flatnonzero(is_test)), path, path)
 
 
@@ -63,11 +63,8 @@ def _devkit(root: Path) -> DatasetIndex:
 def _index(
     root: Path, classes: tuple[str, ...], train: Split, test: Split, train_list: Path, test_list: Path
 ) -> DatasetIndex:
-    train, train_notes = drop_missing(root, train, train_list.name)
-    test, test_notes = drop_missing(root, test, test_list.name)
-    return checked(
-        DatasetIndex(name="cars", root=root, classes=classes, train=train, test=test, notes=train_notes + test_notes)
-    )
+    index = DatasetIndex(name="cars", root=root, classes=classes, train=train, test=test)
+    return checked(index, {"train": train_list.name, "test": test_list.name})
 
 
 def _find(root: Path, name: str) -> Path:
@@ -82,51 +79,24 @@ def _find(root: Path, name: str) -> Path:
 
 def _listed_split(root: Path, folder: str, path: Path, classes: int) -> Split:
     """A split of layout (b), its images directly in `folder` or nested once more."""
-    annotations = _struct(path, "annotations")
+    annotations = variable(path, "annotations")
     if "class" not in (annotations.dtype.names or ()):
         raise BadRequest(f"{path}: the annotations have no labels; {_LABELLED} is the file that has them")
     nested = f"{folder}/{folder}"
     prefix = nested if (root / nested).is_dir() else folder
-    return _split(path, annotations, [f"{prefix}/{name}" for name in _column(path, annotations, "fname")], classes)
+    return _split(path, annotations, [f"{prefix}/{name}" for name in column(path, annotations, "fname")], classes)
 
 
 def _split(path: Path, annotations: Any, files: Sequence[str], classes: int) -> Split:
-    labels = _integers(path, annotations, "class") - 1
+    labels = integers(path, annotations, "class") - 1
     outside = np.flatnonzero((labels < 0) | (labels >= classes))
     if outside.size:
         i = outside[0]
         raise BadRequest(f"{path}: entry {i + 1} ({files[i]}) has class {labels[i] + 1}, of {classes} classes")
-    boxes = np.stack([_integers(path, annotations, field) for field in _BOX], axis=1)
+    boxes = np.stack([integers(path, annotations, field) for field in _BOX], axis=1)
     boxes[:, :2] -= 1  # from counting pixels 1..n, the last one included, to edges 0..n
     return Split(tuple(files), labels, boxes.astype(np.float32))
 
 
 def _names(path: Path) -> tuple[str, ...]:
-    return tuple(str(name).strip() for name in _struct(path, "class_names"))
-
-
-def _struct(path: Path, name: str) -> Any:
-    """A variable of a .mat file as a one-dimensional array."""
-    import scipy.io  # here, since only this dataset pays for it
-
-    try:
-        return np.atleast_1d(scipy.io.loadmat(path, variable_names=[name], squeeze_me=True)[name])
-    except KeyError:
-        raise BadRequest(f"{path}: holds no {name}; is it the right file?") from None
-    except Exception as error:  # scipy raises anything, from OSError to zlib.error, on a damaged file
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise BadRequest(f"{path}: is no readable .mat file ({reason}); get it again") from None
-
-
-def _column(path: Path, annotations: Any, field: str) -> list[Any]:
-    if field not in (annotations.dtype.names or ()):
-        raise BadRequest(f"{path}: its annotations have no field {field}; is it the right file?")
-    return list(annotations[field])
-
-
-def _integers(path: Path, annotations: Any, field: str) -> NDArray[np.int64]:
-    """A field as int64: subtracting in its own unsigned type would wrap around."""
-    try:
-        return np.array([int(value) for value in _column(path, annotations, field)], dtype=np.int64)
-    except (TypeError, ValueError):
-        raise BadRequest(f"{path}: field {field} holds something else than numbers") from None
+    return tuple(texts(path, "class_names"))

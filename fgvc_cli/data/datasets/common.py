@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fgvc_cli.data.catalog import CATALOG
 from fgvc_cli.data.datasets.fitting import with_true_boxes
+from fgvc_cli.data.facts import CATALOG, DatasetFacts
 from fgvc_cli.data.types import DatasetIndex, Split
 from fgvc_cli.errors import BadRequest
 
@@ -77,19 +78,35 @@ def unique_names(names: Sequence[str], tidy: Sequence[str]) -> tuple[str, ...]:
     return tuple(nice if times[nice] == 1 else raw for raw, nice in zip(names, tidy, strict=True))
 
 
+def named_labels(
+    names: Sequence[str], raw: Sequence[int], wrong: Callable[[int, str], BadRequest]
+) -> tuple[tuple[str, ...], NDArray[np.int64]]:
+    """From N class names and official class numbers: the names in the numbers' order, and 0-based labels (N,).
+
+    Numbers may begin anywhere and have gaps, as in a part with fewer classes; `wrong` makes the error about an image
+    whose number stood for another name before.
+    """
+    name_of: dict[int, str] = {}
+    number_of: dict[str, int] = {}
+    for i, (name, number) in enumerate(zip(names, raw, strict=True)):
+        if name_of.setdefault(number, name) != name:
+            raise wrong(i, f"class {number} is {name} here, {name_of[number]} before")
+        if number_of.setdefault(name, number) != number:
+            raise wrong(i, f"{name} is class {number} here, {number_of[name]} before")
+    order = sorted(name_of)
+    return tuple(name_of[number] for number in order), np.searchsorted(order, raw).astype(np.int64)
+
+
 def present(root: Path, files: Sequence[str]) -> NDArray[np.bool_]:
-    """Which files exist. Folders are listed once, no file is touched: (N,) bool."""
-    listed: dict[str, frozenset[str]] = {}
-    found = np.zeros(len(files), dtype=bool)
+    """Which files exist. Folders are listed once, one after the other, no file is touched: (N,) bool."""
+    places: dict[str, list[int]] = {}
     for i, file in enumerate(files):
-        folder, _, name = file.rpartition("/")
-        if folder not in listed:
-            try:
-                with os.scandir(root / folder) as entries:
-                    listed[folder] = frozenset(entry.name for entry in entries)
-            except OSError:
-                listed[folder] = frozenset()
-        found[i] = name in listed[folder]
+        places.setdefault(file.rpartition("/")[0], []).append(i)
+    found = np.zeros(len(files), dtype=bool)
+    for folder, inside in places.items():
+        with contextlib.suppress(OSError), os.scandir(root / folder) as entries:
+            names = {entry.name for entry in entries}
+            found[inside] = [files[i].rpartition("/")[2] in names for i in inside]
     return found
 
 
@@ -103,21 +120,39 @@ def drop_missing(root: Path, split: Split, source: str) -> tuple[Split, tuple[st
     return split.take(np.flatnonzero(found)), (note,)
 
 
-def checked(index: DatasetIndex) -> DatasetIndex:
-    """The index, with a note if it is a part of the official set and with boxes only where they fit the images.
+def checked(index: DatasetIndex, sources: str | Mapping[str, str], classes: int | None = None) -> DatasetIndex:
+    """The index of an official dataset without images that are not on disk, with boxes only where they fit, and notes.
 
-    BadRequest without classes or images.
+    Args:
+        index: as the lists have it.
+        sources: the list that names the images, or one for each split.
+        classes: how many the full set has, where that is not what the catalog says.
+
+    BadRequest without classes or images, or with two classes of one name.
     """
     facts = CATALOG[index.name]
-    for name, split in (("training", index.train), ("test", index.test)):
-        if not len(split):
-            raise BadRequest(f"{facts.title} in {index.root}: not one {name} image found; {facts.get}")
+    kept: dict[str, Split] = {}
+    notes = index.notes
+    for name, split in index.splits().items():
+        kept[name], more = drop_missing(index.root, split, sources if isinstance(sources, str) else sources[name])
+        notes += more
+    for name, what in (("train", "training"), ("test", "test")):
+        if not len(kept[name]):
+            raise BadRequest(f"{facts.title} in {index.root}: not one {what} image found; {facts.get}")
+    twice = [name for name, times in Counter(index.classes).items() if times > 1]
+    if twice:
+        raise BadRequest(f"{facts.title} in {index.root}: two classes are called {twice[0]!r}")
     if len(index.classes) < 2:
         raise BadRequest(f"{facts.title} in {index.root}: {len(index.classes)} class; a classifier needs two at least")
-    index = with_true_boxes(index)
+    index = replace(index, train=kept["train"], val=kept.get("val"), test=kept["test"], notes=notes)
+    return _part_note(with_true_boxes(index), facts, classes or facts.classes)
+
+
+def _part_note(index: DatasetIndex, facts: DatasetFacts, classes: int | None) -> DatasetIndex:
+    """The index, with a note if it is a part of the official set."""
     here = (len(index.classes), len(index.train), len(index.test))
-    full = (facts.classes, facts.train, facts.test)
-    if None in full or here == full:
+    full = (classes, facts.train, facts.test)
+    if here == full:
         return index
     note = "a part of {}: {} of {} classes, {} of {} training and {} of {} test images"
     values = [value for pair in zip(here, full, strict=True) for value in pair]

@@ -1,112 +1,26 @@
-"""CUB-200-2011: birds with boxes and 15 part points, in the layout of the official archive.
-
-The lists say which images there are; the folders hold stray files too and are never searched.
-"""
+"""CUB-200-2011: birds with boxes and 15 part points, in the layout of the official archive."""
 
 from __future__ import annotations
 
 import re
-from pathlib import Path
-
-import numpy as np
-from numpy.typing import NDArray
 
 from fgvc_cli.data.catalog import require
-from fgvc_cli.data.datasets.common import (
-    Line,
-    checked,
-    drop_missing,
-    read_lines,
-    read_table,
-    unique_names,
-)
-from fgvc_cli.data.types import DatasetIndex, Split
+from fgvc_cli.data.datasets.common import read_table, unique_names
+from fgvc_cli.data.datasets.idlists import class_number, index_of_lists
+from fgvc_cli.data.types import DatasetIndex
 from fgvc_cli.spec.data import DataSpec
 
 
 def load(spec: DataSpec, progress: object = None) -> DatasetIndex:
     """The index of CUB_200_2011; boxes and parts where their files are there. BadRequest on contradicting lists."""
     root = require("cub", spec.root)
-    images = read_table(root / "images.txt")
     classes = read_table(root / "classes.txt")
-    class_ids = sorted(classes, key=lambda key: _id(key, classes[key]))
-    label_of = {key: label for label, key in enumerate(class_ids)}
-    labels, in_train = _labels(root, images, label_of), _in_train(root, images)
-    part_names, parts = _parts(root, images)
-    whole = Split(tuple(f"images/{line.text}" for line in images.values()), labels, _boxes(root, images), parts)
-    train, train_notes = drop_missing(root, whole.take(np.flatnonzero(in_train)), "images.txt")
-    test, test_notes = drop_missing(root, whole.take(np.flatnonzero(~in_train)), "images.txt")
-    names = [classes[key].text for key in class_ids]
-    return checked(
-        DatasetIndex(
-            name="cub",
-            root=root,
-            classes=unique_names(names, [_tidy(name) for name in names]),
-            train=train,
-            test=test,
-            part_names=part_names,
-            notes=train_notes + test_notes,
-        )
-    )
-
-
-def _id(key: str, line: Line) -> int:
-    if not key.isdecimal():
-        raise line.wrong(f"expected a number first, found {key!r}")
-    return int(key)
+    ids = sorted(classes, key=lambda key: class_number(key, classes[key]))
+    names = [classes[key].text for key in ids]
+    tidy = unique_names(names, [_tidy(name) for name in names])
+    return index_of_lists("cub", root, dict(zip(ids, tidy, strict=True)))
 
 
 def _tidy(name: str) -> str:
     """001.Black_footed_Albatross → Black footed Albatross."""
     return re.sub(r"^\d+\.", "", name).replace("_", " ").strip()
-
-
-def _of_each(path: Path, images: dict[str, Line]) -> list[Line]:
-    """The line of each image in another list. BadRequest for an image without one."""
-    table = read_table(path)
-    for key, line in images.items():
-        if key not in table:
-            raise line.wrong(f"image {key} has no line in {path.name}")
-    return [table[key] for key in images]
-
-
-def _labels(root: Path, images: dict[str, Line], label_of: dict[str, int]) -> NDArray[np.int64]:
-    lines = _of_each(root / "image_class_labels.txt", images)
-    for line in lines:
-        if line.text not in label_of:
-            raise line.wrong(f"class {line.text} is not in classes.txt")
-    return np.array([label_of[line.text] for line in lines], dtype=np.int64)
-
-
-def _in_train(root: Path, images: dict[str, Line]) -> NDArray[np.bool_]:
-    lines = _of_each(root / "train_test_split.txt", images)
-    return np.array([line.number_in(0, 1) for line in lines], dtype=bool)
-
-
-def _boxes(root: Path, images: dict[str, Line]) -> NDArray[np.float32] | None:
-    """(N, 4) xyxy; the file says x y width height."""
-    path = root / "bounding_boxes.txt"
-    if not path.is_file():
-        return None
-    boxes = np.array([line.numbers(4) for line in _of_each(path, images)], dtype=np.float32).reshape(-1, 4)
-    boxes[:, 2:] += boxes[:, :2]
-    return boxes
-
-
-def _parts(root: Path, images: dict[str, Line]) -> tuple[tuple[str, ...], NDArray[np.float32] | None]:
-    """Names and points (N, P, 3) x, y, visible; points that are not listed are not visible."""
-    names_file, points_file = root / "parts" / "parts.txt", root / "parts" / "part_locs.txt"
-    if not (names_file.is_file() and points_file.is_file()):
-        return (), None
-    names = read_table(names_file)
-    column = {key: i for i, key in enumerate(names)}
-    row = {key: i for i, key in enumerate(images)}
-    points = np.zeros((len(images), len(names), 3), dtype=np.float32)
-    for line in read_lines(points_file):
-        image, _, rest = line.text.partition(" ")
-        part, _, place = rest.partition(" ")
-        if part not in column:
-            raise line.wrong(f"part {part} is not in parts.txt")
-        if image in row:
-            points[row[image], column[part]] = Line(line.file, line.number, place).numbers(3)
-    return tuple(line.text for line in names.values()), points

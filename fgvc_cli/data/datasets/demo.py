@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from fgvc_cli.data.catalog import DATA_DIR_VARIABLE, cache_home
-from fgvc_cli.data.datasets.common import checked, drop_missing
+from fgvc_cli.data.datasets.common import checked
+from fgvc_cli.data.survey import Progress
 from fgvc_cli.data.types import DatasetIndex, Split
 from fgvc_cli.errors import BadRequest, FgvcError
 from fgvc_cli.spec.data import DataSpec
@@ -19,15 +20,21 @@ from fgvc_cli.spec.data import DataSpec
 ANNOTATIONS = "annotations.json"
 
 
-def load(spec: DataSpec, progress: Callable[[int, int], Any] | None = None) -> DatasetIndex:
+def load(spec: DataSpec, progress: Progress | None = None) -> DatasetIndex:
     """The index of the demo, drawn first if it is not there yet; boxes and parts of every image."""
     from fgvc_cli.data import demo  # here, since drawing is code that no other dataset needs
 
     home = demo_home(spec)
     try:
-        return read(demo.generate(home, progress=progress))
+        return read(demo.generate(home, progress=progress and partial(_drawing, progress)))
     except OSError as error:
         raise FgvcError(f"{home}: the demo cannot be drawn there ({error.strerror}); pass --data-dir") from None
+
+
+def _drawing(progress: Progress, done: int, total: int) -> None:
+    """Progress of drawing, which is first heard of when one image is done."""
+    for step in (0, 1) if done == 1 else (done,):
+        progress("drawing the images of the demo", step, total)
 
 
 def demo_home(spec: DataSpec) -> Path:
@@ -51,19 +58,17 @@ def read(root: Path) -> DatasetIndex:
         part_options = tuple(tuple(traits[name] for name in part_names) for traits in facts["traits"])
     except (OSError, ValueError, KeyError, TypeError):
         raise BadRequest(f"{path}: is not what fgvc wrote; delete {root} and it is drawn again") from None
-    train, train_notes = drop_missing(root, splits["train"], ANNOTATIONS)
-    test, test_notes = drop_missing(root, splits["test"], ANNOTATIONS)
     return checked(
         DatasetIndex(
             name="demo",
             root=root,
             classes=classes,
-            train=train,
-            test=test,
+            train=splits["train"],
+            test=splits["test"],
             part_names=part_names,
             part_options=part_options,
-            notes=train_notes + test_notes,
-        )
+        ),
+        ANNOTATIONS,
     )
 
 

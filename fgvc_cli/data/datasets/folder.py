@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
+from fgvc_cli.data.datasets.own import SPLIT_OF, Own, natural_key, own_index
 from fgvc_cli.data.images import is_image_name
-from fgvc_cli.data.splits import hold_out
 from fgvc_cli.data.types import DatasetIndex, Split
 from fgvc_cli.errors import BadRequest
 from fgvc_cli.spec.data import DataSpec
 
-VAL_NAMES = ("val", "valid", "validation")
-SPLIT_NAMES = ("train", "test", *VAL_NAMES)
 _NOT_DATA = ("__MACOSX", "@eaDir")  # left behind by archives and by network storage
 
 
@@ -35,19 +32,8 @@ def load(spec: DataSpec, progress: object = None) -> DatasetIndex:
     folders = _folders(root)
     if not folders:
         raise BadRequest(f"{root}: holds no folders; put the images of each class into a folder of its own")
-    index = _with_splits(root, folders, spec) if _is_split(folders) else _drawn(root, _scan(root, ""), spec, "")
-    if not len(index.test):
-        each = "is one group" if spec.group_by else "has one image"
-        raise BadRequest(
-            f"{root}: nothing is left for testing, since each class {each} only; add images or a test folder"
-        )
-    return index
-
-
-def natural_key(name: str) -> tuple[list[tuple[int, int, str]], str]:
-    """Sorts names as people do: 2 before 10."""
-    words = re.split(r"([0-9]+)", name)
-    return [(1, int(word), "") if i % 2 else (2, 0, word.casefold()) for i, word in enumerate(words) if word], name
+    own = _sorted_folders(root, folders) if _is_split(folders) else _own(root, {"train": _scan(root, "")}, "one folder")
+    return own_index(own, spec)
 
 
 def _root(spec: DataSpec) -> Path:
@@ -55,68 +41,38 @@ def _root(spec: DataSpec) -> Path:
         raise BadRequest("the dataset `folder` needs --data-dir FOLDER, a folder with one folder of images per class")
     root = spec.root.expanduser()
     if not root.is_dir():
-        raise BadRequest(f"{root}: {'is no folder' if root.exists() else 'does not exist'}; --data-dir names it")
+        what = "is no folder" if root.exists() else "does not exist"
+        hint = "; a table of images is --dataset csv" if root.suffix.lower() in (".csv", ".tsv") else ""
+        raise BadRequest(f"{root}: {what}; --data-dir names it{hint}")
     return root
 
 
 def _is_split(folders: Sequence[str]) -> bool:
     """Whether these are splits: train with another one or alone. Else `train` is a class, like bus and tram."""
     names = {name.lower() for name in folders}
-    return "train" in names and (len(names) == 1 or len(names.intersection(SPLIT_NAMES)) > 1)
+    return "train" in names and (len(names) == 1 or len(names.intersection(SPLIT_OF)) > 1)
 
 
-def _with_splits(root: Path, folders: Sequence[str], spec: DataSpec) -> DatasetIndex:
-    """Layout train/ with val/, test/ or both; train/ alone is split."""
-    by_name: dict[str, _Found] = {}
+def _sorted_folders(root: Path, folders: Sequence[str]) -> Own:
+    """Layout train/ with val/, test/ or both, or alone."""
+    found: dict[str, _Found] = {}
     for folder in folders:
-        name = "val" if folder.lower() in VAL_NAMES else folder.lower()
-        if name in SPLIT_NAMES:
-            if name in by_name:
-                raise BadRequest(f"{root}: holds two folders for the {name} split; keep one of them")
-            by_name[name] = _scan(root, folder)
-    train, val, test = by_name["train"], by_name.get("val"), by_name.get("test")
-    other = [folder for folder in folders if folder.lower() not in SPLIT_NAMES]
-    notes: tuple[str, ...] = (f"folders beside train/ are not used: {', '.join(other)}",) if other else ()
-    if test is None and val is None:
-        return _drawn(root, train, spec, "train", notes)
-    if test is None:
-        test, val = val, None
-        notes += ("there is no test folder: the validation folder is the test split",)
-    assert test is not None
-    if val is not None and spec.val_fraction:
-        notes += ("the validation folder is used, so val_fraction holds nothing out",)
-    classes = _classes(root, train)
-    return DatasetIndex(
-        name="folder",
-        root=root,
-        classes=classes,
-        train=_split(root, train, classes, "train"),
-        test=_split(root, test, classes, "test"),
-        val=None if val is None else _split(root, val, classes, "val"),
-        notes=notes + _ignored_note([found for found in (train, val, test) if found is not None]),
-    )
+        name = SPLIT_OF.get(folder.lower())
+        if name in found:
+            raise BadRequest(f"{root}: holds two folders for the {name} split; keep one of them")
+        if name is not None:
+            found[name] = _scan(root, folder)
+    other = [folder for folder in folders if folder.lower() not in SPLIT_OF]
+    note = (f"folders beside train/ are not used: {', '.join(other)}",) if other else ()
+    return _own(root, found, "train/ alone", note)
 
 
-def _drawn(root: Path, found: _Found, spec: DataSpec, folder: str, notes: tuple[str, ...] = ()) -> DatasetIndex:
-    """One folder of classes, split here."""
-    classes = _classes(root, found)
-    whole = _split(root, found, classes, "class")
-    kept, held = hold_out(root, whole, classes, spec.test_fraction, spec)
-    where = f"{folder}/ alone" if folder else "one folder"
-    how = "class, group and seed" if spec.group_by else "class and seed"
-    notes += (f"the images are in {where}: {len(held)} of {len(whole)} are held out for testing, by {how}",)
-    lonely = [classes[label] for label in np.flatnonzero(np.bincount(whole.labels, minlength=len(classes)) == 1)]
-    if lonely:
-        notes += (f"{len(lonely)} classes have one image only and are not tested (first: {lonely[0]})",)
-    return DatasetIndex(
-        name="folder",
-        root=root,
-        classes=classes,
-        train=whole.take(kept),
-        test=whole.take(held),
-        drawn=True,
-        notes=notes + _ignored_note([found]),
-    )
+def _own(root: Path, found: dict[str, _Found], where: str, notes: tuple[str, ...] = ()) -> Own:
+    """The splits that were found."""
+    classes = _classes(root, found["train"])
+    splits = {name: _split(root, part, classes, name) for name, part in found.items()}
+    notes += _ignored_note(list(found.values()))
+    return Own("folder", root, root, classes, splits, where, "folder", notes)
 
 
 def _classes(root: Path, found: _Found) -> tuple[str, ...]:

@@ -1,0 +1,91 @@
+"""iNaturalist 2021: 10,000 species. The labels of its test images are not public: its validation images are the test.
+
+`train` is used, or `train_mini` (50 images a species) where only that is there.
+"""
+
+from __future__ import annotations
+
+from array import array
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fgvc_cli.data.catalog import require
+from fgvc_cli.data.datasets.common import checked, unique_names
+from fgvc_cli.data.datasets.jsonstream import elements
+from fgvc_cli.data.types import DatasetIndex, Split
+from fgvc_cli.errors import BadRequest
+from fgvc_cli.spec.data import DataSpec
+
+
+@dataclass
+class _Listed:
+    """What a JSON file lists. Numbers are packed: there are millions."""
+
+    path: Path
+    files: list[str] = field(default_factory=list)
+    images: array[int] = field(default_factory=lambda: array("q"))  # id of each file
+    annotated: array[int] = field(default_factory=lambda: array("q"))  # image id of each annotation
+    species: array[int] = field(default_factory=lambda: array("q"))  # category id of each annotation
+    categories: dict[int, tuple[str, str]] = field(default_factory=dict)  # id → name, folder
+
+    @classmethod
+    def read(cls, path: Path) -> _Listed:
+        """Go through the file once. BadRequest where an entry lacks what it must have."""
+        listed = cls(path)
+        for key, element in elements(path):
+            try:
+                listed._add(key, element)
+            except (KeyError, TypeError, ValueError, OverflowError):
+                raise BadRequest(f"{path}: {key} holds {str(element)[:80]!r}, which lacks an entry") from None
+        return listed
+
+    def _add(self, key: str, element: Any) -> None:
+        if key == "images":
+            self.files.append(element["file_name"])
+            self.images.append(element["id"])
+        elif key == "annotations":
+            self.annotated.append(element["image_id"])
+            self.species.append(element["category_id"])
+        elif key == "categories":
+            self.categories[element["id"]] = element["name"], element.get("image_dir_name", str(element["id"]))
+
+    def split(self, ids: NDArray[np.int64]) -> Split:
+        """Its images in the file's order, labelled by the place of their category among the rising `ids`."""
+        annotated = np.asarray(self.annotated, dtype=np.int64)
+        images = np.asarray(self.images, dtype=np.int64)
+        order = np.argsort(annotated, kind="stable")
+        places = np.searchsorted(annotated[order], images)
+        places = order[np.minimum(places, len(order) - 1)] if len(order) else places
+        if not len(order) or (annotated[places] != images).any():
+            i = int(np.argmax(annotated[places] != images)) if len(order) else 0
+            raise BadRequest(f"{self.path}: image {self.images[i]} ({self.files[i]}) has no annotation")
+        species = np.asarray(self.species, dtype=np.int64)[places]
+        labels = np.minimum(np.searchsorted(ids, species), len(ids) - 1)
+        if (ids[labels] != species).any():
+            i = int(np.argmax(ids[labels] != species))
+            raise BadRequest(f"{self.path}: {self.files[i]} is of category {species[i]}, which is not listed")
+        return Split(tuple(self.files), labels.astype(np.int64))
+
+
+def load(spec: DataSpec, progress: object = None) -> DatasetIndex:
+    """The index of iNaturalist 2021. BadRequest on lists that are missing or contradict each other."""
+    root = require("inat2021", spec.root)
+    lists = {"train": _training_list(root), "test": root / "val.json"}
+    listed = {name: _Listed.read(path) for name, path in lists.items()}
+    categories = listed["train"].categories | listed["test"].categories
+    ids = sorted(categories)
+    names, folders = [categories[key][0] for key in ids], [categories[key][1] for key in ids]
+    train, test = (listed[name].split(np.array(ids, dtype=np.int64)) for name in ("train", "test"))
+    index = DatasetIndex(name="inat2021", root=root, classes=unique_names(folders, names), train=train, test=test)
+    return checked(index, {name: path.name for name, path in lists.items()})
+
+
+def _training_list(root: Path) -> Path:
+    for name in ("train.json", "train_mini.json"):
+        if (root / name).is_file() and (root / name.removesuffix(".json")).is_dir():
+            return root / name
+    raise BadRequest(f"{root}: has no train.json with a folder train, nor train_mini.json with train_mini")

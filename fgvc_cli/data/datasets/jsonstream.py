@@ -1,0 +1,99 @@
+"""Large JSON files of the COCO kind, an object of long lists, read element by element in bounded memory."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TextIO
+
+from fgvc_cli.errors import BadRequest
+
+_CHUNK = 1 << 20  # characters
+_LARGEST = 1 << 26  # characters that one element may have
+_SPACE = re.compile(r"[ \t\n\r]*")
+
+
+def elements(path: Path) -> Iterator[tuple[str, Any]]:
+    """(key, element) for each element of the lists that a JSON object holds, in the file's order; other values once.
+
+    BadRequest for a file that is missing, cut off, or no JSON object.
+    """
+    try:
+        with path.open(encoding="utf-8") as stream:
+            yield from _Reader(stream).members()
+    except OSError as error:
+        raise BadRequest(f"{path}: cannot be read ({error.strerror}); is the dataset unpacked whole?") from None
+    except ValueError as error:
+        raise BadRequest(f"{path}: is no whole JSON file ({error}); get it again") from None
+
+
+class _Reader:
+    """A window over a text; ValueError where that is not JSON."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+        self.text = ""
+        self.place = 0
+        self.ended = False
+        self.decoder = json.JSONDecoder()
+
+    def members(self) -> Iterator[tuple[str, Any]]:
+        """The elements of every list of the object, other values once."""
+        self.expect("{")
+        while self.peek() != "}":
+            key = self.value()
+            self.expect(":")
+            if self.peek() == "[":
+                self.expect("[")
+                while self.peek() != "]":
+                    yield key, self.value()
+                    self.separator("]")
+                self.expect("]")
+            else:
+                yield key, self.value()
+            self.separator("}")
+
+    def separator(self, end: str) -> None:
+        """A comma, unless the end comes next."""
+        if self.peek() != end:
+            self.expect(",")
+
+    def peek(self) -> str:
+        """The next character that is no space; ValueError at the end of the text."""
+        while True:
+            space = _SPACE.match(self.text, self.place)
+            self.place = space.end() if space else self.place
+            if self.place < len(self.text):
+                return self.text[self.place]
+            if not self.more():
+                raise ValueError("it ends in the middle")
+
+    def expect(self, mark: str) -> None:
+        """Step over this character."""
+        if self.peek() != mark:
+            raise ValueError(f"{mark!r} expected, found {self.text[self.place : self.place + 20]!r}")
+        self.place += 1
+
+    def value(self) -> Any:
+        """The next value. A number is not taken before what follows it is known."""
+        self.peek()
+        while True:
+            try:
+                value, end = self.decoder.raw_decode(self.text, self.place)
+                if end < len(self.text) or not self.more():
+                    self.place = end
+                    return value
+            except ValueError:
+                if not self.more():
+                    raise
+
+    def more(self) -> bool:
+        """Read on, dropping what has been used; False at the end, and where an element has no end."""
+        if self.ended or len(self.text) - self.place > _LARGEST:
+            return False
+        chunk = self.stream.read(max(_CHUNK, len(self.text) - self.place))
+        self.ended = not chunk
+        self.text, self.place = self.text[self.place :] + chunk, 0
+        return not self.ended

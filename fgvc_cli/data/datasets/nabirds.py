@@ -1,0 +1,39 @@
+"""NABirds: 555 kinds of North American birds, some of one species in different plumage, with boxes and 11 parts.
+
+The classes are those that have images. They are the leaves of a tree of 1011 nodes, so their ids have gaps; labels
+follow the ids' order.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+from fgvc_cli.data.catalog import require
+from fgvc_cli.data.datasets.common import Line, read_table
+from fgvc_cli.data.datasets.idlists import LABELS, class_number, index_of_lists
+from fgvc_cli.data.types import DatasetIndex
+from fgvc_cli.spec.data import DataSpec
+
+
+def load(spec: DataSpec, progress: object = None) -> DatasetIndex:
+    """The index of nabirds; boxes and parts where their files are there. BadRequest on contradicting lists."""
+    root = require("nabirds", spec.root)
+    names = read_table(root / "classes.txt")
+    used = {line.text: line for line in read_table(root / LABELS).values()}
+    ids = sorted(used, key=lambda key: class_number(key, used[key]))
+    for key in ids:
+        if key not in names:
+            raise used[key].wrong(f"class {key} is not in classes.txt")
+    return index_of_lists("nabirds", root, _named(root, ids, names))
+
+
+def _named(root: Path, ids: list[str], names: dict[str, Line]) -> dict[str, str]:
+    """Class id → name; a name that two classes have gets that of the class above, and its id if that does not help."""
+    parents = read_table(root / "hierarchy.txt")  # child parent
+    above = {key: names[line.text].text for key, line in parents.items() if line.text in names}
+    named = {key: names[key].text for key in ids}
+    for add in (lambda key: above.get(key, "?"), str):
+        times = Counter(named.values())
+        named = {key: name if times[name] == 1 else f"{name} ({add(key)})" for key, name in named.items()}
+    return named

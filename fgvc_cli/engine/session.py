@@ -122,12 +122,17 @@ class Session:
         method = method.to(device).to(memory_format=torch.channels_last)
         average = averaged_copy(method, spec.train.ema_decay) if spec.train.ema_decay else None
         optimizer = build_optimizer(method, spec.optim)
-        steps = math.ceil(len(loader) / spec.optim.accumulate)
+        steps = steps_per_epoch(loader, spec)
         starts = spec.method.stage_starts(spec.train.epochs)
         scheduler = build_scheduler(optimizer, spec.optim, spec.train.epochs, steps, starts)
         scaler = grad_scaler(device, spec.train.precision)
         moving = (optimizer, scheduler, scaler, average)
         return cls(run, spec, index, device, method, *moving, loader, val, notes=tuple(notes))
+
+    def rate(self, epoch: int) -> float:
+        """The learning rate an epoch begins with, of the scheduler that applies it."""
+        steps = steps_per_epoch(self.loader, self.spec)
+        return self.spec.optim.lr * float(self.scheduler.lr_lambdas[0](epoch * steps))
 
     @property
     def selected(self) -> Method:
@@ -198,6 +203,11 @@ class Session:
             self.average.load_state_dict(state["average"])
         self.best, self.stale = state["best"], state["stale"]
         restore_random_state(state["random"], self.device)
+
+
+def steps_per_epoch(loader: Loader, spec: RunSpec) -> int:
+    """Optimizer steps of an epoch; the last may gather fewer batches than the others."""
+    return math.ceil(len(loader) / spec.optim.accumulate)
 
 
 def open_training_index(run: RunFolder, spec: RunSpec, console: Console) -> DatasetIndex:

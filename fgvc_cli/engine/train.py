@@ -23,7 +23,6 @@ from fgvc_cli.engine.finite import check_values
 from fgvc_cli.engine.interrupt import Stopped, Wish, listening
 from fgvc_cli.engine.log import Events, MetricsFile, Reporter
 from fgvc_cli.engine.mixing import regularise
-from fgvc_cli.engine.optim import rate_factor
 from fgvc_cli.engine.runfolder import RunFolder
 from fgvc_cli.engine.session import Averages, Session, StepModule
 from fgvc_cli.errors import BadRequest, FgvcError
@@ -125,13 +124,16 @@ def _epoch(session: Session, metrics: MetricsFile, events: Events, reporter: Rep
     """Train one epoch, measure the held-out part, then save: row first, model next, checkpoint last."""
     started, epoch = time.monotonic(), session.position.epoch
     session.begin_epoch(epoch)
-    optim, epochs = session.spec.optim, session.spec.train.epochs
-    rate = optim.lr * rate_factor(optim, epochs, session.spec.method.stage_starts(epochs))(epoch)
     trained = _train_batches(session, epoch, events, reporter, wish)
     images_a_second = reporter.rate()
     session.check()  # the last step of all may have broken what the losses have not seen yet
     held_out = _validate(session, reporter)
-    row = {"epoch": epoch, "step": session.position.step, "lr": rate, "seconds": round(time.monotonic() - started, 2)}
+    row = {
+        "epoch": epoch,
+        "step": session.position.step,
+        "lr": session.rate(epoch),
+        "seconds": round(time.monotonic() - started, 2),
+    }
     row |= {f"train_{name}": value for name, value in trained.items()} | held_out
     metrics.append(row)
     facts = ("epoch", "step", "seconds")
@@ -140,7 +142,7 @@ def _epoch(session: Session, metrics: MetricsFile, events: Events, reporter: Rep
     _select(session, epoch, held_out.get("val_top1"))
     session.position.epoch, session.position.batch, session.averages = epoch + 1, 0, Averages()
     session.save()
-    reporter.line(_summary(epoch, epochs, row, images_a_second))
+    reporter.line(_summary(epoch, session.spec.train.epochs, row, images_a_second))
 
 
 def _train_batches(session: Session, epoch: int, events: Events, reporter: Reporter, wish: Wish) -> dict[str, float]:

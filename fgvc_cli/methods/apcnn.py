@@ -24,7 +24,7 @@ from fgvc_cli.methods.apcnn_parts import (
 )
 from fgvc_cli.methods.apcnn_rois import RoiPyramid, Rois, chosen_roi, joined, merged_cells, random_rois
 from fgvc_cli.methods.base import Boxes, Evidence, Head, Maps, Method, Output
-from fgvc_cli.methods.parts import cross_entropy, global_pool, image_frame
+from fgvc_cli.methods.parts import cross_entropy, global_pool, image_frame, size_of
 from fgvc_cli.ops.anchors import whole_cells
 from fgvc_cli.ops.boxes import whole_image
 from fgvc_cli.ops.crops import crop_and_resize
@@ -159,9 +159,9 @@ class ApCnn(Method):
 
     def _rois(self, raw: Stage, images: Tensor) -> list[Rois]:
         """The ROI pyramid of the raw stage."""
-        image = _size(images)
+        image = size_of(images)
         if self.spec.guidance == "random":
-            sizes = [_size(level) for level in raw.levels.values()]
+            sizes = [size_of(level) for level in raw.levels.values()]
             return random_rois(self.rois, sizes, image, images, self.training)
         return self.rois.of_gates(list(raw.spatial.values()), image)
 
@@ -189,7 +189,7 @@ class ApCnn(Method):
             (B, C, h, w) Z_n, and (B, 4) the part of the image it shows, in network-input pixels.
         """
         stride = 1 if self.refined_map == INPUT else self.backbone.strides[self.refined_map]
-        size = _size(source)
+        size = size_of(source)
         everything = whole_image(len(source), *size, source.device)
         cells = merged_cells(joined(rois), stride, size) if self.spec.zoom else everything
         if self.spec.erase and self.training:
@@ -231,7 +231,3 @@ def _gate_maps(stage: str, name: str, seen: Stage) -> dict[str, Maps]:
         values = seen.channel[name].detach()[:, :, None, None]
         maps[f"{stage}_{name}_channels"] = Maps("channels", values, seen.frame)
     return maps
-
-
-def _size(maps: Tensor) -> tuple[int, int]:
-    return maps.shape[2], maps.shape[3]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fgvc_cli.methods.parts import global_pool
+from fgvc_cli.methods.parts import global_pool, mean_probability, size_of
 from fgvc_cli.spec.methods.apcnn import ApCnnSpec
 
 
@@ -142,7 +141,7 @@ class AttentionPyramid(nn.Module):
         for gate in gates[1:]:
             below = merged[-1]
             if below.ndim == 4:
-                below = F.adaptive_avg_pool2d(below, (gate.shape[2], gate.shape[3]))
+                below = F.adaptive_avg_pool2d(below, size_of(gate))
             merged.append((gate + below) / 2 if self.mean else gate + below)
         return merged
 
@@ -177,7 +176,6 @@ def classifier(inputs: int, hidden: int, num_classes: int) -> nn.Sequential:
 
 def average(logits: Sequence[Tensor], kind: str) -> Tensor:
     """Mean of (B, K) logits, or the logarithm of the mean of their probabilities; float32."""
-    stacked = torch.stack([one.float() for one in logits])
     if kind == "logits":
-        return stacked.mean(0)
-    return stacked.log_softmax(2).logsumexp(0) - math.log(len(logits))
+        return torch.stack([one.float() for one in logits]).mean(0)
+    return mean_probability(logits)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from fgvc_cli.backbones import Backbone
 from fgvc_cli.errors import BadRequest
 from fgvc_cli.methods.base import Evidence, Head, Maps, Method, Output
-from fgvc_cli.methods.parts import cross_entropy, global_pool, image_frame, predicted_cam
+from fgvc_cli.methods.parts import cross_entropy, global_pool, image_frame, predicted_cam, size_of
 from fgvc_cli.ops.relations import dot_product_relation, softmax_relation
 from fgvc_cli.spec.methods.clan import ClanSpec
 
@@ -178,7 +178,7 @@ class Clan(Method):
         """R of Eq. 9: (B, 1, h, w) of a middle map → the top map's size."""
         if self.spec.downsample == "bilinear" or attention.shape[2:] == top.shape[2:]:
             return resized(attention, top)
-        return F.adaptive_avg_pool2d(attention, (top.shape[2], top.shape[3]))
+        return F.adaptive_avg_pool2d(attention, size_of(top))
 
     def _means(self, heads: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The sums of Table 4, as means of logits in fp32; the last is the prediction."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -14,6 +17,17 @@ from fgvc_cli.ops.cam import class_activation
 def global_pool(features: Tensor) -> Tensor:
     """(B, C, h, w) → (B, C) float32: global average pooling, summed in fp32 under autocast too."""
     return features.float().mean((2, 3))
+
+
+def size_of(maps: Tensor) -> tuple[int, int]:
+    """(h, w) of (B, C, h, w)."""
+    return maps.shape[2], maps.shape[3]
+
+
+def mean_probability(logits: Sequence[Tensor]) -> Tensor:
+    """Logarithm of the mean of the probabilities of (B, K) logits; (B, K) float32, logits themselves."""
+    stacked = torch.stack([one.float() for one in logits])
+    return stacked.log_softmax(2).logsumexp(0) - math.log(len(logits))
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from fgvc_cli.backbones import Backbone
 from fgvc_cli.methods.base import Boxes, Evidence, Grid, Head, Method, Output
-from fgvc_cli.methods.parts import cross_entropy, global_pool, image_frame, predicted_cam
+from fgvc_cli.methods.parts import cross_entropy, global_pool, image_frame, predicted_cam, size_of
 from fgvc_cli.ops.boxes import box_of_mask, compose_boxes, grow_boxes
 from fgvc_cli.ops.cam import keep_largest_component
 from fgvc_cli.ops.crops import crop_and_resize
@@ -148,9 +148,9 @@ class Reaps(Method):
         region = Region(image_frame(images), features, pooled, self.classifier(pooled))
         regions, weight = {"ran": region}, self.classifier.weight
         for name, network in self._networks().items():
-            box = self.attended_box(region, weight, _size(images))
+            box = self.attended_box(region, weight, size_of(images))
             # f+ of Eq. 2: always out of the original input, so a second crop is not resampled twice
-            crops = crop_and_resize(images, box[:, None], _size(images))[:, 0]
+            crops = crop_and_resize(images, box[:, None], size_of(images))[:, 0]
             regions[name] = region = network(crops, box)
             weight = network.classifier.weight
         return regions
@@ -204,7 +204,3 @@ def _attended(regions: dict[str, Region]) -> dict[str, Boxes]:
         score = regions[name].logits.detach().float().softmax(1).amax(1, keepdim=True)
         boxes[name] = Boxes(regions[after].frame[:, None], score, torch.ones_like(score, dtype=torch.bool))
     return boxes
-
-
-def _size(images: Tensor) -> tuple[int, int]:
-    return images.shape[2], images.shape[3]

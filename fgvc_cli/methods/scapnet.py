@@ -17,7 +17,14 @@ from torch import Tensor, nn
 from fgvc_cli.backbones import Backbone
 from fgvc_cli.errors import BadRequest
 from fgvc_cli.methods.base import Boxes, Evidence, Grid, Head, Method, Output
-from fgvc_cli.methods.parts import cross_entropy, global_pool, image_frame, predicted_cam
+from fgvc_cli.methods.parts import (
+    cross_entropy,
+    global_pool,
+    image_frame,
+    mean_probability,
+    predicted_cam,
+    size_of,
+)
 from fgvc_cli.methods.scapnet_modules import (
     LocationModule,
     PartGraph,
@@ -111,11 +118,11 @@ class ScapNet(Method):
         features = {} if attention is None else self._for_losses(attention)
         parts, read = None, None
         if self.sub_backbone is not None and self.sub_runs:
-            parts = self._select(attention, (middle.shape[2], middle.shape[3]), images)
+            parts = self._select(attention, size_of(middle), images)
             read = self._read(self.sub_backbone, images, parts)
             features["parts"] = read.logits
             branches["sub"] = read.logits.mean(1)
-            branches["final"] = mean_prediction(branches["master"], branches["sub"])
+            branches["final"] = mean_probability([branches["master"], branches["sub"]])
         logits = branches.get("final", branches["master"])
         seen = self._evidence(image_frame(images), top, branches, attention, parts, read) if evidence else None
         return Output(logits, branches, features, seen)
@@ -154,7 +161,7 @@ class ScapNet(Method):
         """Score the windows of every scale in one go (Eq. 4, Definition 1), then open the gate (Eq. 5, 6)."""
         if self.location is None:
             return None
-        grid = self._grid_of(middle.shape[2], middle.shape[3])
+        grid = self._grid_of(*size_of(middle))
         scales = min(max(len(self.spec.parts), 1), *grid)
         means = window_means(middle.float(), grid, scales)
         pooled = torch.cat([mean.flatten(2) for mean in means], 2).transpose(1, 2)  # (B, windows of all scales, C)
@@ -197,7 +204,7 @@ class ScapNet(Method):
     @torch.no_grad()
     def _select(self, attention: Attention | None, map_size: tuple[int, int], images: Tensor) -> Parts:
         """The top windows of each scale, as boxes in the image."""
-        grid, size = self._grid_of(*map_size), (images.shape[2], images.shape[3])
+        grid, size = self._grid_of(*map_size), size_of(images)
         counts = self._counts(grid)
         boxes, scores = [], []
         for u, count in enumerate(counts, 1):
@@ -264,14 +271,8 @@ def masked(middle: Tensor, attention: Attention | None) -> Tensor:
     """X' = M ⊙ X (Eq. 1): (B, C, h, w), as it is without a gate."""
     if attention is None or attention.mask is None:
         return middle
-    mask = spread_cells(attention.mask, (middle.shape[2], middle.shape[3]))
+    mask = spread_cells(attention.mask, size_of(middle))
     return middle * mask[:, None].to(middle.dtype)
-
-
-def mean_prediction(master: Tensor, sub: Tensor) -> Tensor:
-    """Logarithm of the mean of two predictions' probabilities, (B, K) float32: logits of the final one."""
-    first, second = master.float().log_softmax(1), sub.float().log_softmax(1)
-    return torch.logaddexp(first, second) - math.log(2)
 
 
 def _relation(spec: ScapNetSpec, channels: int) -> PartRelation | PartGraph | None:

@@ -361,6 +361,19 @@ def test_images_cut_along_their_boxes(tmp_path: Path, dataset: str) -> None:
         assert split.boxes.tolist() == [[0, 0, *side] for side in sides.tolist()]
 
 
+def test_images_of_which_half_were_cut_have_no_true_boxes(tmp_path: Path) -> None:
+    root = write_cub(tmp_path)
+    given = load_index(spec_of("cub", root))
+    for split in (given.train, given.test):
+        assert split.boxes is not None
+        for i, (file, (x1, y1, x2, y2)) in enumerate(zip(split.files, split.boxes, strict=True)):
+            size = (round((x2 - x1) / 3), round((y2 - y1) / 3)) if i % 2 else (24, 3)
+            write_image(given.root / file, *size)
+    index = load_index(spec_of("cub", root))
+    assert index.train.boxes is index.test.boxes is None
+    assert any("boxes are not used" in note for note in index.notes)
+
+
 # --- Real images ---------------------------------------------------------------------------------------------------
 
 

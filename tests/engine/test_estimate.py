@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -47,6 +49,13 @@ def test_a_step_saves_about_what_is_told(photos, method) -> None:
         loss = StepModule(model.train())(torch.randn(8, 3, 64, 64), torch.arange(8) % 3)["loss"]
     assert told == pytest.approx(sum(saved.values()), rel=0.25)  # an LSTM on the CPU keeps a workspace of its own
     del loss
+
+
+def test_memory_is_that_of_the_last_stage(photos) -> None:
+    """A first stage that leaves a network out says nothing of what the run will need."""
+    whole, staged = (small_spec(photos, "scapnet", *sets) for sets in ((), ("method.two_stage=1",)))
+    found = [replace(estimate_memory(spec, 3, 4, CPU), free=None) for spec in (staged, whole)]
+    assert found[0] == found[1]
 
 
 def test_what_is_kept_by_hand() -> None:

@@ -78,6 +78,14 @@ def test_a_map_of_one_cell_points_nowhere() -> None:
     assert located.compute()["maps"] == {}
 
 
+def test_raw_channels_point_nowhere() -> None:
+    shown = evidence_of([[0.0, 0.0, 10.0, 10.0]], torch.ones(1, 8, 2, 2))
+    shown.maps["channels"] = replace(shown.maps["cam"], kind="channels")
+    located = Localisation(torch.tensor([0.0, 0.0, 5.0, 10.0]))
+    located.update(shown, batch_of([[0.0, 0, 9, 9]]), NO_LOGITS)
+    assert list(located.compute()["maps"]) == ["cam"]
+
+
 def test_the_best_valid_box_answers() -> None:
     xyxy = torch.arange(12.0).view(1, 3, 4)
     boxes = Boxes(xyxy, torch.tensor([[0.9, 0.2, 0.5]]), torch.tensor([[False, True, True]]))

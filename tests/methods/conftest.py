@@ -16,8 +16,7 @@ from fgvc_cli.methods.reaps import Reaps
 from fgvc_cli.spec.methods.apcnn import ApCnnSpec
 from fgvc_cli.spec.methods.base import MethodSpec
 from fgvc_cli.spec.methods.reaps import ReapsSpec
-
-Build = Callable[..., Method]
+from tests.methods.common import Build
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -25,20 +25,15 @@ from fgvc_cli.methods.apcnn_parts import (
     attended,
     average,
 )
-from fgvc_cli.methods.base import Method
 from fgvc_cli.spec.build import build_spec
 from fgvc_cli.spec.methods.apcnn import ApCnnSpec
+from tests.methods.common import Build, images
 
-Build = Callable[..., Method]
 K, SIZE = 5, 64
 LABELS = torch.tensor([0, 4, 2])
 LEVELS = ["p3", "p4", "p5"]
 RESNET = Layout.of(ApCnnSpec(), "resnet50", 200)
 VGG = Layout.of(ApCnnSpec(), "vgg16_bn", 200)
-
-
-def images(batch: int = 3, height: int = SIZE, width: int = SIZE) -> Tensor:
-    return torch.randn(batch, 3, height, width, generator=torch.Generator().manual_seed(3))
 
 
 # ---------------------------------------------------------------- the paper's numbers

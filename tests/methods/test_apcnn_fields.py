@@ -7,21 +7,16 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
 from fgvc_cli.backbones import build_backbone
 from fgvc_cli.errors import BadRequest
 from fgvc_cli.methods.apcnn import ApCnn
-from fgvc_cli.methods.base import Method
 from fgvc_cli.spec.build import build_spec
 from fgvc_cli.spec.methods.apcnn import ApCnnSpec
+from tests.methods.common import Build, images
+from tests.methods.test_contract import check_evidence
 
-Build = Callable[..., Method]
 K, SIZE = 5, 64
-
-
-def images(batch: int = 3, height: int = SIZE, width: int = SIZE) -> Tensor:
-    return torch.randn(batch, 3, height, width, generator=torch.Generator().manual_seed(3))
 
 
 def test_pyramid_none_is_the_plain_backbone(build: Build) -> None:
@@ -162,5 +157,7 @@ def test_few_and_many_classes_odd_sizes_and_a_batch_of_one(
     apcnn: Callable[..., ApCnn], num_classes: int, batch: int, height: int, width: int
 ) -> None:
     output = apcnn(num_classes)(images(batch, height, width), evidence=True)
+    assert output.evidence is not None
+    check_evidence(output.evidence, output.branches, height, width)
     assert output.logits.shape == (batch, num_classes)
     assert all(torch.isfinite(logits).all() for logits in output.branches.values())

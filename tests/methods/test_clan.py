@@ -12,16 +12,11 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from fgvc_cli.backbones import build_backbone
-from fgvc_cli.methods.base import Method
 from fgvc_cli.methods.clan import Clan, ContextAttention, SpatialAttention, resized
 from fgvc_cli.spec.methods.clan import ClanSpec
+from tests.methods.common import Build, images, literal_cross_entropy
 
-Build = Callable[..., Method]
 LABELS = torch.tensor([0, 4, 2])
-
-
-def images(batch: int = 3, height: int = 64, width: int = 64) -> Tensor:
-    return torch.randn(batch, 3, height, width, generator=torch.Generator().manual_seed(3))
 
 
 def maps(channels: int, h: int, w: int, seed: int = 0) -> Tensor:
@@ -179,13 +174,6 @@ def test_resizing_leaves_a_map_of_that_size_alone() -> None:
 
 
 # ---------------------------------------------------------------- Eq. 12-14: loss and prediction
-
-
-def literal_cross_entropy(logits: Tensor, labels: Tensor) -> float:
-    terms = []
-    for row, label in zip(logits.double().tolist(), labels.tolist(), strict=True):
-        terms.append(math.log(sum(math.exp(value) for value in row)) - row[label])
-    return sum(terms) / len(terms)
 
 
 def test_the_loss_equals_eq_12_to_14(build: Build) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -13,16 +12,10 @@ from fgvc_cli.backbones import Backbone, build_backbone
 from fgvc_cli.backbones.network import Segment
 from fgvc_cli.errors import BadRequest
 from fgvc_cli.methods import clan as clan_module
-from fgvc_cli.methods.base import Method
 from fgvc_cli.methods.clan import Clan, ContextAttention, Unrefined, middle_maps
 from fgvc_cli.spec.build import build_spec
 from fgvc_cli.spec.methods.clan import ClanSpec
-
-Build = Callable[..., Method]
-
-
-def images(batch: int = 2, height: int = 64, width: int = 64) -> Tensor:
-    return torch.randn(batch, 3, height, width, generator=torch.Generator().manual_seed(3))
+from tests.methods.common import Build, fit, images
 
 
 def clan(build: Build, **fields: Any) -> Clan:
@@ -60,7 +53,7 @@ def test_field_relation(build: Build, monkeypatch: pytest.MonkeyPatch, relation:
         return result
 
     monkeypatch.setattr(clan_module, function, told)
-    method(images())
+    method(images(2))
     width = 96 if relation == "gaussian" else 48
     assert calls == [(width, width, 48)]
     assert isinstance(context(method).theta, nn.Identity if relation == "gaussian" else nn.Conv2d)
@@ -84,15 +77,15 @@ def test_field_context(build: Build) -> None:
 
 def test_context_none_pools_the_backbones_own_map(build: Build) -> None:
     method = clan(build, context="none", clsa=False)
-    output = method(images(), evidence=True)
+    output = method(images(2), evidence=True)
     assert output.evidence is not None
-    own = method.backbone(images(), ["conv4"])["conv4"]
+    own = method.backbone(images(2), ["conv4"])["conv4"]
     assert torch.equal(output.evidence.heads["part"].map, own)
 
 
 def test_field_clsa(build: Build) -> None:
     method = clan(build, clsa=False)
-    output = method(images(), evidence=True)
+    output = method(images(2), evidence=True)
     assert list(output.branches) == ["global", "part", "final"]
     assert list(method.losses(output, torch.tensor([0, 1]))) == ["global", "part"]
     assert len(method.attention) == 0
@@ -108,8 +101,8 @@ def test_field_spatial_pool(build: Build, pool: str, inputs: int) -> None:
 
 def test_field_scales(build: Build) -> None:
     two, three = clan(build), clan(build, scales=3)
-    assert list(two(images()).branches) == ["global", "part", "clsa", "g_p", "final"]
-    output = three(images(), evidence=True)
+    assert list(two(images(2)).branches) == ["global", "part", "clsa", "g_p", "final"]
+    output = three(images(2), evidence=True)
     assert list(output.branches) == ["global", "part", "attr", "clsa", "g_p", "g_p_a", "final"]
     assert output.evidence is not None
     maps = {name: (m.kind, tuple(m.values.shape[1:])) for name, m in output.evidence.maps.items()}
@@ -138,7 +131,7 @@ def test_field_zero_init(build: Build) -> None:
 def test_field_attention(build: Build) -> None:
     seen = {}
     for gate in ("sigmoid", "none"):
-        evidence = clan(build, attention=gate)(images(), evidence=True).evidence
+        evidence = clan(build, attention=gate)(images(2), evidence=True).evidence
         assert evidence is not None
         seen[gate] = evidence.maps["attention_part"].values
     torch.testing.assert_close(seen["none"].sigmoid(), seen["sigmoid"])
@@ -214,11 +207,6 @@ def test_backbones_of_every_kind(build: Build, name: str, height: int) -> None:
 def test_a_few_steps_fit_a_batch(build: Build) -> None:
     method = build(ClanSpec(scales=3), 3, 48).train()
     batch, labels = images(6, 48, 48), torch.tensor([0, 1, 2, 0, 1, 2])
-    optimizer = torch.optim.AdamW(method.parameters(), 2e-3)
-    for _ in range(12):
-        loss = torch.stack(list(method.losses(method(batch), labels).values())).sum()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+    fit(method, batch, labels, 12)
     assert all((logits.argmax(1) == labels).all() for logits in method(batch).branches.values())
     assert context(method).y.weight.any()

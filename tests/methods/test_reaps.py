@@ -11,17 +11,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fgvc_cli.backbones import Backbone, build_backbone
-from fgvc_cli.methods.base import Method, Output
+from fgvc_cli.methods.base import Output
 from fgvc_cli.methods.reaps import PartSequence, PartSequenceNetwork, Reaps, sequence
 from fgvc_cli.spec.methods.reaps import ReapsSpec
+from tests.methods.common import Build, fit, images, literal_cross_entropy
 
-Build = Callable[..., Method]
 K, SIZE = 5, 64
 LABELS = torch.tensor([0, 4, 2])
-
-
-def images(batch: int = 3, height: int = SIZE, width: int = SIZE) -> Tensor:
-    return torch.randn(batch, 3, height, width, generator=torch.Generator().manual_seed(3))
 
 
 def network(method: Reaps, name: str) -> PartSequenceNetwork:
@@ -99,13 +95,6 @@ def test_contributions_and_bias_sum_to_the_part_logit_of_the_final_class(reaps: 
 
 
 # ---------------------------------------------------------------- Eq. 5, 6: loss and joint representation
-
-
-def literal_cross_entropy(logits: Tensor, labels: Tensor) -> float:
-    terms = []
-    for row, label in zip(logits.double().tolist(), labels.tolist(), strict=True):
-        terms.append(math.log(sum(math.exp(value) for value in row)) - row[label])
-    return sum(terms) / len(terms)
 
 
 @pytest.mark.parametrize("stages", [1, 2])
@@ -243,12 +232,7 @@ def test_another_size_than_it_was_built_for(reaps: Callable[..., Reaps]) -> None
 def test_a_few_steps_fit_a_batch(build: Build) -> None:
     method = build(ReapsSpec(units=16), 3, 48).train()
     batch, labels = images(6, 48, 48), torch.tensor([0, 1, 2, 0, 1, 2])
-    optimizer = torch.optim.AdamW(method.parameters(), 2e-3)
-    for _ in range(12):
-        loss = torch.stack(list(method.losses(method(batch), labels).values())).sum()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+    fit(method, batch, labels, 12)
     branches = method(batch).branches
     assert all((logits.argmax(1) == labels).all() for logits in branches.values())
 

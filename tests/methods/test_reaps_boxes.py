@@ -11,12 +11,9 @@ from torch import Tensor, nn
 from fgvc_cli.methods.reaps import PartSequenceNetwork, Reaps, Region
 from fgvc_cli.ops.boxes import whole_image
 from fgvc_cli.ops.crops import crop_and_resize
+from tests.methods.common import images
 
 SIZE = 64
-
-
-def images(batch: int = 3, height: int = SIZE, width: int = SIZE) -> Tensor:
-    return torch.randn(batch, 3, height, width, generator=torch.Generator().manual_seed(3))
 
 
 def network(method: Reaps, name: str) -> PartSequenceNetwork:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -13,8 +12,8 @@ from torch import Tensor, nn
 
 from fgvc_cli.backbones import Backbone
 from fgvc_cli.engine.summary import summarize
-from fgvc_cli.methods.base import Method
-from fgvc_cli.methods.scapnet import Attention, ScapNet, masked, mean_prediction
+from fgvc_cli.methods.parts import mean_probability
+from fgvc_cli.methods.scapnet import Attention, ScapNet, masked
 from fgvc_cli.methods.scapnet_modules import (
     LocationModule,
     PartGraph,
@@ -25,14 +24,10 @@ from fgvc_cli.methods.scapnet_modules import (
 )
 from fgvc_cli.spec.build import build_spec
 from fgvc_cli.spec.methods.scapnet import ScapNetSpec
+from tests.methods.common import Build, fit, images, literal_cross_entropy
 
-Build = Callable[..., Method]
 K, SIZE = 5, 64
 LABELS = torch.tensor([0, 4, 2])
-
-
-def images(batch: int = 3, height: int = SIZE, width: int = SIZE) -> Tensor:
-    return torch.randn(batch, 3, height, width, generator=torch.Generator().manual_seed(3))
 
 
 def scapnet(build: Build, image_size: int = SIZE, **fields: Any) -> ScapNet:
@@ -164,7 +159,7 @@ def literal_place(box_m: list[float], box_n: list[float], weight: Tensor) -> flo
 def literal_relation(relation: PartRelation, f: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
     """f̂ (R, D) and ω (heads, R, R) of one image."""
     R, D = f.shape
-    d_k, ends = relation.key_size, [D]
+    d_k = relation.key_size
     weights = torch.zeros(relation.heads, R, R).double()
     related = torch.zeros(R, D).double()
     widths = [D // relation.heads + (i < D % relation.heads) for i in range(relation.heads)]
@@ -223,11 +218,6 @@ def test_where_no_place_speaks_looks_decide() -> None:
         torch.testing.assert_close(relation.weights(f, boxes), expected)
 
 
-def test_heads_share_the_channels_as_evenly_as_they_can() -> None:
-    shares = torch.empty(2048).tensor_split(3)
-    assert [len(share) for share in shares] == [683, 683, 682]
-
-
 def test_the_graph_equals_the_literal_loop() -> None:
     graph, (f, boxes) = PartGraph(7).double(), parts_of()
     with torch.no_grad():
@@ -244,12 +234,6 @@ def test_the_graph_equals_the_literal_loop() -> None:
 
 
 # ---------------------------------------------------------------- Eq. 3, 14, 15: the loss; the final mean
-
-
-def literal_cross_entropy(logits: Tensor, labels: Tensor) -> float:
-    rows = zip(logits.double().tolist(), labels.tolist(), strict=True)
-    terms = [math.log(sum(math.exp(value) for value in row)) - row[label] for row, label in rows]
-    return sum(terms) / len(terms)
 
 
 def test_the_loss_equals_eq_15(build: Build) -> None:
@@ -284,7 +268,7 @@ def test_the_final_prediction_is_the_mean_of_two_probabilities(build: Build) -> 
     torch.testing.assert_close(output.logits.exp(), probabilities)
     torch.testing.assert_close(output.branches["sub"], output.features["parts"].mean(1))
     large = torch.tensor([[100.0, -100.0]])
-    torch.testing.assert_close(mean_prediction(large, -large).exp(), torch.tensor([[0.5, 0.5]]))
+    torch.testing.assert_close(mean_probability([large, -large]).exp(), torch.tensor([[0.5, 0.5]]))
 
 
 # ---------------------------------------------------------------- the paper's numbers
@@ -367,11 +351,5 @@ def test_resnets_and_unequal_networks(build: Build) -> None:
 def test_a_few_steps_fit_a_batch(build: Build) -> None:
     method = build(ScapNetSpec(), 3, 64).train()
     batch, labels = images(6), torch.tensor([0, 1, 2, 0, 1, 2])
-    optimizer = torch.optim.AdamW(method.parameters(), 2e-3)
-    torch.manual_seed(0)
-    for _ in range(15):
-        loss = torch.stack(list(method.losses(method(batch), labels).values())).sum()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+    fit(method, batch, labels, 15)
     assert (method(batch).logits.argmax(1) == labels).all()

@@ -16,13 +16,10 @@ from fgvc_cli.methods.scapnet import Attention, ScapNet, top_windows
 from fgvc_cli.ops.crops import crop_and_resize
 from fgvc_cli.ops.gumbel import gumbel_noise
 from fgvc_cli.spec.methods.scapnet import ScapNetSpec
+from tests.methods.common import images
 
 Make = Callable[..., ScapNet]
 K, SIZE = 5, 64
-
-
-def images(batch: int = 3, height: int = SIZE, width: int = SIZE) -> Tensor:
-    return torch.randn(batch, 3, height, width, generator=torch.Generator().manual_seed(3))
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +86,17 @@ def test_the_parts_are_cropped_from_the_image(make: Make, height: int, width: in
     boxes = torch.cat([found.boxes[f"scale{u}"].xyxy for u in (1, 2, 3)], 1)
     assert len(inputs) == 1
     assert torch.equal(inputs[0], crop_and_resize(batch, boxes, part).flatten(0, 1))
+
+
+def test_cells_are_pooled_in_fp32_whatever_autocast_does(make: Make) -> None:
+    method = make()
+    pooled: list[Tensor] = []
+    assert method.location is not None
+    method.location.register_forward_pre_hook(lambda _, args: pooled.append(args[0]))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = seen(method, images())
+    assert pooled[0].dtype == found.grids["keep"].values.dtype == torch.float32
+    assert not torch.equal(pooled[0], pooled[0].bfloat16().float())
 
 
 def test_no_gradient_passes_through_the_selection(make: Make) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -16,22 +15,18 @@ import fgvc_cli.methods.tdsa as module
 from fgvc_cli.backbones import build_backbone
 from fgvc_cli.errors import BadRequest
 from fgvc_cli.methods import METHODS
-from fgvc_cli.methods.base import Method, Output
+from fgvc_cli.methods.base import Output
 from fgvc_cli.methods.tdsa import Mc, Tdsa
 from fgvc_cli.methods.tdsa_network import channels_per_class, level_names, max_pool_to
 from fgvc_cli.ops.channels import ChannelGroups, channel_groups, draw_channel_mask, top_down_attention
 from fgvc_cli.spec.methods.base import MethodSpec
 from fgvc_cli.spec.methods.tdsa import McSpec, TdsaSpec
 from tests.methods import test_contract as contract
+from tests.methods.common import Build, images
 
-Build = Callable[..., Method]
 K = 5
 LABELS = torch.tensor([0, 4, 2])
 OWN = TdsaSpec(projection="none")
-
-
-def images(batch: int = 3, height: int = 64, width: int = 64) -> Tensor:
-    return torch.randn(batch, 3, height, width, generator=torch.Generator().manual_seed(3))
 
 
 def made(build: Build, spec: MethodSpec, *args: Any, **fields: Any) -> Mc:

@@ -11,8 +11,6 @@ from torch import optim
 from fgvc_cli.methods.base import Method
 from fgvc_cli.spec.optim import AdamW, Constant, Cosine, MultiStep, OptimSpec, Schedule, Step
 
-_HAIR = 1e-6  # step / steps_per_epoch can fall a hair short of the epoch it begins
-
 
 def build_optimizer(method: Method, spec: OptimSpec) -> optim.Optimizer:
     """The spec's optimizer over the method's own parameter groups."""
@@ -44,9 +42,9 @@ def rate_factor(spec: OptimSpec, epochs: int, starts: Sequence[int] = (0,)) -> C
     """
 
     def factor(epoch: float) -> float:
-        begun = [start for start in starts if start <= epoch + _HAIR]
+        begun = [start for start in starts if start <= epoch]
         start, end = begun[-1], [*starts, epochs][len(begun)]
-        epoch, rise = max(epoch - start, 0.0), 1.0
+        epoch, rise = epoch - start, 1.0
         if spec.warmup_epochs and epoch < spec.warmup_epochs:
             rise = max(epoch / spec.warmup_epochs, 1e-3)
         return rise * _schedule_factor(spec.schedule, epoch, end - start)
@@ -55,7 +53,7 @@ def rate_factor(spec: OptimSpec, epochs: int, starts: Sequence[int] = (0,)) -> C
 
 
 def _schedule_factor(schedule: Schedule, epoch: float, epochs: int) -> float:
-    whole = math.floor(epoch + _HAIR)
+    whole = math.floor(epoch)
     match schedule:
         case Constant():
             return 1.0

@@ -212,7 +212,7 @@ class ScapNet(Method):
             if attention is None:
                 keep = torch.ones(len(images), len(windows), device=images.device)
             else:
-                keep = attention.keep(u).detach().flatten(1)
+                keep = attention.keep(u).flatten(1)
             chosen = top_windows(self._lots(keep) if self.spec.selection == "random" else keep, count)
             boxes.append(windows[chosen])
             scores.append(keep.gather(1, chosen))

@@ -40,11 +40,6 @@ class ChannelGroups(NamedTuple):
         rest = self.classes - self.smaller
         return ((self.smaller, self.least), *(((rest, self.least + 1),) if rest else ()))
 
-    @property
-    def sizes(self) -> list[int]:
-        """Channels of each class."""
-        return [size for classes, size in self.runs for _ in range(classes)]
-
     def split(self, rows: Tensor) -> list[Tensor]:
         """(B, C, ...) → a view (B, channels of the run, ...) for each run."""
         return list(torch.split(rows, [classes * size for classes, size in self.runs], 1))

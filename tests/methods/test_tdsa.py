@@ -23,6 +23,7 @@ from fgvc_cli.spec.methods.base import MethodSpec
 from fgvc_cli.spec.methods.tdsa import McSpec, TdsaSpec
 from tests.methods import test_contract as contract
 from tests.methods.common import Build, images
+from tests.ops.test_channels import sizes_of
 
 K = 5
 LABELS = torch.tensor([0, 4, 2])
@@ -48,7 +49,7 @@ def literal_terms(maps: Tensor, groups: ChannelGroups, mask: list[float], labels
             total = sum(math.exp(value) for value in channel)
             shares.append([math.exp(value) / total for value in channel])
         scores, overlaps, first = [], [], 0
-        for size in groups.sizes:
+        for size in sizes_of(groups):
             channels = range(first, first + size)
             first += size
             scores.append(sum(max(mask[m] * image[m][p] for m in channels) for p in positions) / len(positions))
@@ -205,7 +206,7 @@ def test_evidence_has_each_class_s_channels(build: Build, spec: TdsaSpec) -> Non
         groups, classes = method.groups[name], maps[name].classes
         assert maps[name].kind == "channels"
         assert classes is not None
-        assert torch.bincount(classes).tolist() == groups.sizes
+        assert torch.bincount(classes).tolist() == sizes_of(groups)
         assert maps[name].values.shape[:2] == (2, groups.channels)
     shown, high = maps["final"], maps["high"]
     assert shown.classes is not None
@@ -236,7 +237,7 @@ def test_field_xi(build: Build, xi: int) -> None:
     method, output = trained(build, TdsaSpec(xi=xi, channels_per_class=3))
     assert output.features["high"].shape[1] == 3 * K
     assert output.features["middle"].shape[1] == 3 * K * xi
-    assert method.groups["middle"].sizes == [3 * xi] * K
+    assert method.groups["middle"].runs == ((K, 3 * xi),)
 
 
 def test_field_upsample(build: Build) -> None:

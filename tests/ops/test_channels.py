@@ -35,10 +35,15 @@ def maps_of(channels: int, h: int = 3, w: int = 4, batch: int = 2) -> Tensor:
     return torch.randn(batch, channels, h, w, dtype=torch.float64)
 
 
+def sizes_of(groups: ChannelGroups) -> list[int]:
+    """Channels of each class."""
+    return [groups.channels // groups.classes + (k >= groups.smaller) for k in range(groups.classes)]
+
+
 def members(groups: ChannelGroups) -> list[list[int]]:
     """The channels of each class, counted off one by one."""
     channel = itertools.count()
-    return [[next(channel) for _ in range(size)] for size in groups.sizes]
+    return [[next(channel) for _ in range(size)] for size in sizes_of(groups)]
 
 
 # ---------------------------------------------------------------- groups
@@ -47,18 +52,20 @@ def members(groups: ChannelGroups) -> list[list[int]]:
 @given(st.integers(1, 60), st.integers(0, 300))
 def test_groups_are_contiguous_even_and_the_smaller_come_first(classes: int, more: int) -> None:
     groups = channel_groups(classes + more, classes)
-    assert len(groups.sizes) == classes
-    assert sum(groups.sizes) == classes + more
-    assert groups.sizes == sorted(groups.sizes)
-    assert groups.sizes[-1] - groups.sizes[0] <= 1
-    expected = [k for k, size in enumerate(groups.sizes) for _ in range(size)]
-    assert channel_classes(groups).tolist() == expected
+    of_class = channel_classes(groups)
+    assert of_class.tolist() == sorted(of_class.tolist())
+    sizes = torch.bincount(of_class).tolist()
+    assert sizes == [size for count, size in groups.runs for _ in range(count)] == sizes_of(groups)
+    assert len(sizes) == classes
+    assert sum(sizes) == classes + more
+    assert sizes == sorted(sizes)
+    assert sizes[-1] - sizes[0] <= 1
     rows = torch.arange(classes + more)[None]
     assert torch.equal(torch.cat(groups.split(rows), 1), rows)
 
 
 def test_groups_by_hand() -> None:
-    assert channel_groups(512, 200).sizes == [2] * 88 + [3] * 112
+    assert channel_groups(512, 200).runs == ((88, 2), (112, 3))
     assert channel_groups(600, 200).runs == ((200, 3),)
     assert channel_groups(8, 3).runs == ((1, 2), (2, 3))
 
@@ -192,7 +199,7 @@ def test_eq_5(channels: int, classes: int) -> None:
     expected = torch.tensor(literal_diversity(maps, groups)).double()
     torch.testing.assert_close(class_diversity(channel_rows(maps), groups), expected, rtol=1e-6, atol=1e-6)
     per_channel = class_diversity(channel_rows(maps), groups, per_channel=True)
-    sizes = torch.tensor(groups.sizes)
+    sizes = torch.tensor(sizes_of(groups))
     torch.testing.assert_close(per_channel, expected / sizes, rtol=1e-6, atol=1e-6)
     assert (expected >= 1 - 1e-6).all()
     assert (expected <= sizes + 1e-6).all()

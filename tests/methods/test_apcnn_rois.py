@@ -211,10 +211,11 @@ def test_random_guidance_varies_while_training_and_sees_the_whole_image_in_evalu
     apcnn: Callable[..., ApCnn],
 ) -> None:
     method = apcnn(guidance="random", spatial_gate=False)
-    found = method(torch.randn(2, 3, SIZE, SIZE), evidence=True).evidence
-    assert found is not None
-    assert found.boxes["zoom"].xyxy[:, 0].tolist() == [[0, 0, SIZE, SIZE]] * 2
-    assert not found.boxes["p3"].valid.any()
+    for height, width in ((SIZE, SIZE), (50, 90)):  # the map's last cells reach over an edge of the second
+        found = method(torch.randn(2, 3, height, width), evidence=True).evidence
+        assert found is not None
+        assert found.boxes["zoom"].xyxy[:, 0].tolist() == [[0, 0, width, height]] * 2
+        assert not found.boxes["p3"].valid.any()
     sizes = [(16, 16), (8, 8), (4, 4)]
     torch.manual_seed(0)
     like = torch.zeros(2, 3, SIZE, SIZE)

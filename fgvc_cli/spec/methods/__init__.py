@@ -16,7 +16,7 @@ from fgvc_cli.spec.methods.scapnet import ScapNetSpec
 from fgvc_cli.spec.methods.tdsa import McSpec, TdsaSpec
 
 AnyMethodSpec = Annotated[
-    BaselineSpec | ReapsSpec | ScapNetSpec | ApCnnSpec | TdsaSpec | McSpec | ClanSpec,
+    BaselineSpec | ReapsSpec | ApCnnSpec | ScapNetSpec | ClanSpec | TdsaSpec | McSpec,
     Field(discriminator="name"),
 ]
 

@@ -144,7 +144,9 @@ class Table(Rows):
         return header + "".join(self._line(image, *cell) for image, cell in zip(images, cells, strict=False))
 
     def _line(self, image: str, name: str, value: str) -> str:
-        return f"{_wide(on_one_line(image), self.image)}  {_wide(on_one_line(name), self.name)}  {value}".rstrip() + "\n"
+        return (
+            f"{_wide(on_one_line(image), self.image)}  {_wide(on_one_line(name), self.name)}  {value}".rstrip() + "\n"
+        )
 
 
 def _sides(box: FoundBox) -> str:

@@ -144,9 +144,7 @@ class Table(Rows):
         return header + "".join(self._line(image, *cell) for image, cell in zip(images, cells, strict=False))
 
     def _line(self, image: str, name: str, value: str) -> str:
-        return (
-            f"{_wide(on_one_line(image), self.image)}  {_wide(on_one_line(name), self.name)}  {value}".rstrip() + "\n"
-        )
+        return f"{_wide(image, self.image)}  {_wide(name, self.name)}  {value}".rstrip() + "\n"
 
 
 def _sides(box: FoundBox) -> str:
@@ -159,5 +157,6 @@ def on_one_line(text: str) -> str:
 
 
 def _wide(text: str, width: int) -> str:
-    """Filled with spaces to so many columns; a longer one stays whole."""
+    """On one line and filled with spaces to so many columns; a longer one stays whole."""
+    text = on_one_line(text)
     return text + " " * (width - cell_len(text))

@@ -35,6 +35,18 @@ class Confusion:
         cells, count = np.unique(predicted.labels * len(classes) + predicted.classes, return_counts=True)
         return cls(classes, cells // len(classes), cells % len(classes), count)
 
+    @classmethod
+    def read(cls, path: Path) -> Confusion:
+        """What `write` wrote of up to 1,000 classes. FgvcError where the file is gone or damaged."""
+        try:
+            with path.open(encoding="utf-8", newline="") as file:
+                header, *rows = csv.reader(file)
+            matrix = np.array([row[1:] for row in rows], dtype=np.int64).reshape(len(header) - 1, -1)
+            true, predicted = np.nonzero(matrix)
+            return cls(tuple(header[1:]), true, predicted, matrix[true, predicted])
+        except (OSError, ValueError) as error:
+            raise FgvcError(f"cannot read {path}: {error}; evaluate again") from None
+
     def dense(self) -> Integers:
         """(K, K): row the true class, column the predicted one."""
         matrix = np.zeros((len(self.classes), len(self.classes)), dtype=np.int64)

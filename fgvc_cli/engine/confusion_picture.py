@@ -3,43 +3,27 @@
 from __future__ import annotations
 
 import math
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fgvc_cli.engine.confusion import DENSE_CLASSES, Confusion
-from fgvc_cli.engine.files import write_atomically
+from fgvc_cli.engine.figures import DPI, new_figure, save_figure, short
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_DPI = 120
 _NUMBERED = 30  # up to so many classes each cell shows its count
 _NAMED = 300  # so many names fit at a side
 _PAIRS = 30
-_LONGEST_NAME = 36
 
 
-def draw_confusion(path: Path, confusion: Confusion) -> None:
+def draw_confusion(path: Path, confusion: Confusion, dpi: int = DPI) -> None:
     """Write the PNG: a matrix of up to 1,000 classes, above a bar for each of the 30 most frequent confusions."""
     few = len(confusion.classes) <= DENSE_CLASSES
-    figure = _matrix(confusion) if few else _bars(confusion)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing")  # a script that the font does not have
-        write_atomically(path, lambda temporary: figure.savefig(temporary, format="png", dpi=_DPI, bbox_inches="tight"))
-
-
-def _figure(width: float, height: float) -> tuple[Figure, Axes]:
-    """A figure that no window and no global state knows of; inches."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height))
-    FigureCanvasAgg(figure)
-    return figure, figure.add_subplot()
+    save_figure(path, _matrix(confusion) if few else _bars(confusion), dpi)
 
 
 def _matrix(confusion: Confusion) -> Figure:
@@ -53,7 +37,8 @@ def _matrix(confusion: Confusion) -> Figure:
     classes = len(counts)
     cell = min(0.45, max(0.11, 12 / classes)) if classes <= _NAMED else 0.11 * _NAMED / classes
     side = max(cell * classes, 2.5)
-    figure, axes = _figure(side + 1, side)
+    figure = new_figure(side + 1, side)
+    axes = figure.add_subplot()
     # The root brings out the few wrong ones beside a diagonal near 1.
     colours = ScalarMappable(PowerNorm(0.5, 0, 1), colormaps["Blues"].with_extremes(bad="#e0e0e0"))
     axes.imshow(colours.to_rgba(np.ma.masked_invalid(shares), bytes=True), interpolation="nearest")
@@ -70,7 +55,7 @@ def _matrix(confusion: Confusion) -> Figure:
 def _name_classes(axes: Axes, classes: tuple[str, ...], size: float) -> None:
     """Names at both sides, each class's or as many as fit; never read as formulas."""
     places = range(0, len(classes), math.ceil(len(classes) / _NAMED))
-    names = [_short(classes[place]) for place in places]
+    names = [short(classes[place]) for place in places]
     axes.set_xticks(list(places), names, rotation=90, fontsize=size, parse_math=False)
     axes.set_yticks(list(places), names, fontsize=size, parse_math=False)
     axes.tick_params(length=2)
@@ -84,17 +69,13 @@ def _number_cells(axes: Axes, counts: np.ndarray, shares: np.ndarray) -> None:
 
 def _bars(confusion: Confusion) -> Figure:
     pairs = confusion.worst(_PAIRS)
-    figure, axes = _figure(7, 1.2 + 0.24 * len(pairs))
+    figure = new_figure(7, 1.2 + 0.24 * len(pairs))
+    axes = figure.add_subplot()
     axes.barh(range(len(pairs)), [pair["images"] for pair in pairs], color="#3b75af")
-    names = [f"{_short(pair['true'])} taken for {_short(pair['predicted'])}" for pair in pairs]
+    names = [f"{short(pair['true'])} taken for {short(pair['predicted'])}" for pair in pairs]
     axes.set_yticks(range(len(pairs)), names, fontsize=8, parse_math=False)
     axes.margins(y=0.02)
     axes.invert_yaxis()
     axes.set_xlabel("images")
     axes.set_title(f"most frequent confusions of {len(confusion.classes)} classes" if pairs else "nothing is confused")
     return figure
-
-
-def _short(name: str) -> str:
-    name = " ".join(name.split())
-    return name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 1] + "…"

@@ -22,13 +22,15 @@ def explained(what: str) -> Iterator[None]:
     """Turn a failed write into one line that says what could not be written and what to do."""
     try:
         yield
+    except BrokenPipeError:  # nobody reads any more: no failure
+        raise
     except OSError as error:
         raise FgvcError(f"cannot write {what}: {_advice(error)}; what was saved before is intact") from error
 
 
 def _advice(error: OSError) -> str:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return "the disk is full, free some space and go on with `fgvc train --resume`"
+        return "the disk is full, free some space and try again; training goes on with `fgvc train --resume`"
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return "the folder is not writable, choose another one with --out"
     return error.strerror or str(error)

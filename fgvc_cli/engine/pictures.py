@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import glob
+import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 import torch
@@ -52,19 +54,33 @@ def find_pictures(words: Iterable[str], lines: Iterable[str] = ()) -> list[Pictu
 
     Args:
         words: an image file, a folder (all images below it, sorted), a glob pattern, or `-` for `lines`.
-        lines: paths, one a line: stdin.
+        lines: the same, one a line: stdin. One that names nothing is a picture that cannot be read: whoever reads a
+            long list tells it then, and goes on.
 
     Raises:
         BadRequest: a word names nothing, or nothing that is an image.
     """
     found: dict[Path, Picture] = {}
     for word in words:
-        files = [file for line in lines if line.strip() for file in _files(line.strip())] if word == STDIN else None
+        files = [file for line in lines if line.strip() for file in _listed(line.strip())] if word == STDIN else None
         for file in _files(word) if files is None else files:
             found.setdefault(file, Picture(str(file), file))
     if not found:
         raise BadRequest("no image was named: give image files, folders or patterns, or - and a list on stdin")
     return list(found.values())
+
+
+def listed(stream: TextIO) -> Iterator[str]:
+    """The lines of stdin, read when they are wanted; file names keep bytes that are no text."""
+    for line in stream.buffer if hasattr(stream, "buffer") else stream:
+        yield line if isinstance(line, str) else os.fsdecode(line)
+
+
+def _listed(line: str) -> list[Path]:
+    try:
+        return _files(line)
+    except BadRequest:
+        return [Path(line)]
 
 
 def _files(word: str) -> list[Path]:
@@ -112,29 +128,31 @@ def load_pictures(
         try:
             for start in range(0, len(pictures), size):
                 chosen = pictures[start : start + size]
-                waiting.append([(picture, pool.submit(_read, picture, spec)) for picture in chosen])
+                waiting.append([(picture, pool.submit(_read, picture, spec, originals)) for picture in chosen])
                 if len(waiting) > 1:
-                    yield from _gather(waiting.popleft(), originals, on_bad)
+                    yield from _gather(waiting.popleft(), on_bad)
             while waiting:
-                yield from _gather(waiting.popleft(), originals, on_bad)
+                yield from _gather(waiting.popleft(), on_bad)
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
 
 @dataclass(frozen=True)
 class _Read:
-    original: Tensor
+    original: Tensor | None  # kept only where it is wanted: a photo takes a hundred times what the network is given
+    size: tuple[int, int]
     pixels: Tensor
     to_original: Tensor
 
 
-def _read(picture: Picture, spec: DataSpec) -> _Read:
+def _read(picture: Picture, spec: DataSpec, keep: bool) -> _Read:
     original = read_image(picture.file, spec.max_pixels)
     pixels, to_original, _ = transform(original, spec, cut_bottom=picture.cut_bottom)
-    return _Read(original, pixels, to_original)
+    size = (original.shape[1], original.shape[2])
+    return _Read(original if keep else None, size, pixels, to_original)
 
 
-def _gather(waiting: list[tuple[Picture, Future[_Read]]], originals: bool, on_bad: OnBad | None) -> Iterator[Loaded]:
+def _gather(waiting: list[tuple[Picture, Future[_Read]]], on_bad: OnBad | None) -> Iterator[Loaded]:
     """The batch of what could be read; none where nothing could."""
     good: list[tuple[Picture, _Read]] = []
     for picture, future in waiting:
@@ -145,10 +163,10 @@ def _gather(waiting: list[tuple[Picture, Future[_Read]]], originals: bool, on_ba
                 raise
             on_bad(picture, error)
     if good:
-        yield _stack(good, originals)
+        yield _stack(good)
 
 
-def _stack(good: list[tuple[Picture, _Read]], originals: bool) -> Loaded:
+def _stack(good: list[tuple[Picture, _Read]]) -> Loaded:
     pictures = tuple(picture for picture, _ in good)
     batch = Batch(
         images=torch.stack([read.pixels for _, read in good]),
@@ -156,6 +174,5 @@ def _stack(good: list[tuple[Picture, _Read]], originals: bool) -> Loaded:
         index=torch.tensor([-1 if picture.position is None else picture.position for picture in pictures]),
         to_original=torch.stack([read.to_original for _, read in good]),
     )
-    images = [read.original for _, read in good]
-    sizes = tuple((image.shape[1], image.shape[2]) for image in images)
-    return Loaded(pictures, tuple(images) if originals else (), sizes, batch)
+    originals = tuple(read.original for _, read in good if read.original is not None)
+    return Loaded(pictures, originals, tuple(read.size for _, read in good), batch)

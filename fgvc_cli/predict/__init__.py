@@ -1,0 +1,1 @@
+"""What a trained model answers to any images, and how the answers are written."""

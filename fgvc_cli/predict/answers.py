@@ -1,0 +1,107 @@
+"""A trained model's answers to pictures, batch by batch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from fgvc_cli.engine.inference import Model, Seen, look
+from fgvc_cli.engine.pictures import Picture
+
+UNSURE = "unsure"
+
+
+@dataclass(frozen=True)
+class Guess:
+    """A class and how likely it is."""
+
+    name: str
+    probability: float  # 0..1
+
+
+@dataclass(frozen=True)
+class FoundBox:
+    """A box in the original image's pixels, half-open, and the method's score of it."""
+
+    xyxy: tuple[float, float, float, float]
+    score: float
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the model makes of a picture."""
+
+    picture: Picture
+    height: int  # of the original image, turned as its EXIF orientation says
+    width: int
+    top: tuple[Guess, ...]  # likeliest first
+    unsure: bool  # the likeliest is not likely enough
+    boxes: dict[str, tuple[FoundBox | None, ...]] = field(default_factory=dict)  # None: there is no such box here
+
+    @property
+    def text(self) -> str:
+        """The likeliest class, or `unsure`."""
+        return UNSURE if self.unsure else self.top[0].name
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A picture without an answer."""
+
+    picture: Picture
+    reason: str
+
+
+Answers = Generator[list[Answer | Failed], None, None]
+
+
+def predict(
+    model: Model, pictures: Sequence[Picture], *, top: int = 5, min_confidence: float = 0.0, boxes: bool = False
+) -> Answers:
+    """An answer or a failure for each picture, in their order, a list a batch.
+
+    Args:
+        model: what answers.
+        pictures: each file once.
+        top: likeliest classes to name; no more than there are.
+        min_confidence: an answer less likely than this is unsure; the probabilities are calibrated where the run has
+            a temperature.
+        boxes: also the boxes that the method hands over.
+    """
+    order = {picture.file: place for place, picture in enumerate(pictures)}
+    failed: list[Failed] = []
+
+    def on_bad(picture: Picture, error: Exception) -> None:
+        failed.append(Failed(picture, str(error).removeprefix(f"{picture.file}: ")))
+
+    for seen in look(model, pictures, evidence=boxes, on_bad=on_bad):
+        rows = [*failed, *_answers(model.classes, seen, top, min_confidence)]
+        failed.clear()
+        yield sorted(rows, key=lambda row: order[row.picture.file])
+    if failed:
+        yield [*failed]
+
+
+def _answers(classes: tuple[str, ...], seen: Seen, top: int, min_confidence: float) -> Iterator[Answer | Failed]:
+    found = seen.probabilities.topk(min(top, len(classes)))
+    rows = zip(seen.pictures, seen.sizes, found.values.tolist(), found.indices.tolist(), _boxes(seen), strict=True)
+    for picture, (height, width), probabilities, labels, boxes in rows:
+        if not math.isfinite(probabilities[0]):
+            yield Failed(picture, "the model's answer is not a number; if --precision is fp16, try bf16 or fp32")
+            continue
+        guesses = tuple(Guess(classes[label], p) for label, p in zip(labels, probabilities, strict=True))
+        yield Answer(picture, height, width, guesses, probabilities[0] < min_confidence, boxes)
+
+
+def _boxes(seen: Seen) -> list[dict[str, tuple[FoundBox | None, ...]]]:
+    """By picture the boxes by name; none unless evidence was asked for."""
+    by_picture: list[dict[str, tuple[FoundBox | None, ...]]] = [{} for _ in seen.pictures]
+    evidence = seen.output.evidence
+    for name, boxes in evidence.boxes.items() if evidence is not None else ():
+        original, scores = seen.original_boxes(boxes.xyxy).tolist(), boxes.scores.float().tolist()
+        for place, rows in enumerate(zip(original, scores, boxes.valid.tolist(), strict=True)):
+            by_picture[place][name] = tuple(
+                FoundBox(tuple(xyxy), score) if valid else None for xyxy, score, valid in zip(*rows, strict=True)
+            )
+    return by_picture

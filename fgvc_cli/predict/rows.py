@@ -1,0 +1,162 @@
+"""Answers as text, one picture at a time: a table to read, JSON lines or CSV for other programs."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+from rich.cells import cell_len
+
+from fgvc_cli.predict.answers import Answer, Failed, FoundBox
+
+FORMATS = ("table", "json", "csv")
+_WIDEST_NAME = 60
+_SIDES = ("x0", "y0", "x1", "y1")
+
+
+class Rows(ABC):
+    """Turns answers into whole lines."""
+
+    @abstractmethod
+    def lines(self, row: Answer | Failed) -> str:
+        """The lines of a picture, each with its end."""
+
+    def rest(self) -> str:
+        """What is still to be written when no picture is left."""
+        return ""
+
+
+def new_rows(format: str, names: Sequence[str], classes: Sequence[str], top: int) -> Rows:
+    """Rows in one of FORMATS.
+
+    Args:
+        format: which.
+        names: of all pictures to come, for the table's columns.
+        classes: names of the classes, likewise.
+        top: classes a picture.
+    """
+    if format == "json":
+        return JsonLines()
+    return Csv(min(top, len(classes))) if format == "csv" else Table(names, classes)
+
+
+class JsonLines(Rows):
+    """A JSON object a line: docs/predict.md lists its keys."""
+
+    def lines(self, row: Answer | Failed) -> str:
+        """One line."""
+        about = _failed(row) if isinstance(row, Failed) else _answer(row)
+        return json.dumps(about, ensure_ascii=False) + "\n"
+
+
+def _failed(row: Failed) -> dict[str, Any]:
+    return {"image": row.picture.name, "error": row.reason}
+
+
+def _answer(row: Answer) -> dict[str, Any]:
+    about: dict[str, Any] = {"image": row.picture.name, "width": row.width, "height": row.height}
+    about |= {"answer": row.text, "unsure": row.unsure}
+    about["top"] = [{"class": guess.name, "probability": round(guess.probability, 6)} for guess in row.top]
+    if row.boxes:
+        about["boxes"] = {name: [_box(box) for box in boxes if box is not None] for name, boxes in row.boxes.items()}
+    return about
+
+
+def _box(box: FoundBox) -> dict[str, Any]:
+    return {"xyxy": [round(side, 2) for side in box.xyxy], "score": round(box.score, 6)}
+
+
+class Csv(Rows):
+    """A line a picture under a header. Which boxes there are the first answer tells: failures wait for it."""
+
+    def __init__(self, top: int) -> None:
+        self.top = top
+        self.columns: list[str] = []
+        self.waiting: list[Failed] = []
+
+    def lines(self, row: Answer | Failed) -> str:
+        """One line, and before the first answer the header and the failures so far."""
+        if self.columns:
+            return self._csv([self._cells(row)])
+        if isinstance(row, Failed):
+            self.waiting.append(row)
+            return ""
+        return self._begin(row.boxes) + self._csv([self._cells(row)])
+
+    def rest(self) -> str:
+        """The failures, where there was nothing else."""
+        return "" if self.columns else self._begin({})
+
+    def _begin(self, boxes: dict[str, tuple[FoundBox | None, ...]]) -> str:
+        guesses = [f"{what}_{place}" for place in range(1, self.top + 1) for what in ("class", "probability")]
+        corners = [
+            f"{name}_{place}_{what}"
+            for name, found in boxes.items()
+            for place in range(1, len(found) + 1)
+            for what in (*_SIDES, "score")
+        ]
+        self.columns = ["image", "width", "height", "answer", *guesses, *corners, "error"]
+        return self._csv([dict(zip(self.columns, self.columns, strict=True)), *map(self._cells, self.waiting)])
+
+    def _cells(self, row: Answer | Failed) -> dict[str, object]:
+        if isinstance(row, Failed):
+            return {"image": row.picture.name, "error": row.reason}
+        cells: dict[str, object] = {"image": row.picture.name, "width": row.width, "height": row.height}
+        cells["answer"] = row.text
+        for place, guess in enumerate(row.top, 1):
+            cells |= {f"class_{place}": guess.name, f"probability_{place}": f"{guess.probability:.6f}"}
+        for name, found in row.boxes.items():
+            for place, box in enumerate(found, 1):
+                if box is not None:
+                    sides = {f"{name}_{place}_{side}": f"{x:.2f}" for side, x in zip(_SIDES, box.xyxy, strict=True)}
+                    cells |= {**sides, f"{name}_{place}_score": f"{box.score:.6f}"}
+        return cells
+
+    def _csv(self, rows: Sequence[dict[str, object]]) -> str:
+        text = io.StringIO()
+        csv.DictWriter(text, self.columns, restval="", lineterminator="\n").writerows(rows)
+        return text.getvalue()
+
+
+class Table(Rows):
+    """Aligned lines to read, a line a class and box; the image is named on the first. Failures are told elsewhere."""
+
+    def __init__(self, names: Sequence[str], classes: Sequence[str]) -> None:
+        self.image = min(max(map(cell_len, map(on_one_line, (*names, "image")))), _WIDEST_NAME)
+        self.name = max(map(cell_len, map(on_one_line, (*classes, "unsure", "answer"))))
+        self.header = self._line("image", "answer", "probability")
+
+    def lines(self, row: Answer | Failed) -> str:
+        """The lines of an answer, and before the first the header; none of a failure."""
+        if isinstance(row, Failed):
+            return ""
+        cells = [(guess.name, f"{100 * guess.probability:9.2f} %") for guess in row.top]
+        if row.unsure:
+            cells.insert(0, (row.text, ""))
+        for name, boxes in row.boxes.items():
+            cells += [(f"box {name}", _sides(box)) for box in boxes if box is not None]
+        header, self.header = self.header, ""
+        images = [row.picture.name, *[""] * len(cells)]
+        return header + "".join(self._line(image, *cell) for image, cell in zip(images, cells, strict=False))
+
+    def _line(self, image: str, name: str, value: str) -> str:
+        return f"{_wide(image, self.image)}  {_wide(name, self.name)}  {value}".rstrip() + "\n"
+
+
+def _sides(box: FoundBox) -> str:
+    return " ".join(f"{side:7.1f}" for side in box.xyxy) + f"   {box.score:.3f}"
+
+
+def on_one_line(text: str) -> str:
+    """A name as it is printed: what is no letter of it, like a line's end, as its escape."""
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
+
+
+def _wide(text: str, width: int) -> str:
+    """On one line and filled with spaces to so many columns; a longer one stays whole."""
+    text = on_one_line(text)
+    return text + " " * (width - cell_len(text))

@@ -1,0 +1,150 @@
+"""`fgvc predict` as its user sees it."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from fgvc_cli.predict.rows import JsonLines
+from tests.cli.conftest import Answer
+from tests.conftest import small_spec, untrained
+
+CLASSES = ("blue", "green", "red")
+Command = Callable[..., Answer]
+
+
+@pytest.fixture(scope="module")
+def run(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("predict") / "run"
+    spec = small_spec(photos, "reaps", "method.units=8")
+    folder.mkdir()
+    (folder / "run.json").write_text(spec.model_dump_json())
+    (folder / "classes.json").write_text(json.dumps(CLASSES))
+    untrained(spec, CLASSES, folder / "model.safetensors", temperature=0.5)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def plain(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return untrained(small_spec(photos), CLASSES, tmp_path_factory.mktemp("plain") / "model.safetensors")
+
+
+def test_answers_alone_are_on_stdout(command: Command, run: Path, photos: Path, tmp_path: Path) -> None:
+    shutil.copytree(photos / "test", tmp_path / "mine")
+    (tmp_path / "mine/blue/cut.png").write_bytes(b"x")
+    done = command("predict", "mine", "--run", run, "--format", "json", "--boxes", "--top", 2)
+    rows = [json.loads(line) for line in done.out.splitlines()]
+    assert done.code == 1
+    assert [row["image"] for row in rows[:4]] == [f"mine/blue/{name}.png" for name in ("0", "1", "2", "cut")]
+    assert rows[3] == {"image": "mine/blue/cut.png", "error": "is no readable image (unknown format or damaged)"}
+    assert len(rows) == 10
+    assert all(len(row["top"]) == 2 and len(row["boxes"]["ran"]) == 1 for row in rows if "top" in row)
+    assert done.err.splitlines() == [
+        "run: reaps, 3 classes, on cpu, probabilities calibrated at temperature 0.500",
+        "mine/blue/cut.png: is no readable image (unknown format or damaged)",
+        "9 predicted, 0 of them unsure, 1 failed",
+    ]
+
+
+def test_the_newest_run_and_a_list_on_stdin(
+    command: Command, run: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(run, tmp_path / "runs/mine")
+    lines = f"{photos}/test/red/0.png\n\ngone.png\n".encode()
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(lines)))
+    done = command("predict", "-", "--boxes", "--min-confidence", "1", "--top", "1")
+    assert done.code == 1
+    assert done.out.splitlines()[1].split()[1] == "unsure"
+    assert "newest run with boxes: runs/mine" in done.err
+    assert "gone.png: cannot be read (No such file or directory)" in done.err
+    assert "1 predicted, 1 of them unsure, 1 failed" in done.err
+
+
+def test_a_file_alone_answers_as_its_run_does(command: Command, run: Path, photos: Path, tmp_path: Path) -> None:
+    shutil.copy(run / "model.safetensors", tmp_path / "m.safetensors")
+    answers = [
+        command("predict", photos / "test", "--run", model, "--format", "csv") for model in (run, "m.safetensors")
+    ]
+    assert [answer.code for answer in answers] == [0, 0]
+    assert answers[0].out == answers[1].out
+    assert len(list(csv.DictReader(io.StringIO(answers[0].out)))) == 9
+
+
+def test_a_file_is_whole_and_its_ending_says_what(command: Command, plain: Path, photos: Path, tmp_path: Path) -> None:
+    for name, first in (("a.csv", "image,"), ("a.jsonl", '{"image"'), ("a.txt", "image ")):
+        (tmp_path / name).write_text("old")
+        done = command("predict", photos / "test", "--run", plain, "--output", name, "--min-confidence", "0.1")
+        assert (done.code, done.out) == (0, "")
+        assert (tmp_path / name).read_text().startswith(first)
+        assert "note: this model has no temperature" in done.err
+    assert {path.name for path in tmp_path.iterdir()} == {"a.csv", "a.jsonl", "a.txt"}
+
+
+@pytest.mark.parametrize("output", [None, "a.json"])
+def test_ctrl_c_leaves_whole_lines(
+    command: Command, plain: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, output: str | None
+) -> None:
+    lines = JsonLines.lines
+
+    def interrupted(rows: JsonLines, row: object) -> str:
+        if "green/0" in row.picture.name:  # the second of the batch under way
+            os.kill(os.getpid(), signal.SIGINT)
+        return lines(rows, row)
+
+    monkeypatch.setattr(JsonLines, "lines", interrupted)
+    more = ("--format", "json") if output is None else ("--output", output)
+    done = command("predict", photos / "test", "--run", plain, "--batch-size", 2, *more)
+    assert done.code == 130
+    assert "fgvc: stopped after 4 of 9 images" in done.err
+    written = done.out if output is None else (tmp_path / "a.json.partial").read_text()
+    assert len([json.loads(line) for line in written.splitlines()]) == 4
+    assert written.endswith("\n")
+    left = [] if output is None else ["a.json.partial"]
+    assert [path.name for path in tmp_path.iterdir()] == left
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["x.png"], "x.png: there is no such file or folder"),
+        (["{photos}", "--run", "runs/x"], "there is no run at runs/x"),
+        (["{photos}"], "no trained run under runs/"),
+        (["{photos}", "--format", "xml"], "--format xml: choose table, json or csv"),
+        (
+            ["{photos}", "--run", "{plain}", "--boxes"],
+            "--boxes: method baseline has none; leave it out, or name a run of",
+        ),
+        (["{photos}", "--run", "{plain}", "--output", "a.jpg"], "--output a.jpg: that is the name of an image"),
+        (["{photos}", "--run", "{plain}", "--output", "/dev/null"], "that is no file"),
+        (["{photos}", "--run", "{plain}", "--precision", "fp8"], "train.precision"),
+        (["{photos}", "--top", "0"], "Invalid value for '--top'"),
+        (["{photos}", "--min-confidence", "80"], "Invalid value for '--min-confidence'"),
+    ],
+)
+def test_bad_requests(command: Command, plain: Path, photos: Path, arguments: list[str], line: str) -> None:
+    done = command("predict", *(word.format(photos=photos, plain=plain) for word in arguments))
+    assert (done.code, done.out) == (2, "")
+    assert line in done.err
+    assert len(done.err.splitlines()) == 1
+
+
+def test_a_reader_that_leaves_ends_it_quietly(plain: Path, photos: Path) -> None:
+    command = [sys.executable, "-m", "fgvc_cli", "predict", str(photos), "--run", str(plain), "--batch-size", "1"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        err = process.stderr.read()
+    assert process.returncode == 1
+    assert "BrokenPipe" not in err
+    assert "Traceback" not in err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Annotated
 
@@ -53,7 +54,7 @@ def main() -> None:
         if "--debug" in sys.argv:
             raise
         message, code = explain(error)
-        if message:
+        if message and not (code == 2 and int(os.environ.get("RANK", "0"))):  # a bad request is one to all processes
             print(message, file=sys.stderr)
     sys.exit(code if isinstance(code, int) else 0)
 
@@ -71,8 +72,18 @@ def explain(error: BaseException) -> tuple[str, int]:
     if hasattr(error, "format_message"):  # Typer's own errors, whose class is not public in every version
         message = error.format_message()
         return message and f"fgvc: {message} (see `fgvc --help`)", getattr(error, "exit_code", 2)
-    if "DataLoader worker" in str(error):
-        return "fgvc: a process that loads images died, most likely for want of memory: use fewer with --workers", 1
-    if "out of memory" in str(error).lower() or isinstance(error, MemoryError):
-        return "fgvc: out of memory: use a smaller --batch-size or --image-size, or --precision bf16", 1
+    text = "out of memory" if isinstance(error, MemoryError) else str(error)
+    for sign, advice in _KNOWN:
+        if sign in text:
+            return f"fgvc: {advice}", 1
     return f"fgvc: {type(error).__name__}: {error} (--debug before the command shows where)", 1
+
+
+_GONE = "another process of this run ended or does not answer; what it said stands above or below"
+_KNOWN = (  # what an error's text has in it, what to say
+    ("DataLoader worker", "a process that loads images died, most likely for want of memory: use fewer with --workers"),
+    ("gloo", _GONE),
+    ("NCCL", _GONE),
+    ("out of memory", "out of memory: use a smaller --batch-size or --image-size, or --precision bf16"),
+    ("Out of memory", "out of memory: use a smaller --batch-size or --image-size, or --precision bf16"),
+)

@@ -67,8 +67,10 @@ def train(
         return
     result = _resume(resume, flags) if resume is not None else _start(out, flags)
     from fgvc_cli.cli.tables import print_evaluation
+    from fgvc_cli.engine.distributed import launched
 
-    print_evaluation(result)
+    if launched().main:
+        print_evaluation(result)
 
 
 def _dry_run(out: Path | None, flags: dict[str, Any]) -> None:

@@ -31,6 +31,7 @@ _ORDER = 0x6F72646572  # keeps the order's draws apart from the images'
 _EPOCHS = 1 << 20  # more than a run can have
 _ADVICE = "put a readable image in its place and go on with --resume, or start anew with --on-bad-image skip"
 Key = tuple[int, int]  # epoch, position in the split
+Shard = tuple[int, int]  # which of so many processes: each takes every so-manieth image of a batch
 
 
 @dataclass(frozen=True)
@@ -133,9 +134,17 @@ class _Plan(Sampler[list[Key]]):
     """Which images make up each batch of the epoch that is to come."""
 
     def __init__(
-        self, count: int, batch_size: int, *, train: bool, seed: int, balance: NDArray[np.int64] | None = None
+        self,
+        count: int,
+        batch_size: int,
+        *,
+        train: bool,
+        seed: int,
+        balance: NDArray[np.int64] | None = None,
+        shard: Shard = (0, 1),
     ) -> None:
         self.count = count
+        self.rank, self.ranks = shard
         self.balance = balance  # (count,) labels, where an epoch is to be balanced over them
         self.batch_size = batch_size
         self.train = train
@@ -151,10 +160,12 @@ class _Plan(Sampler[list[Key]]):
         epoch, start = self.epoch, self.start
         order, repeats = self._order(epoch)
         for batch in range(start, len(self)):
-            chosen = slice(batch * self.batch_size, (batch + 1) * self.batch_size)
+            end = min((batch + 1) * self.batch_size, self.count)
+            chosen = slice(batch * self.batch_size + self.rank, end, self.ranks)
             # An image that comes again is augmented with the dice of an epoch that never is.
             epochs = (epoch + repeats[chosen] * _EPOCHS).tolist()
-            yield list(zip(epochs, order[chosen].tolist(), strict=True))
+            if epochs:  # of a last batch in evaluation that is smaller than there are ranks
+                yield list(zip(epochs, order[chosen].tolist(), strict=True))
 
     def _order(self, epoch: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Positions, and how often each came before in this epoch."""
@@ -175,14 +186,19 @@ class Loader:
         workers: int = 0,
         pin_memory: bool = False,
         balanced: bool = False,
+        shard: Shard = (0, 1),
     ) -> None:
         if not len(dataset):
             raise BadRequest(f"{dataset.root}: the split to load is empty")
+        if min(len(dataset), batch_size) < shard[1]:
+            few = f"{min(len(dataset), batch_size)} images"
+            raise BadRequest(f"{few} cannot be shared by {shard[1]} processes: start fewer, or raise --batch-size")
         self.dataset = dataset
         self.batch_size = batch_size
         self.workers = workers
         balance = dataset.split.labels if balanced else None
-        self._plan = _Plan(len(dataset), batch_size, train=dataset.train, seed=dataset.seed, balance=balance)
+        count, train = len(dataset), dataset.train
+        self._plan = _Plan(count, batch_size, train=train, seed=dataset.seed, balance=balance, shard=shard)
         with _many_workers_allowed():
             self._batches: DataLoader[Sample | ImageError] = DataLoader(
                 dataset,
@@ -197,6 +213,11 @@ class Loader:
 
     def __len__(self) -> int:
         return len(self._plan)
+
+    @property
+    def batch_images(self) -> int:
+        """Images of a training batch, over all processes."""
+        return min(self.batch_size, len(self.dataset))
 
     def epoch(self, epoch: int, start_batch: int = 0) -> Iterator[Batch]:
         """Batches of an epoch, from `start_batch` on: the images of those before are not read.
@@ -278,15 +299,16 @@ def make_loader(
     seed: int = 0,
     device: torch.device | str = "cpu",
     balanced: bool = False,
+    shard: Shard = (0, 1),
 ) -> Loader:
     """A loader of one of the index's splits. Training shuffles, augments and leaves out a partial last batch unless
     it is the only one; evaluation keeps all images in order. `balanced`: an epoch draws every class
-    equally often. BadRequest for an empty split."""
+    equally often. `shard`: rank and number of the processes that share each batch of `batch_size` images.
+    BadRequest for an empty split, or fewer images than processes."""
     dataset = ImageDataset(index.root, split, spec, train=train, seed=seed, cut_bottom=index.cut_bottom)
     workers = default_workers(device) if spec.workers is None else spec.workers
-    return Loader(
-        dataset, batch_size, workers=workers, pin_memory=torch.device(device).type == "cuda", balanced=balanced
-    )
+    pinned = torch.device(device).type == "cuda"
+    return Loader(dataset, batch_size, workers=workers, pin_memory=pinned, balanced=balanced, shard=shard)
 
 
 @functools.cache

@@ -41,7 +41,7 @@ def calibrate_run(run: RunFolder, request: EvalRequest, index: DatasetIndex, con
     if done is not None:
         return done
     opened = open_trained(run, request, console, index)
-    loader = evaluation_loader(index, index.val, opened.spec, opened.device)
+    loader = evaluation_loader(index, index.val, opened.spec, opened.device, shared=False)
     logits, labels = _predict(opened, loader, Reporter(console))
     result = {"split": "val", "images": len(labels), "epoch": opened.trained.epoch, **fit(logits, labels)}
     weights, about = load_model(run.model_file)

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 
 import torch
 
+from fgvc_cli.engine.distributed import own_device
 from fgvc_cli.errors import BadRequest
 from fgvc_cli.spec.train import TrainSpec
 
@@ -31,7 +32,7 @@ def resolve_device(name: str) -> torch.device:
 
 def prepare_device(spec: TrainSpec) -> torch.device:
     """Resolve the device and set threads, allocator and determinism as the spec says."""
-    device = resolve_device(spec.device)
+    device = own_device(resolve_device(spec.device))
     if spec.threads is not None:
         torch.set_num_threads(spec.threads)
     if device.type == "cpu":

@@ -20,10 +20,11 @@ from fgvc_cli.engine.checkpoint import load_model
 from fgvc_cli.engine.confusion import Confusion, class_rows, worst_classes, write_classes
 from fgvc_cli.engine.confusion_picture import draw_confusion
 from fgvc_cli.engine.device import autocast, prepare_device
+from fgvc_cli.engine.distributed import gathered, on_main, total, world
 from fgvc_cli.engine.files import write_json
 from fgvc_cli.engine.localisation import Localisation, TellingParts, mean_box
 from fgvc_cli.engine.log import Reporter
-from fgvc_cli.engine.metrics import BranchMetrics, Predictions
+from fgvc_cli.engine.metrics import BranchMetrics, ClassCounts, Predicted, Predictions
 from fgvc_cli.engine.runfolder import RunFolder
 from fgvc_cli.errors import BadRequest
 from fgvc_cli.methods import build_method
@@ -86,10 +87,11 @@ class Measures:
         self.images += len(batch.labels)
 
     def compute(self) -> dict[str, Any]:
-        """What `evaluate` returns."""
+        """What `evaluate` returns; of several processes all have to ask, and all are told."""
+        images = sum(gathered(self.images))
         result = {
-            "images": self.images,
-            "loss": float(self.loss) / self.images,
+            "images": images,
+            "loss": float(total(self.loss)) / images,
             "branches": self.branches.compute(),
             "calibration": self.predictions.read().calibration(self.predictions.temperature),
         }
@@ -187,9 +189,14 @@ def evaluate_run(
         reporter.end()
     about = {"run": str(run.path), "split": request.split, "method": spec.method.name, "epoch": trained.epoch}
     about |= {"dataset": spec.data.dataset, "classes": len(trained.classes)}
-    result = {**about, **measures.compute(), **_write_tables(run, request.split, trained.classes, measures)}
-    write_json(run.evaluation_file(request.split), result)
-    return result
+    result, counts, predicted = {**about, **measures.compute()}, measures.branches.counts(), measures.predictions.read()
+
+    def write() -> dict[str, Any]:
+        whole = result | _write_tables(run, request.split, trained.classes, counts, predicted)
+        write_json(run.evaluation_file(request.split), whole)
+        return whole
+
+    return on_main(write)
 
 
 def _split_of(run: RunFolder, index: DatasetIndex, name: str) -> Split:
@@ -199,7 +206,9 @@ def _split_of(run: RunFolder, index: DatasetIndex, name: str) -> Split:
         raise BadRequest(f"{run.path} has no {name} split; --val-fraction holds one out of train") from None
 
 
-def _write_tables(run: RunFolder, split: str, classes: tuple[str, ...], measures: Measures) -> dict[str, Any]:
+def _write_tables(
+    run: RunFolder, split: str, classes: tuple[str, ...], counts: ClassCounts, predicted: Predicted
+) -> dict[str, Any]:
     """Write the files beside SPLIT.json; their names, and the worst of what is in them."""
     json_file = run.evaluation_file(split)
     files = {
@@ -207,8 +216,8 @@ def _write_tables(run: RunFolder, split: str, classes: tuple[str, ...], measures
         "confusion": json_file.with_name(f"{split}-confusion.csv"),
         "picture": json_file.with_name(f"{split}-confusion.png"),
     }
-    rows = class_rows(classes, measures.branches.counts())
-    confusion = Confusion.of(classes, measures.predictions.read())
+    rows = class_rows(classes, counts)
+    confusion = Confusion.of(classes, predicted)
     write_classes(files["classes"], rows)
     confusion.write(files["confusion"])
     draw_confusion(files["picture"], confusion)
@@ -248,10 +257,14 @@ def _looking(console: Console) -> Callable[[str, int, int], None]:
     return progress
 
 
-def evaluation_loader(index: DatasetIndex, split: Split, spec: RunSpec, device: torch.device) -> Loader:
-    """Every image of a split, in order, nothing random."""
+def evaluation_loader(
+    index: DatasetIndex, split: Split, spec: RunSpec, device: torch.device, *, shared: bool = True
+) -> Loader:
+    """Every image of a split, in order, nothing random; shared by the processes of a run unless each wants all."""
     size = spec.train.eval_batch_size or spec.train.batch_size
-    return make_loader(index, split, spec.data, batch_size=size, train=False, device=device)
+    here = world()
+    shard = (here.rank, here.size) if shared else (0, 1)
+    return make_loader(index, split, spec.data, batch_size=max(size, shard[1]), train=False, device=device, shard=shard)
 
 
 def _localisation(index: DatasetIndex, split: Split, spec: RunSpec, device: torch.device) -> Localisation | None:
@@ -261,7 +274,7 @@ def _localisation(index: DatasetIndex, split: Split, spec: RunSpec, device: torc
     """
     if split.boxes is None:
         return None
-    sample = evaluation_loader(index, limit(index.train, MEAN_BOX_IMAGES), spec, device)
+    sample = evaluation_loader(index, limit(index.train, MEAN_BOX_IMAGES), spec, device, shared=False)
     return Localisation(mean_box(sample.epoch(0), device), TellingParts.of(index, split, device))
 
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from fgvc_cli.data.types import Batch, DatasetIndex, Split
+from fgvc_cli.engine.distributed import total
 from fgvc_cli.methods.base import Boxes, Evidence, Maps
 from fgvc_cli.ops.boxes import box_area, box_iou, whole_image
 
@@ -99,10 +100,11 @@ class Localisation:
         a part in view, `reach` in longer sides of the box, `random_point` (what a random point in the box would hit).
         """
         result: dict[str, Any] = {"boxes": {}, "maps": {}}
-        for (kind, name, measure), (value, images) in self.sums.items():
+        sums = {key: (total(value), total(images)) for key, (value, images) in self.sums.items()}
+        for (kind, name, measure), (value, images) in sums.items():
             if kind != "parts" and images > 0:
                 result[kind].setdefault(name, {})[measure] = float(value / images)
-        random = self.sums.get(("parts", "", "random_point"))
+        random = sums.get(("parts", "", "random_point"))
         if random is not None and random[1] > 0:
             share = float(random[0] / random[1])
             result["parts"] = {"images": int(random[1]), "reach": PART_REACH, "random_point": share}

@@ -7,6 +7,7 @@ import io
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -73,6 +74,24 @@ class Events:
         """Flush and close the file. A full disk has been, or will be, told by what matters more."""
         with suppress(OSError):
             self.writer.close()
+
+
+@dataclass(frozen=True)
+class Journal:
+    """What a run writes down as it goes; one without files, of all processes but the main one, writes nothing."""
+
+    metrics: MetricsFile | None = None
+    events: Events | None = None
+
+    def row(self, row: Mapping[str, Any]) -> None:
+        """An epoch's row of metrics.csv."""
+        if self.metrics is not None:
+            self.metrics.append(row)
+
+    def scalars(self, values: Mapping[str, float], step: int) -> None:
+        """TensorBoard scalars at an optimizer step."""
+        if self.events is not None:
+            self.events.scalars(values, step)
 
 
 class Reporter:

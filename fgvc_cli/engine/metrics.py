@@ -1,7 +1,7 @@
 """What is measured on a split, each image counted once.
 
-Everything is summed or kept on the device and read when the pass is over; with several processes torchmetrics brings
-the sums (counts) and the records (predictions) together.
+Everything is summed or kept on the device and read when the pass is over. With several processes torchmetrics brings
+the counts together; the records of each, of which there are more or fewer, are gathered when they are read.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torchmetrics import Metric
+
+from fgvc_cli.engine.distributed import gathered
 
 Integers = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -172,12 +174,12 @@ class Predictions(Metric):
     confidence: Tensor
 
     def __init__(self, temperature: float = 1.0) -> None:
-        super().__init__()
+        super().__init__(sync_on_compute=False)
         self.temperature = temperature
         self.filled = 0
         # (room, 2) label and predicted class, -1 where nothing is kept yet; (room, 2) plain and calibrated
-        self.add_state("classes", torch.full((_ROOM, 2), -1), dist_reduce_fx="cat")
-        self.add_state("confidence", torch.zeros(_ROOM, 2), dist_reduce_fx="cat")
+        self.add_state("classes", torch.full((_ROOM, 2), -1))
+        self.add_state("confidence", torch.zeros(_ROOM, 2))
 
     def update(self, logits: Tensor, labels: Tensor) -> None:
         """Keep a batch: (B, K) final logits, (B,) labels. No value is read from the device."""
@@ -202,10 +204,10 @@ class Predictions(Metric):
         self.filled = 0
 
     def read(self) -> Predicted:
-        """Everything kept, on the CPU."""
-        classes, confidence = (kept.cpu().numpy() for kept in self.compute())
-        kept = classes[:, 0] >= 0
-        classes, confidence = classes[kept], confidence[kept].astype(np.float64)
+        """Everything kept, on the CPU: that of all processes, so that all have to ask."""
+        own = [kept[: self.filled].cpu().numpy() for kept in self.compute()]
+        classes, confidence = (np.concatenate(parts) for parts in zip(*gathered(own), strict=True))
+        confidence = confidence.astype(np.float64)
         return Predicted(classes[:, 0], classes[:, 1], confidence[:, 0], confidence[:, 1])
 
 

@@ -13,10 +13,12 @@ from torch.optim.swa_utils import AveragedModel
 
 from fgvc_cli.data.loader import Loader, make_loader
 from fgvc_cli.data.splits import split_record
+from fgvc_cli.data.transforms import mix
 from fgvc_cli.data.types import DatasetIndex
 from fgvc_cli.engine.averaging import averaged, averaged_copy
 from fgvc_cli.engine.checkpoint import load_checkpoint, random_state, restore_random_state, save_checkpoint
 from fgvc_cli.engine.device import grad_scaler, prepare_device
+from fgvc_cli.engine.distributed import gathered, on_main, together, total, world
 from fgvc_cli.engine.environment import describe
 from fgvc_cli.engine.evaluate import evaluation_loader, open_index
 from fgvc_cli.engine.files import write_json
@@ -53,6 +55,18 @@ class Averages:
     pending: dict[str, Tensor] = field(default_factory=dict)
     images: int = 0
 
+    @classmethod
+    def of(cls, saved: list[dict[str, Any]], rank: int, ranks: int, device: torch.device) -> Averages:
+        """Those of one of `ranks` processes, from what each had saved; if they are not as many, the first has all."""
+        own = cls(dict(saved[0]["totals"]))
+        parts = [saved[rank]] if len(saved) == ranks else saved if rank == 0 else []
+        for part in parts:
+            for name, value in part["pending"].items():
+                value = value.to(device)
+                own.pending[name] = own.pending[name] + value if name in own.pending else value
+            own.images += part["images"]
+        return own
+
     def add(self, values: dict[str, Tensor], images: int) -> None:
         """Count a batch's values without reading them."""
         for name, value in values.items():
@@ -61,19 +75,25 @@ class Averages:
         self.images += images
 
     def flush(self) -> dict[str, float]:
-        """Read what is pending from the device; the means so far. FgvcError where the loss is not finite."""
+        """Read what is pending from the device; the means so far. FgvcError where the loss is not finite.
+
+        Means over the images of all processes: each has to ask.
+        """
         if self.pending:
-            read = torch.stack(list(self.pending.values())).tolist()
+            read = total(torch.stack(list(self.pending.values()))).tolist()
             for name, value in zip(self.pending, read, strict=True):
                 self.totals[name] = self.totals.get(name, 0.0) + value
             self.pending.clear()
-        means = {name: total / max(self.images, 1) for name, total in self.totals.items()}
+        images = sum(gathered(self.images))
+        means = {name: value / max(images, 1) for name, value in self.totals.items()}
         check_values(means)
         return means
 
     def check(self) -> None:
         """FgvcError where a pending loss is not finite. Nothing is flushed: saving must not change any rounding."""
-        check_values({name: float(value) for name, value in self.pending.items()})
+        if self.pending:
+            read = total(torch.stack(list(self.pending.values()))).tolist()
+            check_values(dict(zip(self.pending, read, strict=True)))
 
     def state(self) -> dict[str, Any]:
         """For a checkpoint, as it is."""
@@ -109,6 +129,7 @@ class Session:
     best: float | None = None  # of the held-out part
     stale: int = 0  # epochs since then
     notes: tuple[str, ...] = ()
+    step: nn.Module = field(default_factory=nn.Identity)  # forward and losses, wrapped; from begin_epoch on
 
     @classmethod
     def build(cls, run: RunFolder, spec: RunSpec, console: Console, *, load_weights: bool) -> Session:
@@ -120,6 +141,8 @@ class Session:
         torch.manual_seed(spec.train.seed)
         method, notes = build_method(spec, len(index.classes), load_weights=load_weights)
         method = method.to(device).to(memory_format=torch.channels_last)
+        if not world().main:  # all begin with the same weights; the dice of their steps are their own
+            torch.manual_seed(mix(spec.train.seed, world().rank))
         average = averaged_copy(method, spec.train.ema_decay) if spec.train.ema_decay else None
         optimizer = build_optimizer(method, spec.optim)
         steps = steps_per_epoch(loader, spec)
@@ -151,7 +174,10 @@ class Session:
 
     def begin_epoch(self, epoch: int) -> None:
         """Tell the method, and the copy that follows it, where they are."""
-        self.method.on_epoch(epoch, self.spec.train.epochs)
+        changed = self.method.on_epoch(epoch, self.spec.train.epochs)
+        if changed or isinstance(self.step, nn.Identity):
+            step = StepModule(self.method)
+            self.step = together(step, self.device, accumulate=self.spec.optim.accumulate)
         if self.average is not None:
             averaged(self.average).on_epoch(epoch, self.spec.train.epochs)
 
@@ -171,14 +197,17 @@ class Session:
     def save(self) -> None:
         """Write a checkpoint of this moment; never one that is not finite."""
         self.check()
+        ranks = gathered({"random": random_state(self.device), "averages": self.averages.state()})
+        on_main(lambda: self._write(ranks))
+
+    def _write(self, ranks: list[dict[str, Any]]) -> None:
         state = {
             "position": vars(self.position),
             "method": self.method.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scheduler": self.scheduler.state_dict(),
             "scaler": self.scaler.state_dict(),
-            "random": random_state(self.device),
-            "averages": self.averages.state(),
+            "ranks": ranks,
             "average": None if self.average is None else self.average.state_dict(),
             "best": self.best,
             "stale": self.stale,
@@ -196,13 +225,15 @@ class Session:
         self.optimizer.load_state_dict(state["optimizer"])
         self.scheduler.load_state_dict(state["scheduler"])
         self.scaler.load_state_dict(state["scaler"])
-        averages = state["averages"]
-        averages["pending"] = {name: value.to(self.device) for name, value in averages["pending"].items()}
-        self.averages = Averages(**averages)
+        ranks, here = state["ranks"], world()
+        self.averages = Averages.of([rank["averages"] for rank in ranks], here.rank, here.size, self.device)
         if self.average is not None:
             self.average.load_state_dict(state["average"])
         self.best, self.stale = state["best"], state["stale"]
-        restore_random_state(state["random"], self.device)
+        if here.rank < len(ranks):
+            restore_random_state(ranks[here.rank]["random"], self.device)
+        else:  # there were fewer processes: dice that nobody had
+            torch.manual_seed(mix(self.spec.train.seed, here.rank, self.position.step))
 
 
 def steps_per_epoch(loader: Loader, spec: RunSpec) -> int:
@@ -219,7 +250,8 @@ def open_training_index(run: RunFolder, spec: RunSpec, console: Console) -> Data
 
 
 def training_loader(index: DatasetIndex, spec: RunSpec, device: torch.device) -> Loader:
-    """The training images of each epoch, in the order that the run's seed decides."""
+    """The training images of each epoch, in the order that the run's seed decides, shared by the run's processes."""
+    here = world()
     return make_loader(
         index,
         index.train,
@@ -229,4 +261,5 @@ def training_loader(index: DatasetIndex, spec: RunSpec, device: torch.device) ->
         seed=spec.train.seed,
         device=device,
         balanced=spec.train.class_balance,
+        shard=(here.rank, here.size),
     )

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,13 +17,22 @@ from fgvc_cli.data.types import Batch
 from fgvc_cli.engine.calibration import calibrate_run
 from fgvc_cli.engine.checkpoint import save_model
 from fgvc_cli.engine.device import autocast
+from fgvc_cli.engine.distributed import (
+    gathered,
+    joined,
+    launched,
+    on_main,
+    quiet,
+    share_buffers,
+    world,
+)
 from fgvc_cli.engine.evaluate import EvalRequest, evaluate, evaluate_run
 from fgvc_cli.engine.finite import check_values
 from fgvc_cli.engine.interrupt import Stopped, Wish, listening
-from fgvc_cli.engine.log import Events, MetricsFile, Reporter
+from fgvc_cli.engine.log import Events, Journal, MetricsFile, Reporter
 from fgvc_cli.engine.mixing import regularise
 from fgvc_cli.engine.runfolder import RunFolder
-from fgvc_cli.engine.session import Averages, Session, StepModule
+from fgvc_cli.engine.session import Averages, Session
 from fgvc_cli.errors import BadRequest, FgvcError
 from fgvc_cli.spec.run import RunSpec
 
@@ -46,23 +54,53 @@ class Machine:
 
 def train(spec: RunSpec, out: Path, console: Console) -> dict[str, Any]:
     """Train a new run in the folder `out`. Returns its evaluation on the test split."""
-    _alone()
-    run = RunFolder.unused(out)
-    session = Session.build(run, spec, console, load_weights=True)  # whatever is wrong shows before a folder is made
-    with run.locked():
-        RunFolder.unused(out)  # another process may have begun there while this one read its data
-        run.create(spec)
-        console.print(f"run: {run.path}", highlight=False, markup=False, soft_wrap=True)
-        return _fit(session, console)
+    with joined(spec.train.timeout_minutes) as here:
+        out, begun = on_main(lambda: (out, _begun(out, spec)))  # of a default folder each process had its own time
+        console = console if here.main else Console(quiet=True)
+        if begun:
+            return _resume(RunFolder(out), spec, console)
+        run = RunFolder(out)
+        # Whatever is wrong shows before a folder is made.
+        session = Session.build(run, spec, console, load_weights=True)
+        with _locked(run):
+            on_main(lambda: _create(run, spec))
+            console.print(f"run: {run.path}", highlight=False, markup=False, soft_wrap=True)
+            return _fit(session, console)
+
+
+def _begun(out: Path, spec: RunSpec) -> bool:
+    """Whether `out` holds this very run, which a restart of torchrun goes on with. BadRequest if it is in use."""
+    run = RunFolder(out)
+    if launched().size > 1 and run.spec_file.is_file():
+        if run.spec() == spec:
+            return True
+        raise BadRequest(f"{out} holds a run of another spec: give another --out, or the command that it began with")
+    RunFolder.unused(out)
+    return False
+
+
+def _create(run: RunFolder, spec: RunSpec) -> None:
+    RunFolder.unused(run.path)  # another process may have begun there while this one read its data
+    run.create(spec)
+
+
+def _locked(run: RunFolder) -> AbstractContextManager[object]:
+    """The main process holds the lock for all."""
+    return run.locked() if world().main else nullcontext()
 
 
 def resume(path: Path, machine: Machine, console: Console) -> dict[str, Any]:
     """Go on with a stopped or killed run from its last complete checkpoint."""
-    _alone()
     run = RunFolder.open(path)
-    with run.locked():
-        steps = run.checkpoint_steps()
-        session = Session.build(run, machine.applied(run.spec()), console, load_weights=not steps)
+    spec = machine.applied(run.spec())
+    with joined(spec.train.timeout_minutes) as here:
+        return _resume(run, spec, console if here.main else Console(quiet=True))
+
+
+def _resume(run: RunFolder, spec: RunSpec, console: Console) -> dict[str, Any]:
+    with _locked(run):
+        steps = on_main(run.checkpoint_steps)
+        session = Session.build(run, spec, console, load_weights=not steps)
         if steps:
             session.restore(steps[-1])
         return _fit(session, console)
@@ -72,27 +110,22 @@ def _given(**values: Any) -> dict[str, Any]:
     return {key: value for key, value in values.items() if value is not None}
 
 
-def _alone() -> None:
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise BadRequest("training runs in one process so far: start `fgvc train` without torchrun")
-
-
 def _fit(session: Session, console: Console) -> dict[str, Any]:
     """Train from the session's position to the end, then evaluate the selected model on the test split."""
     reporter = Reporter(console)
     for note in session.notes:
         reporter.line(f"note: {note}")
     if session.position.step == 0:
-        session.record()
+        on_main(session.record)
     else:
         reporter.line(f"resuming at epoch {session.position.epoch + 1}, step {session.position.step}")
     result_file = session.run.evaluation_file("test")
     if not session.finished:
-        result_file.unlink(missing_ok=True)  # somebody evaluated a model that training now replaces
-    with listening() as wish, _writers(session) as (metrics, events):
+        on_main(lambda: result_file.unlink(missing_ok=True))  # somebody evaluated a model that training now replaces
+    with listening() as wish, _writing(session) as journal:
         while not session.finished:
-            _epoch(session, metrics, events, reporter, wish)
-            if wish.stop and not session.finished:
+            _epoch(session, journal, reporter, wish)
+            if _wanted(wish) and not session.finished:
                 _stop(session)
     if session.stopped_early:
         reporter.line(
@@ -101,30 +134,33 @@ def _fit(session: Session, console: Console) -> dict[str, Any]:
         )
     spec = session.spec
     machine = EvalRequest("test", device=spec.train.device, workers=spec.data.workers, root=spec.data.root)
-    calibrate_run(session.run, machine, session.index, console)
-    if result_file.exists():
+    on_main(lambda: calibrate_run(session.run, machine, session.index, console))
+    if on_main(result_file.exists):
         reporter.line(f"{session.run.path} is trained and evaluated already: nothing left to do")
         return dict(session.run.read_json(str(result_file.relative_to(session.run.path))))
     return evaluate_run(session.run, machine, console, session.index)
 
 
 @contextmanager
-def _writers(session: Session) -> Iterator[tuple[MetricsFile, Events]]:
+def _writing(session: Session) -> Iterator[Journal]:
     """metrics.csv and events, cut back to the session's position."""
+    if not world().main:
+        yield Journal()
+        return
     metrics = MetricsFile(session.run.metrics_file)
     metrics.cut(session.position.epoch)
     events = Events(session.run.events, session.position.step)
     try:
-        yield metrics, events
+        yield Journal(metrics, events)
     finally:
         events.close()
 
 
-def _epoch(session: Session, metrics: MetricsFile, events: Events, reporter: Reporter, wish: Wish) -> None:
+def _epoch(session: Session, journal: Journal, reporter: Reporter, wish: Wish) -> None:
     """Train one epoch, measure the held-out part, then save: row first, model next, checkpoint last."""
     started, epoch = time.monotonic(), session.position.epoch
     session.begin_epoch(epoch)
-    trained = _train_batches(session, epoch, events, reporter, wish)
+    trained = _train_batches(session, epoch, journal, reporter, wish)
     images_a_second = reporter.rate()
     session.check()  # the last step of all may have broken what the losses have not seen yet
     held_out = _validate(session, reporter)
@@ -135,52 +171,60 @@ def _epoch(session: Session, metrics: MetricsFile, events: Events, reporter: Rep
         "seconds": round(time.monotonic() - started, 2),
     }
     row |= {f"train_{name}": value for name, value in trained.items()} | held_out
-    metrics.append(row)
+    journal.row(row)
     facts = ("epoch", "step", "seconds")
     curves = {name.replace("_", "/", 1): value for name, value in row.items() if name not in facts}
-    events.scalars(curves, session.position.step)
+    journal.scalars(curves, session.position.step)
     _select(session, epoch, held_out.get("val_top1"))
     session.position.epoch, session.position.batch, session.averages = epoch + 1, 0, Averages()
     session.save()
     reporter.line(_summary(epoch, session.spec.train.epochs, row, images_a_second))
 
 
-def _train_batches(session: Session, epoch: int, events: Events, reporter: Reporter, wish: Wish) -> dict[str, float]:
+def _train_batches(session: Session, epoch: int, journal: Journal, reporter: Reporter, wish: Wish) -> dict[str, float]:
     """The rest of an epoch's batches from the session's position; the epoch's mean losses."""
     position, train, total = session.position, session.spec.train, len(session.loader)
-    step = StepModule(session.method)
     session.method.train()
     reporter.begin(f"epoch {epoch + 1}/{train.epochs}", total, position.batch)
     try:
         for batch in session.loader.epoch(epoch, position.batch):
-            stepped = _train_batch(session, step, batch, total)
-            reporter.advance(len(batch.labels))
-            if position.batch % train.log_every == 0 or position.batch == total:
+            stepped = _train_batch(session, batch, total)
+            reporter.advance(session.loader.batch_images)
+            told = position.batch % train.log_every == 0 or position.batch == total
+            if told:
                 means = session.averages.flush()
                 reporter.facts(means)
-                events.scalars({"step/loss": means["loss"]}, position.step)
+                journal.scalars({"step/loss": means["loss"]}, position.step)
             if stepped and position.batch < total:
-                _between_steps(session, wish)
+                _between_steps(session, wish, told)
     finally:
         reporter.end()
     return session.averages.flush()
 
 
-def _train_batch(session: Session, step: StepModule, batch: Batch, total: int) -> bool:
+def _train_batch(session: Session, batch: Batch, total: int) -> bool:
     """Forward and backward of one batch; an optimizer step when its group is complete. Whether there was one."""
     data, position, group = session.spec.data, session.position, session.spec.optim.accumulate
     batch = to_device(batch, session.device, data.mean, data.std)
     batch = regularise(batch, session.spec.regularise, len(session.index.classes))
-    with autocast(session.device, session.spec.train.precision), batch_norm_explained():
-        values = step(batch.images, batch.labels)
-    first = position.batch - position.batch % group
-    session.scaler.scale(values["loss"] / min(group, total - first)).backward()
+    first, complete = position.batch - position.batch % group, _completes(position.batch, group, total)
+    # Gradients are averaged over the processes: each counts by its share of the batch's images.
+    share = len(batch.labels) * world().size / session.loader.batch_images
+    with quiet(session.step, complete=complete):
+        with autocast(session.device, session.spec.train.precision), batch_norm_explained():
+            values = session.step(batch.images, batch.labels)
+        session.scaler.scale(values["loss"] * share / min(group, total - first)).backward()
     session.averages.add(values, len(batch.labels))
     position.batch += 1
-    if position.batch % group and position.batch < total:
+    if not complete:
         return False
     _optimizer_step(session)
     return True
+
+
+def _completes(batch: int, group: int, total: int) -> bool:
+    """Whether a batch is the last whose gradients go into a step."""
+    return (batch + 1) % group == 0 or batch + 1 == total
 
 
 @contextmanager
@@ -209,13 +253,19 @@ def _optimizer_step(session: Session) -> None:
     session.position.step += 1
 
 
-def _between_steps(session: Session, wish: Wish) -> None:
-    """Save where it is time to, stop where somebody asked to."""
+def _between_steps(session: Session, wish: Wish, told: bool) -> None:
+    """Save where it is time to, stop where somebody asked to; several processes ask each other only as they log."""
     every = session.spec.train.checkpoint_every
-    if wish.stop or (every and session.position.step % every == 0):
+    stop = (told or world().size == 1) and _wanted(wish)
+    if stop or (every and session.position.step % every == 0):
         session.save()
-    if wish.stop:
+    if stop:
         _stop(session)
+
+
+def _wanted(wish: Wish) -> bool:
+    """Whether any of the processes was asked to stop."""
+    return any(gathered(wish.stop))
 
 
 def _stop(session: Session) -> None:
@@ -228,6 +278,7 @@ def _validate(session: Session, reporter: Reporter) -> dict[str, float]:
     """Measures on the held-out part, named val_*; empty where there is none."""
     if session.val_loader is None:
         return {}
+    share_buffers(session.selected)
     reporter.begin("held-out part", len(session.val_loader))
     try:
         result = evaluate(
@@ -252,7 +303,7 @@ def _select(session: Session, epoch: int, score: float | None) -> None:
         "val_top1": score,
         "ema": session.average is not None,
     }
-    save_model(session.run.model_file, session.selected.state_dict(), about)
+    on_main(lambda: save_model(session.run.model_file, session.selected.state_dict(), about))
 
 
 def _summary(epoch: int, epochs: int, row: dict[str, Any], rate: float) -> str:

@@ -148,8 +148,8 @@ def test_stopped_in_mid_epoch_with_another_number_of_workers(
     out = tmp_path / "run"
     step = train_module._train_batch
 
-    def asking(session, module, batch, total):
-        stepped = step(session, module, batch, total)
+    def asking(session, batch, total):
+        stepped = step(session, batch, total)
         if session.position.step == 3:
             os.kill(os.getpid(), signal.SIGINT)
         return stepped

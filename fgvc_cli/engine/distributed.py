@@ -1,0 +1,162 @@
+"""Several processes as one run: torchrun starts them, PyTorch's DistributedDataParallel joins their gradients.
+
+A run of many processes computes what a run of one does: `train.batch_size` counts the images of a step over all of
+them. The main process (rank 0) alone writes and tells.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, TypeVar, cast
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from fgvc_cli.errors import BadRequest, FgvcError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class World:
+    """The processes of a run and which of them this is."""
+
+    rank: int = 0
+    size: int = 1
+    local_rank: int = 0  # among those of this machine
+
+    @property
+    def main(self) -> bool:
+        """Whether this is the process that writes and tells."""
+        return self.rank == 0
+
+
+def world() -> World:
+    """The processes that have joined; one until `joined`."""
+    if not (dist.is_available() and dist.is_initialized()):
+        return World()
+    return World(dist.get_rank(), dist.get_world_size(), int(os.environ.get("LOCAL_RANK", "0")))
+
+
+def launched() -> World:
+    """What torchrun says of this process in its environment; one process without torchrun."""
+    rank, size, local = (int(os.environ.get(name, default)) for name, default in _VARIABLES)
+    return World(rank, size, local)
+
+
+_VARIABLES = (("RANK", "0"), ("WORLD_SIZE", "1"), ("LOCAL_RANK", "0"))
+
+
+@contextmanager
+def joined(minutes: float) -> Iterator[World]:
+    """Within, the processes that torchrun started are one run; alone, nothing happens.
+
+    Args:
+        minutes: how long one waits for the others before it fails.
+    """
+    if launched().size == 1 or world().size > 1:
+        yield world()
+        return
+    cuda = torch.cuda.is_available()
+    if cuda:
+        torch.cuda.set_device(min(launched().local_rank, torch.cuda.device_count() - 1))
+    limit = timedelta(minutes=minutes)
+    store, rank, size = next(dist.rendezvous("env://", timeout=limit))  # type: ignore[attr-defined]
+    # torchrun's store outlives a restart: without a name of its own a new process would find the address of a dead one.
+    name = f"attempt-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}"
+    attempt = dist.PrefixStore(name, store)  # type: ignore[attr-defined]
+    backend = "cpu:gloo,cuda:nccl" if cuda else "gloo"
+    dist.init_process_group(backend, store=attempt, rank=rank, world_size=size, timeout=limit)
+    try:
+        yield world()
+    finally:
+        dist.destroy_process_group()
+
+
+def own_device(device: torch.device) -> torch.device:
+    """Of several processes on CUDA each has the device of its local rank. BadRequest where there are too few."""
+    here = world()
+    if here.size == 1 or device.type != "cuda":
+        return device
+    if here.local_rank >= torch.cuda.device_count():
+        raise BadRequest(
+            f"process {here.local_rank} of this machine has no GPU of its own, there are "
+            f"{torch.cuda.device_count()}: give torchrun --nproc-per-node {torch.cuda.device_count()}"
+        )
+    return torch.device("cuda", here.local_rank)
+
+
+def total(value: Tensor) -> Tensor:
+    """The sum of a tensor over the processes, in each of them."""
+    if world().size == 1:
+        return value
+    summed = value.detach().clone()
+    dist.all_reduce(summed)
+    return summed
+
+
+def gathered(value: T) -> list[T]:
+    """The value of each process, by rank, in each of them."""
+    here = world()
+    if here.size == 1:
+        return [value]
+    values: list[Any] = [None] * here.size
+    dist.all_gather_object(values, value)
+    return values
+
+
+def on_main(work: Callable[[], T]) -> T:
+    """What `work` returns in the main process, in each of them; so is its FgvcError raised."""
+    if world().size == 1:
+        return work()
+    answer: list[Any] = [None, None]
+    if world().main:
+        try:
+            answer[0] = work()
+        except FgvcError as error:
+            answer[1] = error
+    dist.broadcast_object_list(answer, src=0)
+    if answer[1] is not None:
+        raise answer[1]
+    return cast(T, answer[0])
+
+
+def wait() -> None:
+    """Until every process is here."""
+    if world().size > 1:
+        dist.barrier()
+
+
+def together(step: nn.Module, device: torch.device, *, accumulate: int) -> nn.Module:
+    """The step module (forward and losses) whose gradients are averaged over the processes; alone, as it is.
+
+    Buffers (BatchNorm's statistics) are those of the main process, which are in every checkpoint.
+    """
+    if world().size == 1:
+        return step
+    return DistributedDataParallel(
+        step,
+        device_ids=[device.index] if device.type == "cuda" else None,
+        gradient_as_bucket_view=True,
+        static_graph=accumulate == 1,  # it does not go with no_sync
+    )
+
+
+def quiet(step: nn.Module, *, complete: bool) -> AbstractContextManager[object]:
+    """Around forward and backward of a batch: gradients are exchanged only where its group is complete."""
+    if complete or not isinstance(step, DistributedDataParallel):
+        return nullcontext()
+    return step.no_sync()
+
+
+def share_buffers(module: nn.Module) -> None:
+    """Give every process the main one's buffers: they have each followed their own images."""
+    if world().size > 1:
+        for buffer in module.buffers():
+            dist.broadcast(buffer, src=0)

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from fgvc_cli import __version__
-from fgvc_cli.cli import catalog, evaluation, predict, runs, summary, training
+from fgvc_cli.cli import catalog, evaluation, predict, runs, summary, training, viz
 from fgvc_cli.errors import FgvcError
 
 app = typer.Typer(
@@ -27,6 +27,7 @@ app.command("runs")(runs.runs)
 app.command("summary")(summary.summary)
 app.command("methods")(catalog.methods)
 app.command("datasets")(catalog.datasets)
+app.add_typer(viz.viz, name="viz")
 app.add_typer(catalog.presets, name="presets")
 
 

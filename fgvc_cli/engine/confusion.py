@@ -36,16 +36,15 @@ class Confusion:
         return cls(classes, cells // len(classes), cells % len(classes), count)
 
     @classmethod
-    def read(cls, path: Path) -> Confusion:
-        """What `write` wrote of up to 1,000 classes. FgvcError where the file is gone or damaged."""
+    def read(cls, path: Path, classes: tuple[str, ...]) -> Confusion:
+        """What `write` wrote. FgvcError where the file is gone, damaged, or of other classes."""
         try:
             with path.open(encoding="utf-8", newline="") as file:
                 header, *rows = csv.reader(file)
-            matrix = np.array([row[1:] for row in rows], dtype=np.int64).reshape(len(header) - 1, -1)
-            true, predicted = np.nonzero(matrix)
-            return cls(tuple(header[1:]), true, predicted, matrix[true, predicted])
-        except (OSError, ValueError) as error:
-            raise FgvcError(f"cannot read {path}: {error}; evaluate again") from None
+            cells = _dense_cells(header, rows, classes) if len(classes) <= DENSE_CLASSES else _cells(rows, classes)
+            return cls(classes, *cells)
+        except (OSError, ValueError, KeyError) as error:
+            raise FgvcError(f"cannot read {path}: {error}; measure anew with `fgvc eval`") from None
 
     def dense(self) -> Integers:
         """(K, K): row the true class, column the predicted one."""
@@ -81,6 +80,22 @@ class Confusion:
             cells = zip(self.true.tolist(), self.predicted.tolist(), self.count.tolist(), strict=True)
             named = ([self.classes[true], self.classes[guess], count] for true, guess, count in cells)
             _write_csv(path, ["true", "predicted", "count"], named)
+
+
+def _dense_cells(header: list[str], rows: list[list[str]], classes: tuple[str, ...]) -> tuple[Integers, ...]:
+    """True class, predicted class and count of a whole matrix's cells that are not zero."""
+    if tuple(header[1:]) != classes:
+        raise ValueError("its classes are not the run's")
+    matrix = np.array([row[1:] for row in rows], dtype=np.int64).reshape(len(classes), len(classes))
+    true, predicted = np.nonzero(matrix)
+    return true, predicted, matrix[true, predicted]
+
+
+def _cells(rows: list[list[str]], classes: tuple[str, ...]) -> tuple[Integers, ...]:
+    """The same of lines `true,predicted,count`."""
+    number = {name: label for label, name in enumerate(classes)}
+    cells = [(number[true], number[predicted], int(count)) for true, predicted, count in rows]
+    return tuple(np.array(cells, dtype=np.int64).reshape(-1, 3).T)
 
 
 def class_rows(classes: Sequence[str], counts: ClassCounts) -> list[ClassRow]:

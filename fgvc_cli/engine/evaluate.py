@@ -177,7 +177,7 @@ def evaluate_run(
     """
     opened = open_trained(run, request, console, index)
     trained, spec, device = opened.trained, opened.spec, opened.device
-    split = _split_of(run, opened.index, request.split)
+    split = split_of(run, opened.index, request.split)
     loader = evaluation_loader(opened.index, split, spec, device)
     located = _localisation(opened.index, split, spec, device)
     measures = Measures(len(trained.classes), device, located, trained.temperature)
@@ -199,7 +199,8 @@ def evaluate_run(
     return on_main(write)
 
 
-def _split_of(run: RunFolder, index: DatasetIndex, name: str) -> Split:
+def split_of(run: RunFolder, index: DatasetIndex, name: str) -> Split:
+    """A split of a run's data by name. BadRequest where the run has none of that name."""
     try:
         return index.split(name)
     except KeyError:

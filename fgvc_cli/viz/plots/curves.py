@@ -1,0 +1,180 @@
+"""Loss and accuracy by epoch, of one run or several."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fgvc_cli.engine.figures import add_legend, new_figure, save_figure, short
+from fgvc_cli.engine.runfolder import RunFolder
+from fgvc_cli.errors import BadRequest, FgvcError
+from fgvc_cli.viz.plots.palette import COLOURS
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Column = NDArray[np.float64]
+_MARKERS = ("", "o", "s", "^", "D", "v")  # told apart by these when the colours begin anew
+_ROWS = 14  # of a legend's column
+_SHOWN_SINGLY = 12  # up to so many epochs each is a dot
+
+
+@dataclass(frozen=True)
+class Curves:
+    """metrics.csv of a run: E epochs."""
+
+    name: str
+    columns: dict[str, Column]  # (E,) each; nan where an epoch has no value
+
+    @classmethod
+    def read(cls, run: RunFolder) -> Curves:
+        """Read them.
+
+        Raises:
+            BadRequest: the run has not finished an epoch.
+            FgvcError: the file cannot be read.
+        """
+        file = run.metrics_file
+        if not file.exists():
+            raise BadRequest(f"{run.path} has no curves yet: it has not finished an epoch")
+        try:
+            rows = list(csv.DictReader(io.StringIO(file.read_text(encoding="utf-8"))))
+            columns = {
+                name: np.array([float(row[name] or "nan") for row in rows]) for name in (rows[0] if rows else ())
+            }
+        except (OSError, ValueError, TypeError) as error:
+            raise FgvcError(f"cannot read {file}: {error}") from None
+        if not rows:
+            raise BadRequest(f"{run.path} has no curves yet: it has not finished an epoch")
+        if "epoch" not in columns:
+            raise FgvcError(f"cannot read {file}: it has no column epoch")
+        return cls(run.path.resolve().name, columns)
+
+    @property
+    def epochs(self) -> Column:
+        """(E,) epochs done, from 1."""
+        return self.columns["epoch"] + 1
+
+    def has(self, name: str) -> bool:
+        """Whether there is such a column, with a value in it."""
+        return name in self.columns and bool(np.isfinite(self.columns[name]).any())
+
+    @property
+    def parts(self) -> list[str]:
+        """Names of the losses that the training loss is the sum of, where it is one of several."""
+        names = [name.removeprefix("train_") for name in self.columns if name.startswith("train_")]
+        names = [name for name in names if name not in ("loss", "top1")]
+        return names if len(names) > 1 else []
+
+
+@dataclass(frozen=True)
+class _Look:
+    """How a run's lines are drawn."""
+
+    label: str
+    colour: str
+    marker: str
+
+
+def draw_curves(path: Path, curves: Sequence[Curves], dpi: int) -> None:
+    """Write the PNG: loss and top-1 side by side; of a single run also the parts of its loss, where it has several."""
+    looks = [
+        _Look(name, COLOURS[place % len(COLOURS)], _MARKERS[place // len(COLOURS) % len(_MARKERS)])
+        for place, name in enumerate(told_apart([run.name for run in curves]))
+    ]
+    parts = curves[0].parts if len(curves) == 1 else []
+    panels = 3 if parts else 2
+    columns = -(-(len(curves) + 3) // _ROWS) if len(curves) > 1 else 0  # of the legend
+    figure = new_figure(4.3 * panels + 1.9 * columns, 3.4, layout="constrained")
+    figure.get_layout_engine().set(wspace=0.06)  # type: ignore[union-attr, call-arg]
+    loss, top1, *rest = figure.subplots(1, panels)
+    for run, look in zip(curves, looks, strict=True):
+        _draw_run(loss, run, "loss", look)
+        _draw_run(top1, run, "top1", look, percent=True)
+    for axes in rest:
+        _draw_parts(axes, curves[0], parts)
+    held_out = any(run.has("val_top1") for run in curves)
+    # Of a method with several losses the two are not the same quantity.
+    differ = held_out and any(run.parts for run in curves)
+    _label(loss, "loss (of held-out images: cross entropy)" if differ else "loss")
+    _label(top1, "top-1 accuracy (%)")
+    top1.set_ylim(bottom=0)
+    few = all(len(run.epochs) <= _SHOWN_SINGLY for run in curves)
+    _legend(figure, looks if columns else [], held_out, few)
+    if len(curves) == 1:
+        figure.suptitle(curves[0].name, fontsize=10, parse_math=False)
+    save_figure(path, figure, dpi)
+
+
+def told_apart(names: Sequence[str]) -> list[str]:
+    """Names as a legend shows them, with a number behind those that look the same."""
+    cut = [short(name) for name in names]
+    return [
+        f"{name} ({cut[: place + 1].count(name)})" if cut.count(name) > 1 else name for place, name in enumerate(cut)
+    ]
+
+
+def _draw_run(axes: Axes, run: Curves, measure: str, look: _Look, *, percent: bool = False) -> None:
+    """Training full, the held-out part dashed, and a ring at the epoch whose weights the run kept."""
+    scale = 100 if percent else 1
+    dots = look.marker or ("o" if len(run.epochs) <= _SHOWN_SINGLY else "")
+    every = max(1, len(run.epochs) // 8)
+    for name, style, inside in (("train", "-", look.colour), ("val", "--", "white")):
+        column = f"{name}_{measure}"
+        if run.has(column):
+            values = scale * run.columns[column]
+            marks: dict[str, Any] = {"marker": dots, "markersize": 4, "markevery": every if look.marker else 1}
+            axes.plot(run.epochs, values, style, color=look.colour, linewidth=1.4, markerfacecolor=inside, **marks)
+    if run.has(f"val_{measure}") and run.has("val_top1"):
+        kept = int(np.nanargmax(run.columns["val_top1"]))  # the first of equal ones, as training keeps it
+        value = scale * run.columns[f"val_{measure}"][kept]
+        axes.plot(run.epochs[kept], value, "o", markersize=8, markerfacecolor="none", color=look.colour)
+
+
+def _draw_parts(axes: Axes, run: Curves, parts: Sequence[str]) -> None:
+    for place, name in enumerate(parts):
+        marker = "o" if len(run.epochs) <= _SHOWN_SINGLY else ""
+        style = ("-", "--", ":")[place // len(COLOURS) % 3]
+        colour = COLOURS[place % len(COLOURS)]
+        values = run.columns[f"train_{name}"]
+        axes.plot(run.epochs, values, style, color=colour, marker=marker, markersize=3.5, linewidth=1.4, label=name)
+    _label(axes, "parts of the training loss")
+    legend = axes.legend(fontsize=7, frameon=False, ncols=1 + (len(parts) > 8), handlelength=1.6)
+    for text in legend.get_texts():
+        text.set_parse_math(False)
+
+
+def _label(axes: Axes, what: str) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    axes.set_xlabel("epoch")
+    axes.set_ylabel(what)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes.grid(alpha=0.25, linewidth=0.6)
+    axes.spines[["top", "right"]].set_visible(False)
+    if not axes.lines:
+        axes.text(0.5, 0.5, "not in metrics.csv", transform=axes.transAxes, ha="center", color="grey")
+
+
+def _legend(figure: Figure, looks: Sequence[_Look], held_out: bool, few: bool) -> None:
+    """The runs, and what full, dashed and ringed lines are."""
+    from matplotlib.lines import Line2D
+
+    handles = [Line2D([], [], color=look.colour, marker=look.marker, markersize=4, label=look.label) for look in looks]
+    grey = {"color": "#444444"}
+    dot: dict[str, Any] = {"marker": "o", "markersize": 4} if few else {}
+    handles.append(Line2D([], [], label="training images", **grey, **dot))
+    if held_out:
+        ring: dict[str, Any] = {"marker": "o", "markersize": 8, "markerfacecolor": "none", "linestyle": "none"}
+        handles.append(Line2D([], [], label="held-out images", linestyle="--", markerfacecolor="white", **grey, **dot))
+        handles.append(Line2D([], [], label="epoch kept", **grey, **ring))
+    columns = -(-len(handles) // _ROWS) if looks else len(handles)
+    add_legend(figure, handles, "outside right upper" if looks else "outside lower center", columns)

@@ -1,0 +1,134 @@
+"""How the features of a split's images lie: a point an image, coloured by its true class."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from fgvc_cli.engine.figures import add_legend, new_figure, save_figure, short
+from fgvc_cli.engine.inference import Model, look
+from fgvc_cli.engine.log import Reporter
+from fgvc_cli.engine.pictures import Picture
+from fgvc_cli.errors import BadRequest
+from fgvc_cli.viz.plots.palette import COLOURS, GREY
+from fgvc_cli.viz.plots.projection import Projection
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_ALL = 14  # up to so many classes each has a look of its own
+_MARKERS = ("o", "^")
+_PICKED = 10
+
+
+@dataclass(frozen=True)
+class Features:
+    """N images with what the method's last layer reads."""
+
+    values: NDArray[np.float32]  # (N, D)
+    labels: NDArray[np.int64]  # (N,) true class
+    predicted: NDArray[np.int64]  # (N,)
+
+
+def gather(model: Model, pictures: Sequence[Picture], reporter: Reporter) -> Features:
+    """The embedding of each picture whose class is known.
+
+    Raises:
+        BadRequest: the method hands over no embedding.
+    """
+    values, labels, predicted = [], [], []
+    reporter.begin("looking", len(pictures))
+    try:
+        for seen in look(model, pictures, evidence=True):
+            evidence = seen.output.evidence
+            if evidence is None or evidence.embedding is None:
+                raise BadRequest(f"method {model.spec.method.name} hands over no embedding to draw")
+            values.append(evidence.embedding.flatten(1).float().cpu())
+            labels.append(seen.batch.labels.cpu())
+            predicted.append(seen.probabilities.argmax(1).cpu())
+            for _ in seen.pictures:
+                reporter.advance(1)
+            reporter.facts({})
+    finally:
+        reporter.end()
+    return Features(*(torch.cat(part).numpy() for part in (values, labels, predicted)))
+
+
+def draw_embedding(
+    path: Path, projection: Projection, features: Features, classes: Sequence[str], title: str, dpi: int
+) -> None:
+    """Write the PNG.
+
+    Up to 14 classes are all coloured; of more, the ten in the most frequent confusions, the rest grey. A cross is an
+    image that is answered wrongly.
+    """
+    picked = picked_classes(features, len(classes))
+    figure = new_figure(6.2, 4.6, layout="constrained")
+    axes = figure.add_subplot()
+    wrong = features.labels != features.predicted
+    rest = ~np.isin(features.labels, picked)
+    _scatter(axes, projection, rest, wrong, GREY, "o")
+    for place, label in enumerate(picked):
+        _scatter(axes, projection, features.labels == label, wrong, *_look(place))
+    axes.set_xlabel(projection.axes[0])
+    axes.set_ylabel(projection.axes[1])
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.set_title(title, fontsize=10, parse_math=False)
+    _legend(figure, [short(classes[label]) for label in picked], len(classes) - len(picked), bool(wrong.any()))
+    save_figure(path, figure, dpi)
+
+
+def picked_classes(features: Features, classes: int) -> list[int]:
+    """The classes that get a colour, in their order: all of few, of many those in the most frequent confusions."""
+    if classes <= _ALL:
+        return sorted(set(features.labels.tolist()))
+    wrong = features.labels != features.predicted
+    pairs = np.sort(np.stack([features.labels, features.predicted], 1)[wrong], 1)  # either way round
+    unique, counts = np.unique(pairs, axis=0, return_counts=True)
+    found: dict[int, None] = {}
+    for pair in unique[np.argsort(-counts, kind="stable")]:
+        new = [label for label in pair.tolist() if label not in found]
+        if len(found) + len(new) <= _PICKED:
+            found |= dict.fromkeys(new)
+    return sorted(found) or sorted(set(features.labels.tolist()))[:_PICKED]
+
+
+def _look(place: int) -> tuple[str, str]:
+    return COLOURS[place % len(COLOURS)], _MARKERS[place // len(COLOURS) % len(_MARKERS)]
+
+
+def _scatter(
+    axes: Axes,
+    projection: Projection,
+    chosen: NDArray[np.bool_],
+    wrong: NDArray[np.bool_],
+    colour: str,
+    marker: str,
+) -> None:
+    size = 26 if len(chosen) < 500 else 12
+    x, y = projection.points.T
+    right = chosen & ~wrong
+    axes.scatter(x[right], y[right], s=size, c=colour, marker=marker, alpha=0.75, linewidths=0)
+    axes.scatter(x[chosen & wrong], y[chosen & wrong], s=size, c=colour, marker="x", linewidths=1)
+
+
+def _legend(figure: Figure, names: Sequence[str], others: int, wrong: bool) -> None:
+    from matplotlib.lines import Line2D
+
+    def handle(label: str, colour: str, marker: str) -> Line2D:
+        return Line2D([], [], linestyle="none", color=colour, marker=marker, markersize=5, label=label)
+
+    handles = [handle(name, *_look(place)) for place, name in enumerate(names)]
+    if others > 0:
+        handles.append(handle(f"{others} other classes", GREY, "o"))
+    if wrong:
+        handles.append(handle("answered wrongly", "#444444", "x"))
+    add_legend(figure, handles, "outside right upper")

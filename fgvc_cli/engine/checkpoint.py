@@ -87,13 +87,20 @@ def save_model(path: Path, weights: Mapping[str, Tensor], about: Mapping[str, An
 
 def load_model(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Weights (CPU) and what `save_model` was told about them. BadRequest where the file is not fgvc's."""
+    about = about_model(path)
+    try:
+        return load_file(path), about
+    except (OSError, SafetensorError):
+        raise BadRequest(f"{path} is no model that fgvc saved") from None
+
+
+def about_model(path: Path) -> dict[str, Any]:
+    """What `save_model` was told about the weights in a file, which are not read. BadRequest where it is not fgvc's."""
     if not path.is_file():
         raise BadRequest(f"there is no trained model at {path}")
     try:
         with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-        about = json.loads(metadata["fgvc"])
-        return load_file(path), about
+            return dict(json.loads((file.metadata() or {})["fgvc"]))
     except (OSError, ValueError, KeyError, SafetensorError):
         raise BadRequest(f"{path} is no model that fgvc saved") from None
 

@@ -43,7 +43,7 @@ class Confusion:
                 header, *rows = csv.reader(file)
             cells = _dense_cells(header, rows, classes) if len(classes) <= DENSE_CLASSES else _cells(rows, classes)
             return cls(classes, *cells)
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, csv.Error) as error:
             raise FgvcError(f"cannot read {path}: {error}; measure anew with `fgvc eval`") from None
 
     def dense(self) -> Integers:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -53,6 +54,40 @@ class MetricsFile:
         writer.writeheader()
         writer.writerows(self.rows)
         write_text(self.path, text.getvalue())
+
+
+def read_metrics(path: Path) -> tuple[list[dict[str, float]], list[str]]:
+    """The rows of a metrics.csv as numbers, and what is wrong with the file, in a line each.
+
+    A row without a readable epoch is left out, and so is a value that is no finite number: the rest is still worth
+    looking at. Rows rise by epoch; of two of the same epoch the later counts.
+    """
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            read = list(csv.DictReader(file))
+    except FileNotFoundError:
+        return [], [f"there is no {path.name}: no epoch has been finished yet, or the file was removed"]
+    except (OSError, ValueError, csv.Error) as error:
+        return [], [f"{path.name} cannot be read: {error}"]
+    rows = [_numbers(row) for row in read]
+    whole = {row["epoch"]: row for row in rows if "epoch" in row}
+    short = sum("epoch" not in row or len(row) < len(given) for row, given in zip(rows, map(_given, read), strict=True))
+    damage = f"{path.name} is damaged: {short} of its {len(rows)} rows hold something that is no number"
+    return [whole[epoch] for epoch in sorted(whole)], [damage] if short else []
+
+
+def _numbers(row: dict[str, str]) -> dict[str, float]:
+    """The values of a row that are finite numbers."""
+    found = {}
+    for key, text in _given(row).items():
+        with suppress(ValueError):
+            found[key] = float(text)
+    return {key: value for key, value in found.items() if math.isfinite(value)}
+
+
+def _given(row: dict[str, Any]) -> dict[str, str]:
+    """The values of a row that are not empty; a surplus of values has no name (None), a lack of them no text."""
+    return {str(key): str(text) for key, text in row.items() if text not in ("", None)}
 
 
 class Events:

@@ -128,3 +128,34 @@ def test_the_picture_takes_names_literally_and_warns_of_nothing(tmp_path) -> Non
         draw_confusion(tmp_path / "c.png", confusion_of([0, 1, 2, 4], [0, 2, 2, 5], ODD_NAMES))
         names = (*ODD_NAMES, *(f"$\\frac{i}" for i in range(1000)))
         draw_confusion(tmp_path / "d.png", confusion_of([0, 8, 4], [8, 2, 5], names))
+
+
+@pytest.mark.parametrize("classes", [("a", *ODD_NAMES), tuple(f"class {i}" for i in range(1001))])
+def test_a_matrix_reads_back(tmp_path, classes) -> None:
+    dice = np.random.RandomState(0)
+    written = confusion_of(dice.randint(0, len(classes), 50), dice.randint(0, len(classes), 50), classes)
+    written.write(tmp_path / "m.csv")
+    read = Confusion.read(tmp_path / "m.csv", classes)
+    for name in ("true", "predicted", "count"):
+        np.testing.assert_array_equal(getattr(read, name), getattr(written, name))
+    assert read.worst() == written.worst()
+
+
+@pytest.mark.parametrize("classes", [("a", "b"), tuple(f"class {i}" for i in range(1001))])
+@pytest.mark.parametrize(
+    "damage", [lambda text: "", lambda text: text[: len(text) // 2], lambda text: text.replace("1", "x")]
+)
+def test_a_damaged_matrix_is_one_line(tmp_path, classes, damage) -> None:
+    file = tmp_path / "m.csv"
+    confusion_of([0, 1], [0, 0], classes).write(file)
+    file.write_text(damage(file.read_text()))
+    with pytest.raises(FgvcError, match=r"m\.csv: .*measure anew"):
+        Confusion.read(file, classes)
+    with pytest.raises(FgvcError, match="measure anew"):
+        Confusion.read(tmp_path / "gone.csv", classes)
+
+
+def test_a_matrix_of_other_classes_is_refused(tmp_path) -> None:
+    confusion_of([0, 1], [0, 0], ("a", "b")).write(tmp_path / "m.csv")
+    with pytest.raises(FgvcError, match="its classes are not the run's"):
+        Confusion.read(tmp_path / "m.csv", ("b", "a"))

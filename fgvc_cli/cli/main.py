@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from fgvc_cli import __version__
-from fgvc_cli.cli import catalog, evaluation, predict, runs, summary, training, viz
+from fgvc_cli.cli import catalog, evaluation, predict, report, runs, summary, training, viz
 from fgvc_cli.errors import FgvcError
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ app = typer.Typer(
 app.command("train")(training.train)
 app.command("eval")(evaluation.evaluate)
 app.command("predict")(predict.predict)
+app.command("report")(report.report)
 app.command("runs")(runs.runs)
 app.command("summary")(summary.summary)
 app.command("methods")(catalog.methods)

@@ -199,12 +199,16 @@ def evaluate_run(
     return on_main(write)
 
 
+class NoSplitError(BadRequest):
+    """A run has no split of that name."""
+
+
 def split_of(run: RunFolder, index: DatasetIndex, name: str) -> Split:
-    """A split of a run's data by name. BadRequest where the run has none of that name."""
+    """A split of a run's data by name. NoSplitError where the run has none of that name."""
     try:
         return index.split(name)
     except KeyError:
-        raise BadRequest(f"{run.path} has no {name} split; --val-fraction holds one out of train") from None
+        raise NoSplitError(f"{run.path} has no {name} split; --val-fraction holds one out of train") from None
 
 
 def _write_tables(

@@ -1,0 +1,139 @@
+"""Line charts: where each line, tick and label lies. The page's template draws them as SVG."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+WIDTH, HEIGHT = 440, 240  # of the drawing, without unit
+LEFT, RIGHT, TOP, BOTTOM = 46, 10, 10, 28  # margins around it, for the labels
+
+Points = list[tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class Tick:
+    """A mark on an axis."""
+
+    place: float
+    label: str
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of a chart."""
+
+    name: str
+    path: str  # SVG's `d`
+    dot: tuple[float, float] | None  # the place of a single point, which no path shows
+    values: list[tuple[int, str]]  # epoch, value as text
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A chart of values by epoch (1-based)."""
+
+    title: str
+    note: str
+    lines: list[Line]
+    across: list[Tick]
+    up: list[Tick]
+    first: int
+    last: int
+
+
+def chart(title: str, named: dict[str, Points], *, note: str = "", share: bool = False) -> Chart | None:
+    """A chart of name → (epoch, value) with rising epochs; None where there is no value at all.
+
+    `share`: values are 0..1 and are shown as per cent.
+    """
+    named = {name: points for name, points in named.items() if points}
+    if not named:
+        return None
+    everything = [point for points in named.values() for point in points]
+    epochs, values = zip(*everything, strict=True)
+    first, last = min(epochs), max(epochs)
+    up = steps(min(0.0, *values), max(values))
+    low, high = up[0], up[-1]
+
+    def place(point: tuple[float, float]) -> tuple[float, float]:
+        x = LEFT + (point[0] - first) / max(last - first, 1) * (WIDTH - LEFT - RIGHT)
+        y = TOP + (high - point[1]) / (high - low) * (HEIGHT - TOP - BOTTOM)
+        return round(x, 1), round(y, 1)
+
+    lines = [_line(name, points, [place(point) for point in points], share) for name, points in named.items()]
+    across = [Tick(place((epoch, low))[0], f"{epoch:.0f}") for epoch in epoch_steps(int(first), int(last))]
+    ticks = [Tick(place((first, value))[1], _text(value, share, up[1] - up[0])) for value in up]
+    return Chart(title, note, lines, across, ticks, int(first), int(last))
+
+
+def _line(name: str, points: Points, places: Points, share: bool) -> Line:
+    path = "M" + "L".join(f"{x:g} {y:g}" for x, y in places)
+    values = [(int(epoch), f"{100 * value:.1f} %" if share else f"{value:.4g}") for epoch, value in points]
+    return Line(name, path, places[0] if len(places) == 1 else None, values)
+
+
+def steps(low: float, high: float, wanted: int = 5) -> list[float]:
+    """Round values, evenly spaced, that enclose low..high: about as many as wanted, two at least."""
+    if high <= low:
+        high = low + (abs(low) or 1.0)
+    rough = (high - low) / wanted
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= rough * 0.999)
+    start, end = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    return [number * step for number in range(start, end + 1)]
+
+
+def epoch_steps(first: int, last: int, wanted: int = 6) -> list[int]:
+    """Round epochs within first..last, and the first."""
+    gap = max(1, math.ceil((last - first) / wanted))
+    gap = next(step for step in _round_numbers() if step >= gap)
+    return sorted({first, *range(gap * math.ceil(first / gap), last + 1, gap)})
+
+
+def _round_numbers() -> Iterable[int]:
+    power = 1
+    while True:
+        yield from (power, 2 * power, 5 * power)
+        power *= 10
+
+
+def _text(value: float, share: bool, step: float) -> str:
+    if share:
+        return f"{100 * value:.0f} %" if step >= 0.01 else f"{100 * value:.2g} %"
+    digits = max(0, -math.floor(math.log10(step) + 1e-9))
+    return f"{value:.{digits + (step * 10**digits % 1 > 1e-6)}f}" if 1e-4 <= step < 1e5 else f"{value:.1e}"
+
+
+def column(rows: Sequence[dict[str, float]], name: str) -> Points:
+    """(epoch, value) of a column of metrics.csv, epochs counted from 1."""
+    return [(row["epoch"] + 1, row[name]) for row in rows if name in row]
+
+
+def run_charts(rows: Sequence[dict[str, float]]) -> list[Chart]:
+    """The curves of one run: loss, top-1, the losses it is made of, the learning rate."""
+    losses = sorted({key for row in rows for key in row if key.startswith("train_")} - {"train_loss", "train_top1"})
+    parts = {key.removeprefix("train_"): column(rows, key) for key in losses}
+    charts = [
+        chart("Loss", {"training": column(rows, "train_loss"), "held-out": column(rows, "val_loss")}),
+        chart(
+            "Top-1",
+            {"training": column(rows, "train_top1"), "held-out": column(rows, "val_top1")},
+            note="Training: of the altered (cropped, mirrored, mixed) training images, while the weights still moved.",
+            share=True,
+        ),
+        chart("Parts of the training loss", parts, note="They add up to the loss.") if len(parts) > 1 else None,
+        chart("Learning rate", {"learning rate": column(rows, "lr")}),
+    ]
+    return [one for one in charts if one is not None]
+
+
+def shared_charts(named: dict[str, Sequence[dict[str, float]]]) -> list[Chart]:
+    """The curves of several runs in one picture each: rows by the run's name."""
+    titles = {"train_loss": "Training loss", "train_top1": "Training top-1", "val_top1": "Held-out top-1"}
+    charts = [
+        chart(title, {name: column(rows, key) for name, rows in named.items()}, share="top1" in key)
+        for key, title in titles.items()
+    ]
+    return [one for one in charts if one is not None]

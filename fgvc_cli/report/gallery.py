@@ -1,0 +1,234 @@
+"""Pictures for a report: what the model got right and wrong, and where it looked."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from rich.console import Console
+
+from fgvc_cli.data.images import ImageError
+from fgvc_cli.data.splits import limit
+from fgvc_cli.data.types import DatasetIndex
+from fgvc_cli.engine.evaluate import EvalRequest, with_request
+from fgvc_cli.engine.inference import Model, Seen, look, open_model
+from fgvc_cli.engine.log import Reporter
+from fgvc_cli.engine.pictures import Picture, split_pictures
+from fgvc_cli.errors import FgvcError
+from fgvc_cli.report.record import Record, Tree
+
+LOOKED = 600  # images to choose from, beside those of the classes confused most
+PAIRS = 6  # confusions with pictures
+_OF_A_PAIR = 60  # images of the true class to look for it in
+_OF_THE_OTHER = 12
+_SIDE = 320  # of a picture, in pixels
+_QUALITY = 72
+_AT_ONCE = 8  # images whose graph is kept
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the model says of one picture whose class is known."""
+
+    picture: Picture
+    true: int
+    predicted: int
+    sure: float  # probability of the predicted class, 0..1
+
+    @property
+    def right(self) -> bool:
+        """Whether the prediction is the true class."""
+        return self.true == self.predicted
+
+
+@dataclass(frozen=True)
+class Card:
+    """A picture ready for the page."""
+
+    file: str
+    true: str
+    predicted: str
+    sure: float
+    truth: float  # probability of the true class
+    rank: int  # of the true class, 1 the likeliest
+    evidence: str  # data URIs: with what the model looked at, and without
+    plain: str
+    width: int
+    height: int
+
+    @property
+    def right(self) -> bool:
+        """Whether the prediction is the true class."""
+        return self.true == self.predicted
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One class taken for another: the count over the whole split, and examples."""
+
+    facts: Tree  # true, predicted, images, share
+    wrong: list[Card]  # of the true class, taken for the other
+    known: list[Card]  # recognised: of the true class, then of the other
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """The pictures of a run."""
+
+    cards: list[Card]  # the wrong ones first, the surest first; then right ones, spread over the split
+    pairs: list[Pair]
+    looked: int  # images that were chosen from
+    wrong: int  # of them
+    total: int  # images of the split
+
+
+def make_gallery(record: Record, request: EvalRequest, wanted: int, console: Console) -> Gallery | None:
+    """About `wanted` pictures, half of them wrong where there are so many, and examples of the worst confusions.
+
+    None, and a notice in the record that says why, where there is no model or its images cannot be read.
+    """
+    if record.about is None or wanted == 0:
+        return None
+    try:
+        model = open_model(record.run.path, request)
+        index = model.open_index(console)
+        if index.classes != model.classes:
+            raise FgvcError(f"the classes at {index.root} are not those the model was trained on")
+        return _Maker(record, model, index, console).make(wanted)
+    except FgvcError as error:
+        record.notices.append(f"No pictures: {error}")
+        return None
+
+
+class _Maker:
+    def __init__(self, record: Record, model: Model, index: DatasetIndex, console: Console) -> None:
+        self.record, self.model, self.console = record, model, console
+        self.split = index.split(record.split)
+        self.pictures = split_pictures(index, self.split, model.classes)
+        self.number = {name: label for label, name in enumerate(model.classes)}
+        self.bad: list[ImageError] = []
+
+    def make(self, wanted: int) -> Gallery:
+        """Look at many, choose few, draw those."""
+        sample = set(limit(self.split, LOOKED).files)
+        pairs = self._worst_pairs()
+        wishes = {picture.name for pair in pairs for picture in self._candidates(pair)}
+        answers = list(self._answers([picture for picture in self.pictures if picture.name in sample | wishes]))
+        drawn = [answer for answer in answers if answer.picture.name in sample]
+        chosen = choose(drawn, wanted)
+        examples = [self._examples(pair, answers) for pair in pairs]
+        cards = self._cards([*chosen, *(answer for group in examples for part in group for answer in part)])
+        if self.bad:
+            told = f"{len(self.bad)} images could not be read and are not shown, for example {self.bad[0]}"
+            self.record.notices.append(told)
+        return Gallery(
+            cards=list(_those(cards, chosen)),
+            pairs=[
+                Pair(facts, list(_those(cards, wrong)), list(_those(cards, known)))
+                for facts, (wrong, known) in zip(pairs, examples, strict=True)
+            ],
+            looked=len(drawn),
+            wrong=sum(not answer.right for answer in drawn),
+            total=len(self.split),
+        )
+
+    def _worst_pairs(self) -> list[Tree]:
+        measured = self.record.measured
+        return list(measured.result.get("confusions", []))[:PAIRS] if measured else []
+
+    def _candidates(self, pair: Tree) -> Iterator[Picture]:
+        for name, most in ((pair["true"], _OF_A_PAIR), (pair["predicted"], _OF_THE_OTHER)):
+            yield from [picture for picture in self.pictures if picture.label == self.number[name]][:most]
+
+    def _answers(self, pictures: Sequence[Picture]) -> Iterator[Answer]:
+        for seen in self._look(self.model, pictures, f"looking at {len(pictures)} {self.record.split} images"):
+            sure, predicted = (part.tolist() for part in seen.probabilities.max(1))
+            for picture, share, label in zip(seen.pictures, sure, predicted, strict=True):
+                assert picture.label is not None
+                yield Answer(picture, picture.label, label, share)
+
+    def _examples(self, pair: Tree, answers: Sequence[Answer]) -> tuple[list[Answer], list[Answer]]:
+        """Two images of the confusion, the surest ones, and one of each class that is recognised."""
+        true, predicted = self.number[pair["true"]], self.number[pair["predicted"]]
+        surest = sorted(answers, key=lambda answer: -answer.sure)
+        wrong = [answer for answer in surest if (answer.true, answer.predicted) == (true, predicted)]
+        known = [[one for one in surest if one.right and one.true == label][:1] for label in (true, predicted)]
+        return wrong[:2], [*known[0], *known[1]]
+
+    def _cards(self, answers: Iterable[Answer]) -> dict[str, Card]:
+        """The pictures of some answers with evidence, by name; each is drawn once."""
+        pictures = list({answer.picture.name: answer.picture for answer in answers}.values())
+        request = EvalRequest(batch_size=min(_AT_ONCE, self.model.spec.train.batch_size))
+        model = replace(self.model, spec=with_request(self.model.spec, request))
+        wanted: dict[str, Any] = {"evidence": True, "gradients": True, "originals": True}
+        cards: dict[str, Card] = {}
+        for seen in self._look(model, pictures, f"drawing {len(pictures)} pictures", **wanted):
+            cards |= _draw(model, seen)
+        return cards
+
+    def _look(self, model: Model, pictures: Sequence[Picture], title: str, **wanted: Any) -> Iterator[Seen]:
+        reporter = Reporter(self.console)
+        reporter.begin(title, -(-len(pictures) // (model.spec.train.eval_batch_size or model.spec.train.batch_size)))
+        try:
+            for seen in look(model, pictures, on_bad=lambda _, error: self.bad.append(error), **wanted):
+                yield seen
+                reporter.advance(len(seen.pictures))
+        finally:
+            reporter.end()
+
+
+def choose(answers: Sequence[Answer], wanted: int) -> list[Answer]:
+    """Half wrong ones, the surest first, half right ones, evenly over the split; more of one where the other lacks."""
+    wrong = sorted((answer for answer in answers if not answer.right), key=lambda answer: -answer.sure)
+    right = [answer for answer in answers if answer.right]
+    few = min(len(wrong), max(wanted // 2, wanted - len(right)))
+    places = np.linspace(0, len(right) - 1, min(wanted - few, len(right))).round().astype(int)
+    return [*wrong[:few], *(right[place] for place in dict.fromkeys(places.tolist()))]
+
+
+def _those(cards: dict[str, Card], answers: Iterable[Answer]) -> Iterator[Card]:
+    """The cards of some answers; one whose image could not be read a second time has none."""
+    return (cards[answer.picture.name] for answer in answers if answer.picture.name in cards)
+
+
+def _draw(model: Model, seen: Seen) -> Iterator[tuple[str, Card]]:
+    for position, picture in enumerate(seen.pictures):
+        shares = seen.probabilities[position]
+        label, predicted = int(seen.batch.labels[position]), int(shares.argmax())
+        pixels = _overview(model, seen, position)
+        height, width = pixels.shape[:2]
+        original = Image.fromarray(seen.originals[position].permute(1, 2, 0).numpy())
+        plain = original.resize((width, height), Image.Resampling.BICUBIC, reducing_gap=2)
+        card = Card(
+            file=picture.name,
+            true=model.classes[label],
+            predicted=model.classes[predicted],
+            sure=float(shares[predicted]),
+            truth=float(shares[label]),
+            rank=int((shares > shares[label]).sum()) + 1,
+            evidence=data_uri(Image.fromarray(pixels)),
+            plain=data_uri(plain),
+            width=width,
+            height=height,
+        )
+        yield picture.name, card
+
+
+def _overview(model: Model, seen: Seen, position: int) -> NDArray[np.uint8]:
+    """For now the plain picture."""
+    original = Image.fromarray(seen.originals[position].permute(1, 2, 0).numpy())
+    original.thumbnail((_SIDE, _SIDE))
+    return np.asarray(original)
+
+
+def data_uri(image: Image.Image) -> str:
+    """A picture as part of a page."""
+    buffer = io.BytesIO()
+    image.save(buffer, "WEBP", quality=_QUALITY, method=4)
+    return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -1,0 +1,101 @@
+"""The page: one HTML file with everything in it."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from importlib.resources import files
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from rich.console import Console
+
+from fgvc_cli import __version__
+from fgvc_cli.engine.evaluate import EvalRequest
+from fgvc_cli.engine.files import write_text
+from fgvc_cli.engine.runfolder import RunFolder
+from fgvc_cli.errors import BadRequest
+from fgvc_cli.report import chart
+from fgvc_cli.report.gallery import make_gallery
+from fgvc_cli.report.record import names_of, read_record
+from fgvc_cli.report.view import RunView, comparison, run_view
+
+REPORT = "report.html"
+
+
+@dataclass(frozen=True)
+class Written:
+    """A report that was written."""
+
+    file: Path
+    size: int  # bytes
+    notices: list[str]
+
+
+def write_report(
+    runs: Sequence[RunFolder], out: Path | None, request: EvalRequest, console: Console, *, sample: int, force: bool
+) -> Written:
+    """Write the report of one run, or of several beside each other.
+
+    Args:
+        runs: one at least.
+        out: the file; none: report.html in the run's folder.
+        request: which split, on which device.
+        console: for progress.
+        sample: pictures of each run's gallery, 0 for none.
+        force: write over a file that is there.
+
+    Raises:
+        BadRequest: the file is there already, or several runs have no place for their common page.
+        FgvcError: a run cannot be read, or the file not be written.
+    """
+    file = _target(runs, out, force)
+    views = []
+    for number, (run, name) in enumerate(zip(runs, names_of([run.path for run in runs]), strict=True), 1):
+        record = read_record(run, name, request, console)
+        views.append(run_view(number, record, make_gallery(record, request, sample, console)))
+    text = render(views)
+    write_text(file, text)
+    notices = [f"{view.record.name}: {notice}" for view in views for notice in view.record.notices]
+    return Written(file, len(text.encode()), notices)
+
+
+def _target(runs: Sequence[RunFolder], out: Path | None, force: bool) -> Path:
+    if out is None and len(runs) > 1:
+        raise BadRequest(f"several runs have no folder in common: say where to with -o {REPORT}")
+    file = runs[0].path / REPORT if out is None else out.expanduser()
+    if file.is_dir():
+        raise BadRequest(f"{file} is a folder: name the file, for example -o {file / REPORT}")
+    if file.exists() and not force:
+        raise BadRequest(f"{file} exists: --force writes over it, -o elsewhere")
+    return file
+
+
+def render(views: list[RunView]) -> str:
+    """The HTML of some runs. Class names, paths and messages are escaped; nothing can be loaded from elsewhere."""
+    folder = files("fgvc_cli.report") / "templates"
+    script = (folder / "page.js").read_text(encoding="utf-8")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    loader = PackageLoader("fgvc_cli.report")
+    page = Environment(
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    page.filters |= {"percent": percent}
+    return page.get_template("page.html").render(
+        views=views,
+        comparison=comparison(views) if len(views) > 1 else None,
+        made=f"{datetime.now():%Y-%m-%d %H:%M}",
+        version=__version__,
+        style=(folder / "style.css").read_text(encoding="utf-8"),
+        script=script,
+        script_hash=f"sha256-{digest}",
+        chart_size=chart,
+    )
+
+
+def percent(share: float | None) -> str:
+    """A share with one digit; a dash where it is not known."""
+    return "–" if share is None else f"{100 * share:.1f} %"

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 WIDTH, HEIGHT = 440, 240  # of the drawing, without unit
-LEFT, RIGHT, TOP, BOTTOM = 46, 10, 10, 28  # margins around it, for the labels
+LEFT, RIGHT, TOP, BOTTOM = 54, 10, 10, 28  # margins around it, for the labels
 
 Points = list[tuple[float, float]]
 
@@ -70,7 +70,7 @@ def chart(title: str, named: dict[str, Points], *, note: str = "", share: bool =
 
 def _line(name: str, points: Points, places: Points, share: bool) -> Line:
     path = "M" + "L".join(f"{x:g} {y:g}" for x, y in places)
-    values = [(int(epoch), f"{100 * value:.1f} %" if share else f"{value:.4g}") for epoch, value in points]
+    values = [(int(epoch), f"{100 * value:.1f}\u00a0%" if share else f"{value:.4g}") for epoch, value in points]
     return Line(name, path, places[0] if len(places) == 1 else None, values)
 
 
@@ -116,7 +116,13 @@ def run_charts(rows: Sequence[dict[str, float]]) -> list[Chart]:
     losses = sorted({key for row in rows for key in row if key.startswith("train_")} - {"train_loss", "train_top1"})
     parts = {key.removeprefix("train_"): column(rows, key) for key in losses}
     charts = [
-        chart("Loss", {"training": column(rows, "train_loss"), "held-out": column(rows, "val_loss")}),
+        chart(
+            "Loss",
+            {"training": column(rows, "train_loss"), "held-out": column(rows, "val_loss")},
+            note="Training: the sum of the method's losses. Held-out: the cross entropy of the final prediction alone."
+            if any("val_loss" in row for row in rows)
+            else "The sum of the method's losses.",
+        ),
         chart(
             "Top-1",
             {"training": column(rows, "train_top1"), "held-out": column(rows, "val_top1")},

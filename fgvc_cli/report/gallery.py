@@ -93,14 +93,15 @@ def make_gallery(record: Record, request: EvalRequest, wanted: int, console: Con
 
     None, and a notice in the record that says why, where there is no model or its images cannot be read.
     """
-    if record.about is None or wanted == 0:
+    if record.about is None:
         return None
     try:
         model = open_model(record.run.path, request)
         index = model.open_index(console)
+        record.data_notes.extend(index.notes)
         if index.classes != model.classes:
             raise FgvcError(f"the classes at {index.root} are not those the model was trained on")
-        return _Maker(record, model, index, console).make(wanted)
+        return _Maker(record, model, index, console).make(wanted) if wanted else None
     except FgvcError as error:
         record.notices.append(f"No pictures: {error}")
         return None

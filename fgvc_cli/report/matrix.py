@@ -9,6 +9,7 @@ import numpy as np
 from fgvc_cli.engine.confusion import DENSE_CLASSES, Confusion
 
 SHADES = 8
+LONGEST_NAME = 22  # letters
 NAMED = 40  # up to so many classes the names stand beside the matrix, and the counts in its cells
 
 
@@ -21,6 +22,7 @@ class Matrix:
     wrong: list[str]  # of all others
     cells: list[list[int]]  # true, predicted, images; all that are not zero
     named: bool
+    margin: int  # for the names
     dark: list[bool]  # of each cell: whether its shade asks for a light number
 
 
@@ -37,7 +39,9 @@ def matrix(confusion: Confusion) -> Matrix | None:
         shade = _shade(images / support[true])
         paths[shade] += f"M{predicted} {true}h1v1h-1z"
         dark.append(shade >= SHADES // 2)
-    return Matrix(size, right, wrong, [list(cell) for cell in zip(*columns, strict=True)], size <= NAMED, dark)
+    cells = [list(cell) for cell in zip(*columns, strict=True)]
+    longest = min(max(map(len, confusion.classes)), LONGEST_NAME)
+    return Matrix(size, right, wrong, cells, size <= NAMED, 14 + 7 * longest if size <= NAMED else 0, dark)
 
 
 def _shade(share: float) -> int:

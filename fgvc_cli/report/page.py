@@ -20,6 +20,7 @@ from fgvc_cli.engine.runfolder import RunFolder
 from fgvc_cli.errors import BadRequest
 from fgvc_cli.report import chart
 from fgvc_cli.report.gallery import make_gallery
+from fgvc_cli.report.matrix import LONGEST_NAME
 from fgvc_cli.report.record import names_of, read_record
 from fgvc_cli.report.view import RunView, comparison, run_view
 
@@ -93,9 +94,10 @@ def render(views: list[RunView]) -> str:
         script=script,
         script_hash=f"sha256-{digest}",
         chart_size=chart,
+        longest_name=LONGEST_NAME,
     )
 
 
 def percent(share: float | None) -> str:
     """A share with one digit; a dash where it is not known."""
-    return "–" if share is None else f"{100 * share:.1f} %"
+    return "–" if share is None else f"{100 * share:.1f}\u00a0%"

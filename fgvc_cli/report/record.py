@@ -56,7 +56,8 @@ class Record:
     measured: Measured | None
     held_out: Tree | None  # measures on the held-out part of the epoch that was selected
     files: tuple[str, ...] | None  # images of the split, where fgvc drew it
-    notices: list[str] = field(default_factory=list)
+    notices: list[str]  # what cannot be told, and why
+    data_notes: list[str] = field(default_factory=list)  # what a reader should know of the images
 
     @property
     def trained(self) -> int | None:

@@ -55,7 +55,7 @@ def differences(records: Sequence[Record]) -> list[str]:
             found[f"classes: {len(first.classes)} and {len(other.classes)}, or other names"] = None
         elif _images(other) != _images(first):
             found[f"{first.split} images: {_images(first)} and {_images(other)}"] = None
-        elif _which(other) != _which(first):
+        elif _other_images(first, other):
             found[f"{first.split} images: as many, but others"] = None
     return list(found)
 
@@ -64,8 +64,12 @@ def _images(record: Record) -> int | None:
     return None if record.measured is None else record.measured.images
 
 
-def _which(record: Record) -> tuple[object, ...]:
-    """What decides which images a split has: those recorded, else the dataset's folder and its limit."""
-    if record.files is not None:
-        return record.files
-    return (record.spec.data.root, record.spec.data.limit_test)
+def _other_images(one: Record, other: Record) -> bool:
+    """Whether as many images of the same dataset are others: by their names where fgvc drew both splits.
+
+    Else a split is that of the dataset, which only a limit, or for `folder` another folder, changes.
+    """
+    if one.files is not None and other.files is not None:
+        return one.files != other.files
+    first, second = one.spec.data, other.spec.data
+    return first.limit_test != second.limit_test or (first.dataset == "folder" and first.root != second.root)

@@ -14,7 +14,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from rich.console import Console
 
 from fgvc_cli import __version__
-from fgvc_cli.engine.evaluate import EvalRequest
+from fgvc_cli.engine.device import prepare_device
+from fgvc_cli.engine.evaluate import EvalRequest, with_request
 from fgvc_cli.engine.files import write_text
 from fgvc_cli.engine.runfolder import RunFolder
 from fgvc_cli.errors import BadRequest
@@ -54,6 +55,8 @@ def write_report(
         FgvcError: a run cannot be read, or the file not be written.
     """
     file = _target(runs, out, force)
+    for run in runs:
+        _check(run, request)
     views = []
     for number, (run, name) in enumerate(zip(runs, names_of([run.path for run in runs]), strict=True), 1):
         record = read_record(run, name, request, console)
@@ -73,6 +76,13 @@ def _target(runs: Sequence[RunFolder], out: Path | None, force: bool) -> Path:
     if file.exists() and not force:
         raise BadRequest(f"{file} exists: --force writes over it, -o elsewhere")
     return file
+
+
+def _check(run: RunFolder, request: EvalRequest) -> None:
+    """BadRequest where a request asks for what there is not; a device that only the run asks for may be gone."""
+    spec = with_request(run.spec(), request)
+    if request.device is not None:
+        prepare_device(spec.train)
 
 
 def render(views: list[RunView]) -> str:

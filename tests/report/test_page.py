@@ -1,0 +1,167 @@
+"""The page as text; that a browser makes something of it test_browser sees."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from fgvc_cli.engine.evaluate import EvalRequest
+from fgvc_cli.engine.runfolder import RunFolder
+from fgvc_cli.errors import BadRequest, FgvcError
+from fgvc_cli.report.page import Written, write_report
+from fgvc_cli.report.record import Record
+from tests.report.conftest import IMAGE, QUIET, SCRIPT
+
+
+def report(*runs: Path, out: Path | None = None, sample: int = 0, force: bool = False, split: str = "test") -> Written:
+    folders = [RunFolder(run) for run in runs]
+    return write_report(folders, out, EvalRequest(split), QUIET, sample=sample, force=force)
+
+
+class Page(HTMLParser):
+    """What a browser would read."""
+
+    def __init__(self, file: Path) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[str] = []
+        self.skipping = 0
+        self.feed(file.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        self.skipping += tag in ("script", "style")
+
+    def handle_endtag(self, tag: str) -> None:
+        self.skipping -= tag in ("script", "style")
+
+    def handle_data(self, data: str) -> None:
+        if not self.skipping:
+            self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        """All that is to be read, spaces as one."""
+        return " ".join(" ".join(self.words).split())
+
+    def count(self, tag: str) -> int:
+        return sum(name == tag for name, _ in self.tags)
+
+
+@pytest.fixture
+def page(run: Path) -> Page:
+    return Page(report(run, sample=48).file)
+
+
+def test_nothing_is_loaded_from_elsewhere(page: Page) -> None:
+    addresses = [
+        (value or "")
+        for _, attributes in page.tags
+        for key, value in attributes.items()
+        if key in ("src", "href", "srcset", "action", "data", "poster")
+    ]
+    assert len(addresses) > 20
+    assert all(address.startswith(("#", "data:")) for address in addresses)
+    identities = {attributes["id"] for _, attributes in page.tags if "id" in attributes}
+    assert {address[1:] for address in addresses if address.startswith("#")} <= identities
+
+
+def test_names_are_text_and_nothing_else(page: Page) -> None:
+    assert SCRIPT in page.text
+    assert IMAGE in page.text
+    handlers = [key for _, attributes in page.tags for key in attributes if key.startswith("on")]
+    assert handlers == []
+    scripts = [attributes.get("type") for tag, attributes in page.tags if tag == "script"]
+    assert scripts.count(None) == 1
+    assert set(scripts) == {None, "application/json"}
+    assert page.count("h1") == page.count("main") == page.count("footer") == 1
+
+
+def test_the_numbers_are_those_of_the_run(run: Path, page: Page, record_of: Callable[..., Record]) -> None:
+    measured = record_of(run).measured
+    assert measured is not None
+    for branch, measures in measured.result["branches"].items():
+        assert branch in page.text
+        for value in measures.values():
+            assert f"{100 * value:.1f} %" in page.text.replace("\u00a0", " ")
+    for words in ("9 test images of 3 classes", "33.3", "the best on the held-out part", "calibrated , at temperature"):
+        assert words in page.text
+    assert "Where the objects are is not known for these images" in page.text
+    assert "Chosen from all 9 test images" in page.text
+
+
+def test_a_run_without_a_held_out_part_says_so(run: Path) -> None:
+    for name in ("calibration.json", "splits.json"):
+        (run / name).unlink()
+    metrics = run / "metrics.csv"
+    header, *rows = (line.split(",") for line in metrics.read_text().splitlines())
+    kept = [place for place, name in enumerate(header) if not name.startswith("val_")]
+    metrics.write_text("\n".join(",".join(row[place] for place in kept) for row in [header, *rows]) + "\n")
+    text = Page(report(run).file).text
+    assert "no epoch was chosen by its result" in text
+    assert "Held-out: the cross entropy" not in text
+
+
+def test_the_held_out_part_is_not_called_a_test(run: Path) -> None:
+    text = Page(report(run, split="val").file).text
+    assert "6 val images" in text
+    assert "chosen, and the temperature fitted, on these very images" in text
+    assert "test images" not in text
+
+
+def test_several_runs_beside_each_other(run: Path, trained: Path, tmp_path: Path) -> None:
+    text = Page(report(run, trained, out=tmp_path / "both.html").file).text
+    assert "2 runs compared" in text
+    assert "All runs were measured on the same test images of the same 3 classes" in text
+    assert trained.name in text
+
+
+def test_nothing_is_written_over(run: Path, trained: Path, tmp_path: Path) -> None:
+    assert report(run).file == run / "report.html"
+    with pytest.raises(BadRequest, match="exists: --force writes over it"):
+        report(run)
+    assert report(run, force=True).size > 10_000
+    with pytest.raises(BadRequest, match="is a folder"):
+        report(run, out=tmp_path, force=True)
+    with pytest.raises(BadRequest, match="say where to with -o"):
+        report(run, trained)
+
+
+def test_a_page_that_cannot_be_written_leaves_nothing(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(FgvcError, match="cannot write"):
+        report(run, out=tmp_path / "file" / "report.html")
+
+
+def test_what_is_missing_the_page_says(run: Path) -> None:
+    (run / "model.safetensors").unlink()
+    (run / "metrics.csv").unlink()
+    (run / "environment.json").unlink()
+    text = Page(report(run).file).text
+    for words in (
+        "What this page cannot tell, and why",
+        "There are no numbers for the test split",
+        "There are no curves",
+        "There are no pictures",
+        "What the run ran on is not recorded",
+    ):
+        assert words in text
+
+
+def test_a_class_that_is_never_answered(run: Path) -> None:
+    table = run / "eval" / "test-classes.csv"
+    lines = table.read_text().splitlines()
+    table.write_text("\n".join([*lines[:-1], "blue,3,,0.0,0.0"]) + "\n")
+    text = Page(report(run).file).text
+    assert re.search(r"of the classes (is|are) never answered: .*?blue\.", text)
+    assert re.search(r"blue 3 never answered 0\.0", text)
+
+
+def test_the_page_tells_how_the_preset_was_changed(run: Path) -> None:
+    text = Page(report(run).file).text
+    assert "The run started from the preset reaps-folder" in text
+    assert re.search(r"data\.val_fraction 0\.25 0\.0", text)

@@ -91,9 +91,7 @@ def render(views: list[RunView]) -> str:
     script = (folder / "page.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     loader = PackageLoader("fgvc_cli.report")
-    page = Environment(
-        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
+    page = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     page.filters |= {"percent": percent}
     return page.get_template("page.html").render(
         views=views,

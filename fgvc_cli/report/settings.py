@@ -88,4 +88,3 @@ def environment(record: Record) -> list[tuple[str, str]]:
     if isinstance(command, list):
         rows.append(("command", "fgvc " + shlex.join(map(str, command))))
     return rows
-

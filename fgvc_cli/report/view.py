@@ -100,4 +100,6 @@ def comparison(views: list[RunView]) -> Comparison:
             (name, [None if column is None else column[label] for column in f1])
             for label, name in enumerate(records[0].classes)
         ]
-    return Comparison(differences(records), shared_charts({view.record.name: view.record.epochs for view in views}), classes)
+    return Comparison(
+        differences(records), shared_charts({view.record.name: view.record.epochs for view in views}), classes
+    )

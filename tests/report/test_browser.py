@@ -46,7 +46,9 @@ def browser() -> Iterator[webdriver.Chrome]:
 def page(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The report of a run beside a copy of it."""
     folder = tmp_path_factory.mktemp("report")
-    copy = Path(shutil.copytree(trained, folder / "a run with a name so long that it fits no telephone whatever one does"))
+    copy = Path(
+        shutil.copytree(trained, folder / "a run with a name so long that it fits no telephone whatever one does")
+    )
     runs = [RunFolder(trained), RunFolder(copy)]
     return write_report(runs, folder / "report.html", EvalRequest(), QUIET, sample=9, force=False).file
 
@@ -69,9 +71,7 @@ def complaints(browser: webdriver.Chrome) -> list[str]:
 def requests(browser: webdriver.Chrome) -> set[str]:
     """The addresses that the page asked for, those inside it left out."""
     events = (json.loads(entry["message"])["message"] for entry in browser.get_log("performance"))
-    asked = {
-        event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"
-    }
+    asked = {event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"}
     return {address for address in asked if not address.startswith("data:")}
 
 

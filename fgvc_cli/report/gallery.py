@@ -87,6 +87,12 @@ class Gallery:
     wrong: int  # of them
     total: int  # images of the split
 
+    @property
+    def shape(self) -> float:
+        """Width over height of most pictures, within bounds that suit a page."""
+        cards = [*self.cards, *(card for pair in self.pairs for card in pair.wrong + pair.known)]
+        return float(np.clip(np.median([card.width / card.height for card in cards]), 0.75, 1.6)) if cards else 1.0
+
 
 def make_gallery(record: Record, request: EvalRequest, wanted: int, console: Console) -> Gallery | None:
     """About `wanted` pictures, half of them wrong where there are so many, and examples of the worst confusions.

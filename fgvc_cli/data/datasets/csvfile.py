@@ -89,7 +89,7 @@ def _table(file: Path) -> Iterator[Row]:
     rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     try:
         for row in rows:
-            if any(row):
+            if any(map(str.strip, row)):
                 yield rows.line_num, row
     except csv.Error as error:
         raise BadRequest(f"{file}:{rows.line_num}: {error}; put texts with quotes or commas in quotes") from None

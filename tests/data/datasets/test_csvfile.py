@@ -47,8 +47,6 @@ def test_without_a_split_column_test_is_drawn_as_for_folders(tmp_path: Path) -> 
     assert sorted(index.test.labels.tolist()) == [0, 1]
     names = [index.classes[label] for label in index.test.labels]
     assert names == [file.partition("/")[0] for file in index.test.files]
-        file.partition("/")[0] for file in index.test.files
-    ]
 
 
 def write_splits(root: Path, splits: str) -> Path:

@@ -48,7 +48,7 @@ Patience = Annotated[
     int | None, _flag("Stop after so many epochs without a better result on the held-out part.", _REGULAR)
 ]
 Workers = Annotated[int | None, _flag("Processes that load images; any number gives the same run.", _DATA)]
-DataDir = Annotated[Path | None, _flag("Where datasets are kept, or your folder of photos.", _DATA)]
+DataDir = Annotated[Path | None, _flag("Where datasets are kept, or your folder of photos or CSV file.", _DATA)]
 ValFraction = Annotated[float | None, _flag("Share of train held out to choose the best epoch.", _DATA)]
 GroupBy = Annotated[
     str | None,
@@ -90,7 +90,7 @@ _RECIPE_KEYS = ("method", "dataset", "preset", "config")
 
 def spec_of(flags: dict[str, Any]) -> RunSpec:
     """The validated spec that a command's flags ask for."""
-    from fgvc_cli.spec.build import build_spec
+    from fgvc_cli.spec.build import build_spec, recipe_note
 
     recipe = {key: flags[key] for key in _RECIPE_KEYS if flags.get(key) is not None}
     fields = {field: _absolute(flags.get(key)) for key, field in _FIELDS.items()}
@@ -99,7 +99,11 @@ def spec_of(flags: dict[str, Any]) -> RunSpec:
     if str(fields["data.group_by"]).startswith("csv:"):
         file, colon, column = str(fields["data.group_by"]).removeprefix("csv:").rpartition(":")
         fields["data.group_by"] = f"csv:{_absolute(Path(file))}{colon}{column}" if file else fields["data.group_by"]
-    return build_spec(**recipe, flags=fields, sets=flags.get("sets") or ())
+    spec = build_spec(**recipe, flags=fields, sets=flags.get("sets") or ())
+    note = recipe_note(spec)
+    if note:
+        typer.echo(f"note: {note}", err=True)
+    return spec
 
 
 def given(flags: dict[str, Any]) -> list[str]:

@@ -26,7 +26,7 @@ def summary(
     from fgvc_cli.engine.summary import summarize
     from fgvc_cli.errors import BadRequest
 
-    classes = classes or CATALOG[spec.data.dataset].classes
+    classes = classes or CATALOG[spec.data.dataset].classes_at(spec.data.level)
     if not classes or classes < 2:
         raise BadRequest("say how many classes there are with --classes (two at least)")
     counted = summarize(spec, classes)

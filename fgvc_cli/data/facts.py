@@ -24,6 +24,10 @@ class DatasetFacts:
     boxes: bool = False
     levels: dict[str, int] = field(default_factory=dict)  # other levels that it can be labelled at → their classes
 
+    def classes_at(self, level: str | None) -> int | None:
+        """How many classes the full set has where it is labelled at this level; None: its usual one."""
+        return self.classes if level is None else self.levels.get(level, self.classes)
+
 
 _DEMO = DatasetFacts(
     name="demo",
@@ -103,7 +107,7 @@ _VEGFRU_LICENCE = "non-commercial research only"
 _VEGFRU_FOLDERS = ("VegFru", "vegfru", "vegfru-dataset", "VegFru-dataset")
 _VEGFRU = DatasetFacts(
     name="vegfru",
-    title="VegFru: 200 vegetables and 92 fruits",
+    title="VegFru vegetables and fruits",
     classes=292,
     train=29200,
     test=116931,

@@ -17,6 +17,7 @@ from fgvc_cli.spec.presets import PRESETS, load_preset
 from fgvc_cli.spec.run import SCHEMA_VERSION, RunSpec
 
 DEFAULT_METHOD, DEFAULT_DATASET = "baseline", "demo"
+OWN_PHOTOS = "folder"  # every method has a recipe for it
 
 Tree = dict[str, Any]
 
@@ -87,11 +88,24 @@ def _base_preset(preset: str | None, method: str | None, dataset: str | None, co
     method_spec(method)  # refuses an unknown one
     if dataset not in DATASET_NAMES:
         raise BadRequest(f"no dataset is called {dataset!r}; there are {', '.join(DATASET_NAMES)}")
+    return _preset_for(method, dataset)
+
+
+def _preset_for(method: str, dataset: str) -> RunSpec:
+    """The recipe for this dataset, or else the one for somebody's own photos."""
     name = f"{method}-{dataset}"
-    if name not in PRESETS:
-        known = ", ".join(known for known in PRESETS if known.startswith(f"{method}-"))
-        raise BadRequest(f"{method} has no preset for {dataset}; take --preset with one of {known}")
-    return load_preset(name)
+    if name in PRESETS:
+        return load_preset(name)
+    own = load_preset(f"{method}-{OWN_PHOTOS}")
+    return own.model_copy(update={"data": own.data.model_copy(update={"dataset": dataset})})
+
+
+def recipe_note(spec: RunSpec) -> str | None:
+    """A line for the user where the recipe is for somebody's own photos but the dataset is a known one."""
+    method, dataset = spec.method.name, spec.data.dataset
+    if spec.preset != f"{method}-{OWN_PHOTOS}" or dataset in (OWN_PHOTOS, "csv"):
+        return None
+    return f"no paper's recipe of {method} is known for {dataset}: starting from {spec.preset}"
 
 
 def _checked(spec: RunSpec, method: str | None) -> RunSpec:

@@ -12,6 +12,9 @@ from fgvc_cli.spec.data import DataSpec
 
 CAR_CLASSES = ("AM General Hummer SUV 2000", "Ram C/V Cargo Van Minivan 2012", "smart fortwo Convertible 2012")
 VARIANTS = ("707-320", "F-16A/B", "A340 200")
+FAMILIES = ("Boeing 707", "F-16", "A340")  # of each variant
+MANUFACTURERS = ("Boeing", "Lockheed Martin", "Boeing")
+AIRCRAFT_LISTS = ("variants.txt", "families.txt", "manufacturers.txt")
 
 
 def write_image(path: Path, width: int = 24, height: int = 18, mode: str = "RGB", seed: int = 0) -> None:
@@ -99,13 +102,15 @@ def write_cars_one_list(root: Path) -> Path:
 def write_aircraft(home: Path) -> Path:
     """Two training and one test image a variant, 40 × 50 pixels, 20 of which are the banner."""
     data = home / "fgvc-aircraft-2013b" / "data"
-    write_lines(data / "variants.txt", *VARIANTS)
     ids = [f"{34 + i:07d}" for i in range(9)]
     for i, image in enumerate(ids):
         write_image(data / "images" / f"{image}.jpg", width=40, height=50, seed=i)
-    lines = [f"{image} {VARIANTS[i // 3]}" for i, image in enumerate(ids)]
-    write_lines(data / "images_variant_trainval.txt", *(line for i, line in enumerate(lines) if i % 3 != 2))
-    write_lines(data / "images_variant_test.txt", *(line for i, line in enumerate(lines) if i % 3 == 2))
+    levels = {"variant": VARIANTS, "family": FAMILIES, "manufacturer": MANUFACTURERS}
+    for (level, of_variant), file in zip(levels.items(), AIRCRAFT_LISTS, strict=True):
+        write_lines(data / file, *dict.fromkeys(of_variant))
+        lines = [f"{image} {of_variant[i // 3]}" for i, image in enumerate(ids)]
+        write_lines(data / f"images_{level}_trainval.txt", *(line for i, line in enumerate(lines) if i % 3 != 2))
+        write_lines(data / f"images_{level}_test.txt", *(line for i, line in enumerate(lines) if i % 3 == 2))
     write_lines(data / "images_box.txt", *(f"{image} 1 1 40 30" for image in ids))
     return data
 

@@ -255,6 +255,30 @@ def test_aircraft_contradictions_are_named(tmp_path: Path) -> None:
     assert load_index(spec_of("aircraft", data)).train.boxes is None
 
 
+def test_aircraft_by_family_and_manufacturer(tmp_path: Path) -> None:
+    data = write_aircraft(tmp_path)
+    variants = load_index(spec_of("aircraft", tmp_path))
+    families = load_index(spec_of("aircraft", tmp_path, level="family"))
+    makers = load_index(spec_of("aircraft", tmp_path, level="manufacturer"))
+    assert variants.classes == load_index(spec_of("aircraft", tmp_path, level="variant")).classes
+    assert families.classes == ("Boeing 707", "F-16", "A340")
+    assert makers.classes == ("Boeing", "Lockheed Martin")
+    assert makers.train.labels.tolist() == [0, 0, 1, 1, 0, 0]
+    assert makers.train.files == families.train.files == variants.train.files
+    assert makers.train.boxes is not None
+    assert makers.cut_bottom == 20
+    told = [index.notes[0].partition(": ")[2].partition(",")[0] for index in (variants, families, makers)]
+    assert told == ["3 of 100 classes", "3 of 70 classes", "2 of 30 classes"]
+    write_lines(data / "families.txt", "F-16", "A340")
+    with pytest.raises(BadRequest, match=r"images_family_trainval.txt:1: family 'Boeing 707' is not in families.txt"):
+        load_index(spec_of("aircraft", tmp_path, level="family"))
+
+
+def test_levels_are_for_aircraft_alone() -> None:
+    with pytest.raises(ValueError, match="level is for aircraft alone, cub has none"):
+        spec_of("cub", level="family")
+
+
 # --- Demo ----------------------------------------------------------------------------------------------------------
 
 

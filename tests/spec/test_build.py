@@ -5,7 +5,9 @@ import json
 import pytest
 
 from fgvc_cli.errors import BadRequest
-from fgvc_cli.spec.build import build_spec, validate
+from fgvc_cli.spec.build import build_spec, recipe_note, validate
+from fgvc_cli.spec.data import DATASET_NAMES
+from fgvc_cli.spec.methods import METHOD_SPECS
 from fgvc_cli.spec.optim import Cosine, Step
 from fgvc_cli.spec.presets import PRESETS, load_preset
 
@@ -139,6 +141,38 @@ def test_config_errors_are_one_line(tmp_path) -> None:
     broken.write_text('{"method": {"name": "reaps"}}')
     with pytest.raises(BadRequest, match="leave --method baseline out"):
         build_spec(config=broken, method="baseline")
+
+
+@pytest.mark.parametrize("method", METHOD_SPECS)
+def test_every_method_has_a_recipe_for_every_dataset(method: str) -> None:
+    for dataset in DATASET_NAMES:
+        spec = build_spec(method=method, dataset=dataset)
+        assert (spec.method.name, spec.data.dataset) == (method, dataset)
+        own = f"{method}-{dataset}" in PRESETS
+        assert spec.preset == f"{method}-{dataset if own else 'folder'}"
+        if own or dataset == "csv":
+            assert recipe_note(spec) is None
+        else:
+            folder = load_preset(f"{method}-folder")
+            assert spec == folder.model_copy(update={"data": folder.data.model_copy(update={"dataset": dataset})})
+            assert recipe_note(spec) == (
+                f"no paper's recipe of {method} is known for {dataset}: starting from {method}-folder"
+            )
+
+
+def test_a_run_from_the_fallback_is_repeated(tmp_path) -> None:
+    spec = build_spec(method="reaps", dataset="dogs", flags={"train.epochs": 7})
+    (tmp_path / "run.json").write_text(spec.model_dump_json())
+    assert build_spec(config=tmp_path) == spec
+
+
+def test_levels() -> None:
+    spec = build_spec(method="reaps", dataset="aircraft", sets=["data.level=family"])
+    assert (spec.preset, spec.data.level) == ("reaps-aircraft", "family")
+    with pytest.raises(BadRequest, match=r"^data: level is for aircraft alone, cub has none: leave level out$"):
+        build_spec(method="reaps", dataset="cub", sets=["data.level=family"])
+    with pytest.raises(BadRequest, match=r"^data.level: must be 'variant', 'family' or 'manufacturer'"):
+        build_spec(dataset="aircraft", sets=["data.level=maker"])
 
 
 @pytest.mark.parametrize("name", PRESETS)

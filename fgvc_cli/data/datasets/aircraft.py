@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from fgvc_cli.data.catalog import require
 from fgvc_cli.data.datasets.common import checked, read_lines, read_table
-from fgvc_cli.data.facts import CATALOG
 from fgvc_cli.data.types import DatasetIndex, Split
 from fgvc_cli.errors import BadRequest
 from fgvc_cli.spec.data import DataSpec
@@ -30,7 +29,7 @@ def load(spec: DataSpec, progress: object = None) -> DatasetIndex:
     lists = {"train": f"images_{level}_trainval.txt", "test": f"images_{level}_test.txt"}
     train, test = (_split(root / lists[name], level, classes) for name in ("train", "test"))
     index = DatasetIndex(name="aircraft", root=root, classes=classes, train=train, test=test, cut_bottom=BANNER)
-    return checked(index, lists, CATALOG["aircraft"].levels.get(level))
+    return checked(index, lists, spec.level)
 
 
 def _split(path: Path, level: str, classes: tuple[str, ...]) -> Split:

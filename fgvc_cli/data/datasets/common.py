@@ -120,13 +120,13 @@ def drop_missing(root: Path, split: Split, source: str) -> tuple[Split, tuple[st
     return split.take(np.flatnonzero(found)), (note,)
 
 
-def checked(index: DatasetIndex, sources: str | Mapping[str, str], classes: int | None = None) -> DatasetIndex:
+def checked(index: DatasetIndex, sources: str | Mapping[str, str], level: str | None = None) -> DatasetIndex:
     """The index of an official dataset without images that are not on disk, with boxes only where they fit, and notes.
 
     Args:
         index: as the lists have it.
         sources: the list that names the images, or one for each split.
-        classes: how many the full set has, where that is not what the catalog says.
+        level: what its classes are, where the dataset has levels.
 
     BadRequest without classes or images, or with two classes of one name.
     """
@@ -145,7 +145,7 @@ def checked(index: DatasetIndex, sources: str | Mapping[str, str], classes: int 
     if len(index.classes) < 2:
         raise BadRequest(f"{facts.title} in {index.root}: {len(index.classes)} class; a classifier needs two at least")
     index = replace(index, train=kept["train"], val=kept.get("val"), test=kept["test"], notes=notes)
-    return _part_note(with_true_boxes(index), facts, classes or facts.classes)
+    return _part_note(with_true_boxes(index), facts, facts.classes_at(level))
 
 
 def _part_note(index: DatasetIndex, facts: DatasetFacts, classes: int | None) -> DatasetIndex:

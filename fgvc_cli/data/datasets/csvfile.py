@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import csv
 import io
+import os
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,7 +47,7 @@ def load(spec: DataSpec, progress: object = None) -> DatasetIndex:
     file = _file(spec)
     rows = _read(file)
     root = file.parent
-    if any(Path(name).is_absolute() for name in rows.files):  # then all are, from the top
+    if any(map(os.path.isabs, rows.files)):  # then all are, from the top
         root = Path(file.absolute().anchor)
         rows.files = [(file.parent.absolute() / name).relative_to(root).as_posix() for name in rows.files]
     rows, notes = _on_disk(file, root, rows, spec.on_bad_image == "skip")
@@ -68,31 +70,37 @@ def _file(spec: DataSpec) -> Path:
 # ---- the text
 
 
-def _text(file: Path) -> str:
-    """The file's text: UTF-8, or what a spreadsheet calls Unicode, which says so in its first bytes."""
+def _table(file: Path) -> Iterator[Row]:
+    """The rows that are not blank, of UTF-8 or what a spreadsheet calls Unicode, which says so in its first bytes.
+
+    The delimiter is the one that the first line has most of.
+    """
     try:
         data = file.read_bytes()
     except OSError as error:
         raise BadRequest(f"{file}: cannot be read ({error.strerror})") from None
     encoding = "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+    stream = io.TextIOWrapper(io.BytesIO(data), encoding, newline="")
     try:
-        return data.decode(encoding)
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise BadRequest(f"{file}:{line}: is not in UTF-8; save the table as CSV UTF-8") from None
-
-
-def _table(file: Path) -> Iterator[Row]:
-    """The rows that are not blank. The delimiter is the one that the first line has most of."""
-    text = _text(file)
-    delimiter = max(",;\t", key=text.partition("\n")[0].count)
-    rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    try:
+        first = next(filter(str.strip, stream), "")
+        stream.seek(0)
+        rows = csv.reader(stream, delimiter=max(",;\t", key=first.count), strict=True)
         for row in rows:
-            if any(row):
+            if row and (row[0].strip() or any(map(str.strip, row))):
                 yield rows.line_num, row
     except csv.Error as error:
         raise BadRequest(f"{file}:{rows.line_num}: {error}; put texts with quotes or commas in quotes") from None
+    except UnicodeDecodeError:
+        raise BadRequest(f"{file}:{_first_odd_line(data, encoding)}: is not in UTF-8; save it as CSV UTF-8") from None
+
+
+def _first_odd_line(data: bytes, encoding: str) -> int:
+    """The line with the first bytes that are no text."""
+    try:
+        data.decode(encoding)
+    except UnicodeDecodeError as error:
+        return data[: error.start].decode(encoding, "ignore").count("\n") + 1
+    return 1
 
 
 def _columns(file: Path, header: Row) -> dict[str, int]:
@@ -123,27 +131,28 @@ def _read(file: Path) -> _Rows:
     for line, row in table:
         if len(row) != len(header[1]):
             raise BadRequest(f"{file}:{line}: has {len(row)} columns, the first line {len(header[1])}")
-        _take(rows, file, line, {what: row[place].strip() for what, place in columns.items()})
+        _take(rows, file, line, row, columns)
     if not rows.files:
         raise BadRequest(f"{file}: lists no images; {_FORM}")
     _no_file_twice(file, rows)
     return rows
 
 
-def _take(rows: _Rows, file: Path, line: int, row: Mapping[str, str]) -> None:
+def _take(rows: _Rows, file: Path, line: int, row: Sequence[str], columns: Mapping[str, int]) -> None:
     """Add one image. BadRequest names the column that is wrong."""
-    for what in ("path", "label"):
-        if not row[what]:
-            raise BadRequest(f"{file}:{line}: column {what} is empty")
-    split = SPLIT_OF.get(row.get("split", "train").lower())
-    if split is None:
-        raise BadRequest(f"{file}:{line}: column split is {row['split']!r}; train, val or test")
-    rows.files.append(row["path"].replace("\\", "/").removeprefix("./"))
-    rows.labels.append(row["label"])
-    rows.splits.append(split)
+    name, label = row[columns["path"]].strip(), row[columns["label"]].strip()
+    if not (name and label):
+        raise BadRequest(f"{file}:{line}: column {'label' if name else 'path'} is empty")
+    rows.files.append(name.replace("\\", "/").removeprefix("./"))
+    rows.labels.append(sys.intern(label))  # there may be a million images of a few labels
     rows.lines.append(line)
-    if _BOX[0] in row:
-        rows.boxes.append(_box(file, line, [row[side] for side in _BOX]))
+    word = row[columns["split"]].strip() if "split" in columns else "train"
+    split = SPLIT_OF.get(word.lower())
+    if split is None:
+        raise BadRequest(f"{file}:{line}: column split is {word!r}; train, val or test")
+    rows.splits.append(split)
+    if _BOX[0] in columns:
+        rows.boxes.append(_box(file, line, [row[columns[side]].strip() for side in _BOX]))
 
 
 def _box(file: Path, line: int, texts: Sequence[str]) -> tuple[float, ...]:
@@ -166,6 +175,8 @@ def _box(file: Path, line: int, texts: Sequence[str]) -> tuple[float, ...]:
 
 
 def _no_file_twice(file: Path, rows: _Rows) -> None:
+    if len(set(rows.files)) == len(rows.files):
+        return
     first: dict[str, int] = {}
     for name, line in zip(rows.files, rows.lines, strict=True):
         if first.setdefault(name, line) != line:

@@ -12,6 +12,7 @@ from fgvc_cli.errors import BadRequest
 
 _CHUNK = 1 << 20  # characters
 _LARGEST = 1 << 26  # characters that one element may have
+_AFTER = ",:]} \t\n\r"  # what may come after a value
 _SPACE = re.compile(r"[ \t\n\r]*")
 
 
@@ -36,7 +37,6 @@ class _Reader:
         self.stream = stream
         self.text = ""
         self.place = 0
-        self.ended = False
         self.decoder = json.JSONDecoder()
 
     def members(self) -> Iterator[tuple[str, Any]]:
@@ -77,23 +77,25 @@ class _Reader:
         self.place += 1
 
     def value(self) -> Any:
-        """The next value. A number is not taken before what follows it is known."""
+        """The next value, which is not taken before what follows it is known: 1 may be the beginning of 12."""
         self.peek()
         while True:
             try:
                 value, end = self.decoder.raw_decode(self.text, self.place)
-                if end < len(self.text) or not self.more():
-                    self.place = end
-                    return value
+                followed = end < len(self.text) and self.text[end] in _AFTER
             except ValueError:
                 if not self.more():
                     raise
+                continue
+            if followed or not self.more():
+                self.place = end
+                return value
 
     def more(self) -> bool:
         """Read on, dropping what has been used; False at the end, and where an element has no end."""
-        if self.ended or len(self.text) - self.place > _LARGEST:
+        if len(self.text) - self.place > _LARGEST:
             return False
         chunk = self.stream.read(max(_CHUNK, len(self.text) - self.place))
-        self.ended = not chunk
-        self.text, self.place = self.text[self.place :] + chunk, 0
-        return not self.ended
+        if chunk:
+            self.text, self.place = self.text[self.place :] + chunk, 0
+        return bool(chunk)

@@ -21,6 +21,7 @@ from torch.nn.parallel import DistributedDataParallel
 from fgvc_cli.errors import BadRequest, FgvcError
 
 T = TypeVar("T")
+M = TypeVar("M", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -146,6 +147,19 @@ def together(step: nn.Module, device: torch.device, *, accumulate: int) -> nn.Mo
         gradient_as_bucket_view=True,
         static_graph=accumulate == 1,  # it does not go with no_sync
     )
+
+
+def shared_statistics(module: M, device: torch.device) -> M:
+    """The module whose BatchNorm takes its statistics over the images of all processes; alone, as it is.
+
+    BadRequest on the CPU, where PyTorch has no such layer.
+    """
+    if world().size == 1:
+        return module
+    if device.type != "cuda":
+        raise BadRequest("train.sync_batchnorm needs GPUs: leave it out on the CPU")
+    converted: M = nn.SyncBatchNorm.convert_sync_batchnorm(module)  # type: ignore[no-untyped-call]
+    return converted
 
 
 def quiet(step: nn.Module, *, complete: bool) -> AbstractContextManager[object]:

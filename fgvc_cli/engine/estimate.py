@@ -151,7 +151,7 @@ class _Probe:
         method.on_epoch(spec.train.epochs - 1, spec.train.epochs)
         self.spec, self.num_classes, self.device = spec, num_classes, device
         self.step: nn.Module = StepModule(method.to(device).to(memory_format=torch.channels_last).train())
-        self.optimizer = build_optimizer(method, spec.optim)
+        self.optimizer = build_optimizer(method, spec.optim, spec.train.batch_size)
 
     def seconds(self, batch: int, steps: int) -> float:
         """Mean seconds of so many steps; a batch of one is timed as two images are, since BatchNorm needs two."""

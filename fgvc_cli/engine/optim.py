@@ -12,16 +12,15 @@ from fgvc_cli.methods.base import Method
 from fgvc_cli.spec.optim import AdamW, Constant, Cosine, MultiStep, OptimSpec, Schedule, Step
 
 
-def build_optimizer(method: Method, spec: OptimSpec) -> optim.Optimizer:
-    """The spec's optimizer over the method's own parameter groups."""
-    groups = method.parameter_groups(spec.lr)
+def build_optimizer(method: Method, spec: OptimSpec, batch_size: int) -> optim.Optimizer:
+    """The spec's optimizer over the method's own parameter groups, for batches of so many images."""
+    lr = spec.rate(batch_size)
+    groups = method.parameter_groups(lr)
     chosen = spec.optimizer
     if isinstance(chosen, AdamW):
         betas = (chosen.beta1, chosen.beta2)
-        return optim.AdamW(groups, lr=spec.lr, betas=betas, eps=chosen.eps, weight_decay=spec.weight_decay)
-    return optim.SGD(
-        groups, lr=spec.lr, momentum=chosen.momentum, nesterov=chosen.nesterov, weight_decay=spec.weight_decay
-    )
+        return optim.AdamW(groups, lr=lr, betas=betas, eps=chosen.eps, weight_decay=spec.weight_decay)
+    return optim.SGD(groups, lr=lr, momentum=chosen.momentum, nesterov=chosen.nesterov, weight_decay=spec.weight_decay)
 
 
 def build_scheduler(

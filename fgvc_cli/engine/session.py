@@ -18,7 +18,7 @@ from fgvc_cli.data.types import DatasetIndex
 from fgvc_cli.engine.averaging import averaged, averaged_copy
 from fgvc_cli.engine.checkpoint import load_checkpoint, random_state, restore_random_state, save_checkpoint
 from fgvc_cli.engine.device import grad_scaler, prepare_device
-from fgvc_cli.engine.distributed import gathered, on_main, together, total, world
+from fgvc_cli.engine.distributed import gathered, on_main, shared_statistics, together, total, world
 from fgvc_cli.engine.environment import describe
 from fgvc_cli.engine.evaluate import evaluation_loader, open_index
 from fgvc_cli.engine.files import write_json
@@ -140,22 +140,25 @@ class Session:
         val = evaluation_loader(index, index.val, spec, device) if index.val else None
         torch.manual_seed(spec.train.seed)
         method, notes = build_method(spec, len(index.classes), load_weights=load_weights)
+        method = shared_statistics(method, device) if spec.train.sync_batchnorm else method
         method = method.to(device).to(memory_format=torch.channels_last)
         if not world().main:  # all begin with the same weights; the dice of their steps are their own
             torch.manual_seed(mix(spec.train.seed, world().rank))
         average = averaged_copy(method, spec.train.ema_decay) if spec.train.ema_decay else None
-        optimizer = build_optimizer(method, spec.optim)
+        optimizer = build_optimizer(method, spec.optim, spec.train.batch_size)
         steps = steps_per_epoch(loader, spec)
         starts = spec.method.stage_starts(spec.train.epochs)
         scheduler = build_scheduler(optimizer, spec.optim, spec.train.epochs, steps, starts)
         scaler = grad_scaler(device, spec.train.precision)
+        if spec.optim.lr_images is not None:
+            notes = [*notes, f"learning rate {spec.optim.rate(spec.train.batch_size):g}, scaled from {spec.optim.lr:g}"]
         moving = (optimizer, scheduler, scaler, average)
         return cls(run, spec, index, device, method, *moving, loader, val, notes=tuple(notes))
 
     def rate(self, epoch: int) -> float:
         """The learning rate an epoch begins with, of the scheduler that applies it."""
         steps = steps_per_epoch(self.loader, self.spec)
-        return self.spec.optim.lr * float(self.scheduler.lr_lambdas[0](epoch * steps))
+        return self.spec.optim.rate(self.spec.train.batch_size) * float(self.scheduler.lr_lambdas[0](epoch * steps))
 
     @property
     def selected(self) -> Method:

@@ -72,12 +72,20 @@ Schedule = Annotated[Constant | Step | MultiStep | Cosine, Field(discriminator="
 
 
 class OptimSpec(Spec):
-    """Optimizer and schedule. `lr` is the rate at `train.batch_size`; nothing rescales it silently."""
+    """Optimizer and schedule. `lr` is the rate of a step, however many images it has, unless `lr_images` is given."""
 
     optimizer: Optimizer = Sgd()
     lr: float = Field(0.001, gt=0)
+    lr_images: int | None = Field(
+        None, ge=1, description="lr is that of a step of so many images and scaled with their number; none: lr as it is"
+    )
     weight_decay: float = Field(5e-4, ge=0)
     schedule: Schedule = Cosine()
     warmup_epochs: float = Field(0.0, ge=0, description="epochs of linear rise from 0 to the schedule's rate")
     accumulate: int = Field(1, ge=1, description="batches whose gradients are averaged into one step")
     clip_norm: float | None = Field(None, gt=0, description="largest norm of the whole gradient; none: no clipping")
+
+    def rate(self, batch_size: int) -> float:
+        """The rate of a step of `accumulate` batches (scaled linearly: https://arxiv.org/abs/1706.02677)."""
+        images = batch_size * self.accumulate
+        return self.lr if self.lr_images is None else self.lr * images / self.lr_images

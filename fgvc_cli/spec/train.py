@@ -36,6 +36,9 @@ class TrainSpec(Spec):
     log_every: int = Field(20, ge=1, description="steps between readings of the loss")
     checkpoint_every: int | None = Field(None, ge=1, description="also every this many steps; none: each epoch")
     keep_checkpoints: int = Field(1, ge=1)
+    sync_batchnorm: bool = Field(
+        False, description="of several processes on GPUs, BatchNorm normalises with the statistics of all their images"
+    )
     timeout_minutes: float = Field(
         30.0, gt=0, description="of several processes, how long one waits for the others before the run fails"
     )

@@ -17,6 +17,8 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
+from fgvc_cli.engine import distributed
+from fgvc_cli.errors import BadRequest
 from fgvc_cli.spec.methods import METHOD_SPECS
 from tests.engine import distributed_worker
 from tests.engine.test_train import assert_same_run
@@ -132,6 +134,15 @@ def _kill_one(torchrun: subprocess.Popen[str], folder: Path) -> None:
         time.sleep(0.05)
     children = Path(f"/proc/{torchrun.pid}/task/{torchrun.pid}/children").read_text().split()
     os.kill(int(children[-1]), signal.SIGKILL)
+
+
+def test_shared_statistics_are_asked_for_only_where_they_exist(monkeypatch: pytest.MonkeyPatch) -> None:
+    module, cuda, cpu = torch.nn.Sequential(torch.nn.BatchNorm2d(3)), torch.device("cuda"), torch.device("cpu")
+    assert isinstance(distributed.shared_statistics(module, cuda)[0], torch.nn.BatchNorm2d)
+    monkeypatch.setattr(distributed, "world", lambda: distributed.World(0, 2, 0))
+    assert isinstance(distributed.shared_statistics(module, cuda)[0], torch.nn.SyncBatchNorm)
+    with pytest.raises(BadRequest, match="needs GPUs"):
+        distributed.shared_statistics(module, cpu)
 
 
 def test_more_processes_than_images_of_a_step(many: Path, tmp_path: Path) -> None:

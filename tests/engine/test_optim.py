@@ -5,8 +5,11 @@ import math
 import pytest
 import torch
 
-from fgvc_cli.engine.optim import build_scheduler, rate_factor
-from fgvc_cli.spec.optim import Constant, Cosine, MultiStep, OptimSpec, Step
+from fgvc_cli.backbones import build_backbone
+from fgvc_cli.engine.optim import build_optimizer, build_scheduler, rate_factor
+from fgvc_cli.methods.baseline import Baseline
+from fgvc_cli.spec.methods.baseline import BaselineSpec
+from fgvc_cli.spec.optim import AdamW, Constant, Cosine, MultiStep, OptimSpec, Sgd, Step
 
 
 def rates(spec: OptimSpec, epochs: int, steps: int, starts: tuple[int, ...] = (0,)) -> list[float]:
@@ -59,3 +62,13 @@ def test_each_stage_runs_the_whole_schedule_over_its_own_length(schedule, warmup
     found = rates(spec, 12, 7, (0, 5))
     assert found == pytest.approx(rates(spec, 5, 7) + rates(spec, 7, 7))
     assert rates(spec, 12, 7, (0,)) == rates(spec, 12, 7)
+
+
+def test_the_rate_is_scaled_only_on_request() -> None:
+    assert OptimSpec(lr=0.1, accumulate=4).rate(batch_size=64) == 0.1
+    assert OptimSpec(lr=0.1, lr_images=256).rate(batch_size=64) == pytest.approx(0.025)
+    assert OptimSpec(lr=0.1, lr_images=256, accumulate=8).rate(batch_size=64) == pytest.approx(0.2)
+    method = Baseline(BaselineSpec(), build_backbone("tiny"), 3, 32)
+    for chosen in (Sgd(), AdamW()):
+        optimizer = build_optimizer(method, OptimSpec(optimizer=chosen, lr=0.1, lr_images=256), batch_size=64)
+        assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([0.025])

@@ -251,7 +251,7 @@ def _write_squares(path: Path, wanted: Wanted, progress: Progress) -> NDArray[np
         file.flush()
         reserve(file.fileno(), file.tell() + wanted.bytes)
         for row, (squared, size) in enumerate(_decoded(wanted, what, progress)):
-            file.write(memoryview(np.ascontiguousarray(squared)))
+            file.write(np.ascontiguousarray(squared).data)
             sizes[row] = size
     return sizes
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import errno
+import multiprocessing
 import os
 import pickle
-import subprocess
-import sys
 import threading
 import time
 from dataclasses import replace
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import numpy as np
@@ -226,46 +227,42 @@ def test_one_fills_and_the_other_waits(index: DatasetIndex, monkeypatch: pytest.
     assert sum("waiting" in what for what in told) == 2
 
 
-SCRIPT = """
-import sys, time
-from pathlib import Path
-from fgvc_cli.data.cache import Wanted, squares_in_file
-read = Wanted.read
-def slow(self, file):
-    time.sleep(float(sys.argv[2]))
-    return read(self, file)
-Wanted.read = slow
-sys.stdin.readline()
-wanted = Wanted(Path(sys.argv[1]), tuple(f"{i}.png" for i in range(10)), 32, 0, 10**6)
-squares_in_file(wanted, Path("home/key"), lambda what, done, total: print(what, flush=True))
-"""
+def fill_in_a_process(wanted: Wanted, folder: Path, pause: float, told: Connection) -> None:
+    original = Wanted.read
+
+    def slow(self: Wanted, file: str) -> object:
+        time.sleep(pause)
+        return original(self, file)
+
+    Wanted.read = slow
+    squares_in_file(wanted, folder, lambda what, *_: told.send(what))
+    told.send("done")
 
 
 def test_killed_while_it_fills_and_another_waits(index: DatasetIndex, tmp_path: Path) -> None:
-    def start(pause: float) -> subprocess.Popen[str]:
-        command = [sys.executable, "-c", SCRIPT, str(index.root), str(pause)]
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-        return subprocess.Popen(command, cwd=tmp_path, text=True, **pipes)
+    context, folder = multiprocessing.get_context("fork"), tmp_path / "home/key"
+    wanted = Wanted.of(index, spec_of("folder"))
 
-    def go(process: subprocess.Popen[str]) -> str:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        process.stdin.write("\n")
-        process.stdin.flush()
-        return process.stdout.readline()
+    def start(pause: float) -> tuple[BaseProcess, Connection]:
+        ours, theirs = context.Pipe()
+        process = context.Process(target=fill_in_a_process, args=(wanted, folder, pause, theirs))
+        process.start()
+        return process, ours
 
-    first, second = start(300), start(0)
-    assert "caching 10 images" in go(first)
-    assert "waiting" in go(second)
+    first, of_first = start(300)
+    assert "caching 13 images" in of_first.recv()
+    second, of_second = start(0)
+    assert "waiting" in of_second.recv()
     assert (tmp_path / "home/key.part").is_dir()
-    assert not (tmp_path / "home/key").exists()
+    assert not folder.exists()
     first.kill()
-    first.communicate()
-    rest, _ = second.communicate(timeout=120)
-    assert second.returncode == 0
-    assert "caching 10 images" in rest
+    first.join()
+    assert "caching 13 images" in of_second.recv()
+    while of_second.recv() != "done":
+        pass
+    second.join()
     assert not (tmp_path / "home/key.part").exists()
-    assert np.load(tmp_path / "home/key/squares.npy").reshape(10, -1).max(1).min() > 0
+    assert np.load(folder / "squares.npy").reshape(13, -1).max(1).min() > 0
 
 
 def test_full_disk_is_one_line_and_leaves_nothing(index: DatasetIndex, monkeypatch: pytest.MonkeyPatch) -> None:

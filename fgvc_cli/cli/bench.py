@@ -52,7 +52,7 @@ def data(
 
     console = Console(stderr=True)
     found_device = prepare_device(spec.train)
-    index = apply_spec(load_index(spec.data), spec.data) if named else None
+    index = apply_spec(load_index(spec.data, progress=looking(console)), spec.data) if named else None
     setting = Setting(spec.data, spec.train.batch_size, found_device, rounds, images, workers)
     found = measure(setting, index, looking(console))
     _print(found, f"{spec.data.resize_side} → {spec.data.image_size} pixels, batches of {setting.batch_size}")

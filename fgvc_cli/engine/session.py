@@ -254,9 +254,7 @@ def open_training_index(run: RunFolder, spec: RunSpec, console: Console) -> Data
     return index
 
 
-def training_loader(
-    index: DatasetIndex, spec: RunSpec, device: torch.device, squares: Squares | None = None
-) -> Loader:
+def training_loader(index: DatasetIndex, spec: RunSpec, device: torch.device, squares: Squares | None = None) -> Loader:
     """The training images of each epoch, in the order that the run's seed decides, shared by the run's processes.
 
     Taken from `squares` where they are kept.

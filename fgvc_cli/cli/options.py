@@ -47,7 +47,14 @@ ClassBalance = Annotated[bool | None, _flag("Draw every class equally often, wha
 Patience = Annotated[
     int | None, _flag("Stop after so many epochs without a better result on the held-out part.", _REGULAR)
 ]
+Augment = Annotated[
+    str | None, _flag("randaugment or trivialaugment: torchvision's, drawn for each image; off.", _REGULAR)
+]
+Erasing = Annotated[float | None, _flag("Share of images that lose a random rectangle, for example 0.25.", _REGULAR)]
 Workers = Annotated[int | None, _flag("Processes that load images; any number gives the same run.", _DATA)]
+Cache = Annotated[
+    str | None, _flag("Keep decoded images in ram, on disk or on the gpu, or off; each gives the same run.", _DATA)
+]
 DataDir = Annotated[Path | None, _flag("Where datasets are kept, or your folder of photos or CSV file.", _DATA)]
 ValFraction = Annotated[float | None, _flag("Share of train held out to choose the best epoch.", _DATA)]
 GroupBy = Annotated[
@@ -77,7 +84,10 @@ _FIELDS = {
     "cutmix": "regularise.cutmix_alpha",
     "class_balance": "train.class_balance",
     "patience": "train.patience",
+    "augment": "data.augment",
+    "erasing": "data.erasing",
     "workers": "data.workers",
+    "cache": "data.cache",
     "data_dir": "data.root",
     "val_fraction": "data.val_fraction",
     "group_by": "data.group_by",

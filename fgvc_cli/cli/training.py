@@ -10,7 +10,7 @@ import typer
 from fgvc_cli.cli import options
 from fgvc_cli.errors import BadRequest
 
-_KEPT_ON_RESUME = ("resume", "device", "workers", "data_dir")
+_KEPT_ON_RESUME = ("resume", "device", "workers", "cache", "data_dir")
 
 
 def train(
@@ -49,6 +49,8 @@ def train(
     cutmix: options.Cutmix = None,
     class_balance: options.ClassBalance = None,
     patience: options.Patience = None,
+    augment: options.Augment = None,
+    erasing: options.Erasing = None,
     data_dir: options.DataDir = None,
     val_fraction: options.ValFraction = None,
     group_by: options.GroupBy = None,
@@ -56,6 +58,7 @@ def train(
     limit_train: options.LimitTrain = None,
     limit_test: options.LimitTest = None,
     workers: options.Workers = None,
+    cache: options.Cache = None,
 ) -> None:
     """Train a method on a dataset, then evaluate it on the test split.
 
@@ -111,5 +114,5 @@ def _resume(path: Path, flags: dict[str, Any]) -> dict[str, Any]:
 
     from fgvc_cli.engine.train import Machine, resume
 
-    machine = Machine(device=flags["device"], workers=flags["workers"], root=flags["data_dir"])
+    machine = Machine(flags["device"], flags["workers"], flags["data_dir"], flags["cache"])
     return resume(path, machine, Console(stderr=True))

@@ -11,7 +11,7 @@ import functools
 import os
 import signal
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,8 +21,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
+from fgvc_cli.data.cache import Squares
 from fgvc_cli.data.images import ImageError, read_image
-from fgvc_cli.data.transforms import generator_of, mix, transform
+from fgvc_cli.data.loader_cached import CopiedBatches, DeviceBatches
+from fgvc_cli.data.threads import cores, torch_threads
+from fgvc_cli.data.transforms import copy_window, finish, generator_of, geometry_of, mix, transform
 from fgvc_cli.data.types import Batch, DatasetIndex, Split
 from fgvc_cli.errors import BadRequest, FgvcError
 from fgvc_cli.spec.data import DataSpec
@@ -48,11 +51,20 @@ class Sample:
 class ImageDataset(Dataset[Sample | ImageError]):
     """The images of a split. `dataset[epoch, position]` is a Sample, or the ImageError of a file that is unreadable.
 
-    The error is an item, not raised, since an exception that leaves a worker process drags its traceback along.
+    The error is an item, not raised, since an exception that leaves a worker process drags its traceback along. With
+    `squares` images are taken from there instead of from their files.
     """
 
     def __init__(
-        self, root: Path, split: Split, spec: DataSpec, *, train: bool, seed: int = 0, cut_bottom: int = 0
+        self,
+        root: Path,
+        split: Split,
+        spec: DataSpec,
+        *,
+        train: bool,
+        seed: int = 0,
+        cut_bottom: int = 0,
+        squares: Squares | None = None,
     ) -> None:
         self.root = str(root)
         self.split = split
@@ -60,24 +72,55 @@ class ImageDataset(Dataset[Sample | ImageError]):
         self.train = train
         self.seed = seed
         self.cut_bottom = cut_bottom
+        self.squares = None if squares is None else squares.of(split)
+        self._files = Names(split.files)
 
     def __len__(self) -> int:
         return len(self.split)
 
     def __getitem__(self, key: Key) -> Sample | ImageError:
-        epoch, position = key
+        position = key[1]
         try:
-            image = read_image(f"{self.root}/{self.split.files[position]}", self.spec.max_pixels)
+            pixels, to_original, box = self._of_file(key) if self.squares is None else self._of_square(key)
         except ImageError as error:
             return ImageError(f"{error}; {_ADVICE}") if self.train else error
-        pixels, to_original, box = transform(
-            image,
-            self.spec,
-            box=None if self.split.boxes is None else self.split.boxes[position],
-            cut_bottom=self.cut_bottom,
-            generator=generator_of(self.seed, epoch, position) if self.train else None,
-        )
         return Sample(pixels, int(self.split.labels[position]), position, to_original, box)
+
+    def generator(self, key: Key) -> torch.Generator | None:
+        """What an image draws from in an epoch; None in evaluation."""
+        return generator_of(self.seed, *key) if self.train else None
+
+    def box(self, position: int) -> NDArray[np.float32] | None:
+        """Of an image, (4,) in its own pixels."""
+        return None if self.split.boxes is None else self.split.boxes[position]
+
+    def _of_file(self, key: Key) -> tuple[Tensor, Tensor, Tensor | None]:
+        image = read_image(f"{self.root}/{self._files[key[1]]}", self.spec.max_pixels)
+        generator, box = self.generator(key), self.box(key[1])
+        return transform(image, self.spec, box=box, cut_bottom=self.cut_bottom, generator=generator)
+
+    def _of_square(self, key: Key) -> tuple[Tensor, Tensor, Tensor | None]:
+        assert self.squares is not None
+        generator = self.generator(key)
+        geometry = geometry_of(*self.squares.size(key[1]), self.spec, generator)
+        window = np.empty((geometry.size, geometry.size, 3), dtype=np.uint8)
+        copy_window(self.squares.square(key[1]), geometry, window)
+        pixels = torch.from_numpy(window).permute(2, 0, 1)
+        return finish(pixels, geometry, self.spec, box=self.box(key[1]), generator=generator)
+
+
+class Names:
+    """Many names in one piece of memory. Reading a list of strings writes to it (each counts who holds it), so that
+    every worker process would come to hold a copy of a long one."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        encoded = [os.fsencode(name) for name in names]
+        self._ends = np.cumsum([len(name) for name in encoded], dtype=np.int64)
+        self._bytes = np.frombuffer(b"".join(encoded), dtype=np.uint8)
+
+    def __getitem__(self, position: int) -> str:
+        start = self._ends[position - 1] if position else 0
+        return os.fsdecode(self._bytes[start : self._ends[position]].tobytes())
 
 
 def collate(samples: list[Sample | ImageError]) -> Batch | ImageError:
@@ -199,13 +242,21 @@ class Loader:
         balance = dataset.split.labels if balanced else None
         count, train = len(dataset), dataset.train
         self._plan = _Plan(count, batch_size, train=train, seed=dataset.seed, balance=balance, shard=shard)
+        self._batches = self._source(pin_memory)
+
+    def _source(self, pin_memory: bool) -> Iterable[Batch | ImageError]:
+        """Copies of kept squares where that is all there is to do, else processes that make images."""
+        dataset = self.dataset
+        if dataset.squares is not None and (dataset.spec.only_copies or not dataset.train):
+            source = DeviceBatches if dataset.squares.on_device else CopiedBatches
+            return source(dataset, self._plan, pin_memory=pin_memory)
         with _many_workers_allowed():
-            self._batches: DataLoader[Sample | ImageError] = DataLoader(
+            return DataLoader(
                 dataset,
                 batch_sampler=self._plan,
                 collate_fn=collate,
-                num_workers=workers,
-                persistent_workers=workers > 0,
+                num_workers=self.workers,
+                persistent_workers=self.workers > 0,
                 pin_memory=pin_memory,
                 worker_init_fn=_start_worker,
                 generator=torch.Generator().manual_seed(0),  # else each epoch draws from the global one
@@ -239,21 +290,10 @@ def _many_workers_allowed() -> Iterator[None]:
         yield
 
 
-@contextlib.contextmanager
-def _torch_threads(threads: int | None) -> Iterator[None]:
-    """Runs with this many threads, None: as they are. Splitting one small image over threads costs up to 5 times."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads or before)  # set in either case: setting alone may change what BLAS does later
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
 def _checked(batches: Iterator[Batch | ImageError], threads: int | None) -> Iterator[Batch]:
     while True:
         try:
-            with _torch_threads(threads):
+            with torch_threads(threads):
                 batch = next(batches)
         except StopIteration:
             return
@@ -285,8 +325,7 @@ def default_workers(device: torch.device | str = "cpu") -> int:
     """
     if torch.device(device).type == "cpu":
         return 0
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(0, min(8, cores - 1))
+    return max(0, min(8, cores() - 1))
 
 
 def make_loader(
@@ -300,12 +339,16 @@ def make_loader(
     device: torch.device | str = "cpu",
     balanced: bool = False,
     shard: Shard = (0, 1),
+    squares: Squares | None = None,
 ) -> Loader:
     """A loader of one of the index's splits. Training shuffles, augments and leaves out a partial last batch unless
     it is the only one; evaluation keeps all images in order. `balanced`: an epoch draws every class
     equally often. `shard`: rank and number of the processes that share each batch of `batch_size` images.
+    `squares`: take the images from there (`cache.open_squares`).
     BadRequest for an empty split, or fewer images than processes."""
-    dataset = ImageDataset(index.root, split, spec, train=train, seed=seed, cut_bottom=index.cut_bottom)
+    dataset = ImageDataset(
+        index.root, split, spec, train=train, seed=seed, cut_bottom=index.cut_bottom, squares=squares
+    )
     workers = default_workers(device) if spec.workers is None else spec.workers
     pinned = torch.device(device).type == "cuda"
     return Loader(dataset, batch_size, workers=workers, pin_memory=pinned, balanced=balanced, shard=shard)

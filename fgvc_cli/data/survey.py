@@ -17,6 +17,7 @@ from pathlib import Path
 
 from fgvc_cli.data.catalog import cache_home
 from fgvc_cli.data.images import ImageError
+from fgvc_cli.data.threads import cores
 
 Progress = Callable[[str, int, int], object]  # what is going on, steps done, steps in all
 Stamp = tuple[int, int]  # size in bytes, time of change in nanoseconds
@@ -41,7 +42,7 @@ def survey(
 
     `kind` names what is looked for: the key that findings are kept under, to be changed whenever `look` is.
     """
-    stamps = [_stamp(root / file) for file in files]
+    stamps = [stamp_of(root / file) for file in files]
     kept = _Kept(kind, root) if len(files) >= KEPT_FROM else None
     known = kept.read() if kept else {}
     found: list[str | ImageError | None] = [_known(known, *item) for item in zip(files, stamps, strict=True)]
@@ -60,7 +61,8 @@ def survey(
     return [finding for finding in found if finding is not None]
 
 
-def _stamp(path: Path) -> Stamp | None:
+def stamp_of(path: Path) -> Stamp | None:
+    """Size and time of change of a file; None where it is not there."""
     try:
         status = path.stat()
     except OSError:
@@ -93,14 +95,9 @@ def _look_at(look: Callable[[Path], str], paths: list[Path]) -> list[str | Image
         except ImageError as error:
             return error
 
-    with warnings.catch_warnings(), ThreadPoolExecutor(_threads()) as pool:
+    with warnings.catch_warnings(), ThreadPoolExecutor(min(8, cores())) as pool:
         warnings.simplefilter("ignore")
         return list(pool.map(attempt, paths))
-
-
-def _threads() -> int:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(8, cores)
 
 
 class _Kept:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ import torch
 from rich.console import Console
 from torch import Tensor, nn
 
+from fgvc_cli.data.cache_files import available_memory
 from fgvc_cli.data.types import DatasetIndex
 from fgvc_cli.engine.device import autocast, prepare_device
 from fgvc_cli.engine.optim import build_optimizer
@@ -183,9 +183,7 @@ def free_memory(device: torch.device) -> int | None:
     """Bytes that are free on the device now; None where nobody tells."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
-    table = Path("/proc/meminfo")
-    found = re.search(r"MemAvailable: *(\d+) kB", table.read_text()) if table.exists() else None
-    return int(found[1]) * 1024 if device.type == "cpu" and found else None
+    return available_memory() if device.type == "cpu" else None
 
 
 def _random_batch(size: int, side: int, num_classes: int, device: torch.device) -> tuple[Tensor, Tensor]:

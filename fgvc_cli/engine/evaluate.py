@@ -11,6 +11,7 @@ import torch
 from rich.console import Console
 from torch.nn import functional as F
 
+from fgvc_cli.data.cache import Squares
 from fgvc_cli.data.check import examine
 from fgvc_cli.data.datasets import load_index
 from fgvc_cli.data.loader import Loader, make_loader, to_device
@@ -238,21 +239,21 @@ def open_index(run: RunFolder, data: DataSpec, console: Console) -> DatasetIndex
     record = run.path / "splits.json"
     recorded = record.exists()
     # A record says who is in which split: the groups that it was drawn by may be gone.
-    index = load_index(data.model_copy(update={"group_by": None}) if recorded else data, progress=_looking(console))
+    index = load_index(data.model_copy(update={"group_by": None}) if recorded else data, progress=looking(console))
     index = apply_record(index, run.read_json(record.name)) if recorded else apply_spec(index, data)
-    index = examine(index, data, recorded=recorded, progress=_looking(console))
+    index = examine(index, data, recorded=recorded, progress=looking(console))
     for note in index.notes:
         console.print(f"note: {note}", style="yellow", highlight=False, markup=False, soft_wrap=True)
     return index
 
 
-def _looking(console: Console) -> Callable[[str, int, int], None]:
-    """Progress of a first look at many images, and of data that are made on first use."""
+def looking(console: Console) -> Callable[[str, int, int], None]:
+    """Progress of a first look at many images, and of data that are made on first use; of no steps: a line."""
     reporter = Reporter(console)
 
     def progress(what: str, done: int, total: int) -> None:
         if done == 0:
-            reporter.line(f"{what}, once")
+            reporter.line(f"{what}, once" if total else what)
             reporter.begin(what, total)
         else:
             reporter.advance(1)
@@ -263,13 +264,25 @@ def _looking(console: Console) -> Callable[[str, int, int], None]:
 
 
 def evaluation_loader(
-    index: DatasetIndex, split: Split, spec: RunSpec, device: torch.device, *, shared: bool = True
+    index: DatasetIndex,
+    split: Split,
+    spec: RunSpec,
+    device: torch.device,
+    *,
+    shared: bool = True,
+    squares: Squares | None = None,
 ) -> Loader:
-    """Every image of a split, in order, nothing random; shared by the processes of a run unless each wants all."""
+    """Every image of a split, in order, nothing random; shared by the processes of a run unless each wants all.
+
+    Taken from `squares` where they are kept.
+    """
     size = spec.train.eval_batch_size or spec.train.batch_size
     here = world()
     shard = (here.rank, here.size) if shared else (0, 1)
-    return make_loader(index, split, spec.data, batch_size=max(size, shard[1]), train=False, device=device, shard=shard)
+    size = max(size, shard[1])
+    return make_loader(
+        index, split, spec.data, batch_size=size, train=False, device=device, shard=shard, squares=squares
+    )
 
 
 def _localisation(index: DatasetIndex, split: Split, spec: RunSpec, device: torch.device) -> Localisation | None:

@@ -11,6 +11,7 @@ from rich.console import Console
 from torch import Tensor, nn, optim
 from torch.optim.swa_utils import AveragedModel
 
+from fgvc_cli.data.cache import Squares, open_squares
 from fgvc_cli.data.loader import Loader, make_loader
 from fgvc_cli.data.splits import split_record
 from fgvc_cli.data.transforms import mix
@@ -20,7 +21,7 @@ from fgvc_cli.engine.checkpoint import load_checkpoint, random_state, restore_ra
 from fgvc_cli.engine.device import grad_scaler, prepare_device
 from fgvc_cli.engine.distributed import gathered, on_main, shared_statistics, together, total, world
 from fgvc_cli.engine.environment import describe
-from fgvc_cli.engine.evaluate import evaluation_loader, open_index
+from fgvc_cli.engine.evaluate import evaluation_loader, looking, open_index
 from fgvc_cli.engine.files import write_json
 from fgvc_cli.engine.finite import check_tensors, check_values
 from fgvc_cli.engine.optim import build_optimizer, build_scheduler
@@ -136,8 +137,9 @@ class Session:
         """Read the data, build the method and what moves it. Seeds the default generators."""
         device = prepare_device(spec.train)
         index = open_training_index(run, spec, console)
-        loader = training_loader(index, spec, device)
-        val = evaluation_loader(index, index.val, spec, device) if index.val else None
+        squares = open_squares(index, spec.data, device, looking(console))
+        loader = training_loader(index, spec, device, squares)
+        val = evaluation_loader(index, index.val, spec, device, squares=squares) if index.val else None
         torch.manual_seed(spec.train.seed)
         method, notes = build_method(spec, len(index.classes), load_weights=load_weights)
         method = shared_statistics(method, device) if spec.train.sync_batchnorm else method
@@ -252,8 +254,11 @@ def open_training_index(run: RunFolder, spec: RunSpec, console: Console) -> Data
     return index
 
 
-def training_loader(index: DatasetIndex, spec: RunSpec, device: torch.device) -> Loader:
-    """The training images of each epoch, in the order that the run's seed decides, shared by the run's processes."""
+def training_loader(index: DatasetIndex, spec: RunSpec, device: torch.device, squares: Squares | None = None) -> Loader:
+    """The training images of each epoch, in the order that the run's seed decides, shared by the run's processes.
+
+    Taken from `squares` where they are kept.
+    """
     here = world()
     return make_loader(
         index,
@@ -265,4 +270,5 @@ def training_loader(index: DatasetIndex, spec: RunSpec, device: torch.device) ->
         device=device,
         balanced=spec.train.class_balance,
         shard=(here.rank, here.size),
+        squares=squares,
     )

@@ -34,6 +34,7 @@ from fgvc_cli.engine.mixing import regularise
 from fgvc_cli.engine.runfolder import RunFolder
 from fgvc_cli.engine.session import Averages, Session
 from fgvc_cli.errors import BadRequest, FgvcError
+from fgvc_cli.spec.build import validate
 from fgvc_cli.spec.run import RunSpec
 
 
@@ -44,12 +45,14 @@ class Machine:
     device: str | None = None
     workers: int | None = None
     root: Path | None = None
+    cache: str | None = None
 
     def applied(self, spec: RunSpec) -> RunSpec:
-        """`spec` on this machine."""
-        data = spec.data.model_copy(update=_given(workers=self.workers, root=self.root))
-        train = spec.train.model_copy(update=_given(device=self.device))
-        return spec.model_copy(update={"data": data, "train": train})
+        """`spec` on this machine. BadRequest where that makes no sense."""
+        tree = spec.model_dump()
+        tree["data"] |= _given(workers=self.workers, root=self.root, cache=self.cache)
+        tree["train"] |= _given(device=self.device)
+        return validate(tree)
 
 
 def train(spec: RunSpec, out: Path, console: Console) -> dict[str, Any]:

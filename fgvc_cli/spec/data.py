@@ -53,6 +53,12 @@ class DataSpec(Spec):
     padding: int = Field(0, ge=0, le=512, description="black border before the random crop, in pixels")
     flip: bool = Field(True, description="mirror half of the training images")
     rotation: float = Field(0.0, ge=0, le=180, description="training images turn by up to this many degrees")
+    augment: Literal["off", "randaugment", "trivialaugment"] = Field(
+        "off", description="torchvision's RandAugment or TrivialAugmentWide, after crop, mirror and turn"
+    )
+    augment_operations: int = Field(2, ge=1, le=16, description="operations an image, of RandAugment")
+    augment_magnitude: int = Field(9, ge=0, le=30, description="strength of RandAugment's operations")
+    erasing: float = Field(0.0, ge=0, le=1, description="share of the training images that lose a random rectangle")
     mean: tuple[float, float, float] = Field(IMAGENET_MEAN, description="subtracted from RGB in 0..1")
     std: tuple[float, float, float] = Field(IMAGENET_STD, description="divides RGB in 0..1 after the mean")
     val_fraction: float = Field(0.0, ge=0, lt=1, description="share of train held out, stratified, to select the model")
@@ -71,6 +77,9 @@ class DataSpec(Spec):
         "auto", description="report images that are in two splits; auto: near up to 20,000 images, then exact, then off"
     )
     workers: int | None = Field(None, ge=0, le=256, description="loader processes; none: chosen from the cores")
+    cache: Literal["off", "ram", "disk", "gpu"] = Field(
+        "off", description="keep decoded and resized images there; each gives the same run"
+    )
 
     @field_validator("group_by")
     @classmethod
@@ -100,6 +109,17 @@ class DataSpec(Spec):
         if self.level is not None and self.dataset != "aircraft":
             raise ValueError(f"level is for aircraft alone, {self.dataset} has none: leave level out")
         return self
+
+    @model_validator(mode="after")
+    def _gpu_only_copies(self) -> Self:
+        if self.cache == "gpu" and not self.only_copies:
+            raise ValueError("cache gpu crops and mirrors, but rotation, augment and erasing need cache ram or disk")
+        return self
+
+    @property
+    def only_copies(self) -> bool:
+        """Whether a training image is a window of its square, mirrored or not, and nothing more."""
+        return self.rotation == 0 and self.augment == "off" and self.erasing == 0
 
     @property
     def resize_side(self) -> int:

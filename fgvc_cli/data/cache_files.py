@@ -1,0 +1,163 @@
+"""Folders that processes make once and share: whole or not there, and gone from memory when nobody uses them.
+
+A folder KEY is filled as KEY.part by whoever holds KEY.lock, then renamed. The system frees the locks of a killed
+process: what it left as KEY.part is removed by the next one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import re
+import shutil
+import sys
+import tempfile
+import weakref
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from fgvc_cli.errors import BadRequest
+
+_SHARED_MEMORY = Path("/dev/shm")
+_PART = ".part"
+
+
+def shared_memory() -> Path:
+    """This user's folder in memory, or among temporary files where a system has no such; BadRequest if not ours."""
+    home = _SHARED_MEMORY if _SHARED_MEMORY.is_dir() else Path(tempfile.gettempdir())
+    owner = os.getuid() if hasattr(os, "getuid") else 0
+    folder = home / f"fgvc-{owner}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if hasattr(os, "getuid") and (folder.is_symlink() or folder.stat().st_uid != owner):
+        raise BadRequest(f"--cache ram: {folder} belongs to somebody else; take --cache disk")
+    return folder
+
+
+def available_memory() -> int | None:
+    """Bytes of memory that programs could still take; None where nobody tells."""
+    table = Path("/proc/meminfo")
+    found = re.search(r"MemAvailable: *(\d+) kB", table.read_text()) if table.exists() else None
+    return int(found[1]) * 1024 if found else None
+
+
+@contextlib.contextmanager
+def alone_with(folder: Path, waiting: Callable[[], object]) -> Iterator[None]:
+    """Nobody else makes or removes this folder meanwhile. `waiting` is called where another process is at it."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    lock = _lock(folder)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        waiting()
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def fill_folder(folder: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` fill a new folder under another name, sync it, rename it into place. For who is alone with it."""
+    part = folder.with_name(folder.name + _PART)
+    for old in (part, folder):
+        shutil.rmtree(old, ignore_errors=True)
+    part.mkdir()
+    try:
+        write(part)
+        for path in (*part.iterdir(), part):
+            _sync(path)
+        part.rename(folder)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def reserve(handle: int, size: int) -> None:
+    """Take a file's room now, where the file system can: a full disk shows before the work is done."""
+    if sys.platform == "linux":
+        try:
+            os.posix_fallocate(handle, 0, size)
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS):
+                raise
+
+
+class Claim:
+    """This process's claim on a folder. The last one to let go, at its exit at the latest, removes the folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._end = weakref.finalize(self, _let_go, folder, _claim(folder), os.getpid())
+
+    def release(self) -> None:
+        """Let go now."""
+        self._end()
+
+    def __reduce__(self) -> tuple[type[None], tuple[()]]:
+        """A worker needs none of its own: its parent outlives it."""
+        return type(None), ()
+
+
+def remove_abandoned(home: Path, but: Path, *, whole: bool) -> None:
+    """Remove what killed processes left in `home`: half filled folders, and `whole` ones that nobody claims."""
+    for folder in {path.with_name(path.name.removesuffix(_PART)) for path in home.iterdir() if path.is_dir()}:
+        if folder != but:
+            _remove(folder, whole=whole)
+
+
+def _remove(folder: Path, *, whole: bool) -> None:
+    with contextlib.suppress(Timeout, OSError), _lock(folder).acquire(timeout=0):
+        shutil.rmtree(folder.with_name(folder.name + _PART), ignore_errors=True)
+        if whole and _unclaimed(folder):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _lock(folder: Path) -> FileLock:
+    return FileLock(folder.with_name(folder.name + ".lock"))
+
+
+def _claim(folder: Path) -> int | None:
+    if sys.platform == "win32":
+        return None
+    import fcntl
+
+    handle = os.open(folder, os.O_RDONLY)
+    fcntl.flock(handle, fcntl.LOCK_SH)
+    return handle
+
+
+def _unclaimed(folder: Path) -> bool:
+    if sys.platform == "win32":
+        return True
+    import fcntl
+
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(handle)
+    return True
+
+
+def _let_go(folder: Path, handle: int | None, owner: int) -> None:
+    if os.getpid() != owner:  # a forked worker ends
+        return
+    if sys.platform != "win32" and handle is not None:
+        import fcntl
+
+        fcntl.flock(handle, fcntl.LOCK_UN)  # workers have copies of the handle
+        os.close(handle)
+    _remove(folder, whole=True)
+
+
+def _sync(path: Path) -> None:
+    if sys.platform == "win32" and path.is_dir():
+        return
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -74,7 +74,7 @@ def test_many_runs_are_told_apart(tmp_path: Path) -> None:
     assert names[:3] == ["same (1)", "same (2)", "run$_2$"]
     assert not any(text.get_parse_math() for text in top1.get_legend().get_texts())
     assert told_apart(["a" * 40 + "1", "a" * 40 + "2"]) == ["a" * 35 + "… (1)", "a" * 35 + "… (2)"]
-    draw_curves(tmp_path / "many.png", runs, 80)
+    draw_curves(tmp_path / "many.png", runs, 200)  # lines wide enough to have pixels of nothing but their colour
     pixels = np.asarray(Image.open(tmp_path / "many.png").convert("RGB")).reshape(-1, 3)
     seen = {"#{:02x}{:02x}{:02x}".format(*pixel) for pixel in np.unique(pixels, axis=0)}
     assert set(COLOURS) <= seen

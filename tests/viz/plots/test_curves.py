@@ -65,16 +65,20 @@ def test_what_is_not_there_is_said_in_its_place(tmp_path: Path) -> None:
 
 
 def test_many_runs_are_told_apart(tmp_path: Path) -> None:
-    runs = [curves(tmp_path / f"{place}" / ("same" if place < 2 else f"run$_{place}$")) for place in range(12)]
+    names = ["same", "same", *(f"run$_{{{place}}}$" for place in range(2, 12))]
+    runs = [
+        curves(tmp_path / f"{place}" / name, f"epoch,train_loss,train_top1\n0,{place},0\n1,{place},0.1\n")
+        for place, name in enumerate(names)
+    ]
     figure = curves_figure(runs)
     loss, top1 = figure.axes
     looks = {(line.get_color(), line.get_marker()) for line in loss.lines}
     assert len(looks) == 12
     names = [text.get_text() for text in top1.get_legend().get_texts()]
-    assert names[:3] == ["same (1)", "same (2)", "run$_2$"]
+    assert names[:3] == ["same (1)", "same (2)", "run$_{2}$"]
     assert not any(text.get_parse_math() for text in top1.get_legend().get_texts())
     assert told_apart(["a" * 40 + "1", "a" * 40 + "2"]) == ["a" * 35 + "… (1)", "a" * 35 + "… (2)"]
-    draw_curves(tmp_path / "many.png", runs, 200)  # lines wide enough to have pixels of nothing but their colour
+    draw_curves(tmp_path / "many.png", runs[: len(COLOURS)], 110)
     pixels = np.asarray(Image.open(tmp_path / "many.png").convert("RGB")).reshape(-1, 3)
     seen = {"#{:02x}{:02x}{:02x}".format(*pixel) for pixel in np.unique(pixels, axis=0)}
     assert set(COLOURS) <= seen

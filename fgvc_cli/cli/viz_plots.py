@@ -79,7 +79,7 @@ def embedding(
     batch_size: options.BatchSize = None,
     data_dir: options.DataDir = None,
 ) -> None:
-    """Draw how the features of a split's images lie: look-alike classes overlap. A cross is answered wrongly."""
+    """Draw how the features of a split's images lie: look-alike classes overlap. Hollow points are answered wrongly."""
     folder = _open(run)
     file = _file(folder, out, f"embedding-{split}-{projection}", force)
 
@@ -100,7 +100,7 @@ def embedding(
     chosen = limit(split_of(folder, index, split), sample)
     pictures = [picture for picture in split_pictures(index, chosen, model.classes) if picture.label is not None]
     features = gather(model, pictures, Reporter(console))
-    title = f"{model.name}: {len(pictures)} {split} images of {len(model.classes)} classes"
+    title = f"{model.name}\n{len(pictures)} {split} images of {len(model.classes)} classes"
     draw_embedding(file, project(features.values, projection), features, model.classes, title, dpi)
     typer.echo(file)
 

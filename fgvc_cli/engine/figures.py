@@ -5,24 +5,25 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fgvc_cli.engine.files import write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 DPI = 120
 _LONGEST_NAME = 36
 
 
-def new_figure(width: float, height: float, **more: object) -> Figure:
+def new_figure(width: float, height: float) -> Figure:
     """A figure of so many inches that no window and no global state knows of."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), **more)  # type: ignore[arg-type]
+    figure = Figure(figsize=(width, height))
     FigureCanvasAgg(figure)
     return figure
 
@@ -34,9 +35,13 @@ def save_figure(path: Path, figure: Figure, dpi: int = DPI) -> None:
         write_atomically(path, lambda temporary: figure.savefig(temporary, format="png", dpi=dpi, bbox_inches="tight"))
 
 
-def add_legend(figure: Figure, handles: Sequence[Artist], place: str, columns: int = 1) -> None:
-    """A legend outside the axes; names are never read as formulas."""
-    legend = figure.legend(handles=handles, fontsize=8, frameon=False, loc=place, ncols=columns)  # type: ignore[call-overload]
+def add_legend(axes: Axes, handles: Sequence[Artist], columns: int = 1, *, below: Figure | None = None) -> None:
+    """A legend right of the axes, which keep their size, or below a whole figure. Names are never read as formulas."""
+    look: dict[str, Any] = {"handles": handles, "fontsize": 8, "frameon": False, "ncols": columns, "borderaxespad": 0}
+    if below is None:
+        legend = axes.legend(loc="upper left", bbox_to_anchor=(1.04, 1), **look)
+    else:
+        legend = below.legend(loc="upper center", bbox_to_anchor=(0.5, -0.03), **look)
     for text in legend.get_texts():
         text.set_parse_math(False)
 

@@ -7,7 +7,7 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Column = NDArray[np.float64]
-_MARKERS = ("", "o", "s", "^", "D", "v")  # told apart by these when the colours begin anew
+_MARKERS = ("", "s", "^", "D", "v", "P")  # told apart by these when the colours begin anew
 _ROWS = 14  # of a legend's column
 _SHOWN_SINGLY = 12  # up to so many epochs each is a dot
 
@@ -85,16 +85,20 @@ class _Look:
 
 
 def draw_curves(path: Path, curves: Sequence[Curves], dpi: int) -> None:
-    """Write the PNG: loss and top-1 side by side; of a single run also the parts of its loss, where it has several."""
+    """Write the PNG of `curves_figure`."""
+    save_figure(path, curves_figure(curves), dpi)
+
+
+def curves_figure(curves: Sequence[Curves]) -> Figure:
+    """Loss and top-1 side by side; of a single run also the parts of its loss, where it has several."""
     looks = [
         _Look(name, COLOURS[place % len(COLOURS)], _MARKERS[place // len(COLOURS) % len(_MARKERS)])
         for place, name in enumerate(told_apart([run.name for run in curves]))
     ]
     parts = curves[0].parts if len(curves) == 1 else []
     panels = 3 if parts else 2
-    columns = -(-(len(curves) + 3) // _ROWS) if len(curves) > 1 else 0  # of the legend
-    figure = new_figure(4.3 * panels + 1.9 * columns, 3.4, layout="constrained")
-    figure.get_layout_engine().set(wspace=0.06)  # type: ignore[union-attr, call-arg]
+    figure = new_figure(4.3 * panels, 3.2)
+    figure.subplots_adjust(wspace=0.28)
     loss, top1, *rest = figure.subplots(1, panels)
     for run, look in zip(curves, looks, strict=True):
         _draw_run(loss, run, "loss", look)
@@ -108,10 +112,10 @@ def draw_curves(path: Path, curves: Sequence[Curves], dpi: int) -> None:
     _label(top1, "top-1 accuracy (%)")
     top1.set_ylim(bottom=0)
     few = all(len(run.epochs) <= _SHOWN_SINGLY for run in curves)
-    _legend(figure, looks if columns else [], held_out, few)
+    _legend(top1, looks if len(curves) > 1 else [], held_out, few)
     if len(curves) == 1:
         figure.suptitle(curves[0].name, fontsize=10, parse_math=False)
-    save_figure(path, figure, dpi)
+    return figure
 
 
 def told_apart(names: Sequence[str]) -> list[str]:
@@ -164,17 +168,19 @@ def _label(axes: Axes, what: str) -> None:
         axes.text(0.5, 0.5, "not in metrics.csv", transform=axes.transAxes, ha="center", color="grey")
 
 
-def _legend(figure: Figure, looks: Sequence[_Look], held_out: bool, few: bool) -> None:
+def _legend(axes: Axes, looks: Sequence[_Look], held_out: bool, few: bool) -> None:
     """The runs, and what full, dashed and ringed lines are."""
     from matplotlib.lines import Line2D
 
     handles = [Line2D([], [], color=look.colour, marker=look.marker, markersize=4, label=look.label) for look in looks]
-    grey = {"color": "#444444"}
+    grey: dict[str, Any] = {"color": "#444444"}
     dot: dict[str, Any] = {"marker": "o", "markersize": 4} if few else {}
     handles.append(Line2D([], [], label="training images", **grey, **dot))
     if held_out:
         ring: dict[str, Any] = {"marker": "o", "markersize": 8, "markerfacecolor": "none", "linestyle": "none"}
         handles.append(Line2D([], [], label="held-out images", linestyle="--", markerfacecolor="white", **grey, **dot))
         handles.append(Line2D([], [], label="epoch kept", **grey, **ring))
-    columns = -(-len(handles) // _ROWS) if looks else len(handles)
-    add_legend(figure, handles, "outside right upper" if looks else "outside lower center", columns)
+    if looks:
+        add_legend(axes, handles, -(-len(handles) // _ROWS))
+    else:
+        add_legend(axes, handles, len(handles), below=cast("Figure", axes.figure))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -64,13 +64,18 @@ def gather(model: Model, pictures: Sequence[Picture], reporter: Reporter) -> Fea
 def draw_embedding(
     path: Path, projection: Projection, features: Features, classes: Sequence[str], title: str, dpi: int
 ) -> None:
-    """Write the PNG.
+    """Write the PNG of `embedding_figure`."""
+    save_figure(path, embedding_figure(projection, features, classes, title), dpi)
 
-    Up to 14 classes are all coloured; of more, the ten in the most frequent confusions, the rest grey. A cross is an
-    image that is answered wrongly.
+
+def embedding_figure(projection: Projection, features: Features, classes: Sequence[str], title: str) -> Figure:
+    """A point an image, coloured by its true class.
+
+    Up to 14 classes are all coloured; of more, the ten in the most frequent confusions, the rest grey. An image
+    that is answered wrongly is hollow.
     """
     picked = picked_classes(features, len(classes))
-    figure = new_figure(6.2, 4.6, layout="constrained")
+    figure = new_figure(5, 4.6)
     axes = figure.add_subplot()
     wrong = features.labels != features.predicted
     rest = ~np.isin(features.labels, picked)
@@ -82,8 +87,8 @@ def draw_embedding(
     axes.set_xticks([])
     axes.set_yticks([])
     axes.set_title(title, fontsize=10, parse_math=False)
-    _legend(figure, [short(classes[label]) for label in picked], len(classes) - len(picked), bool(wrong.any()))
-    save_figure(path, figure, dpi)
+    _legend(axes, [short(classes[label]) for label in picked], len(classes) - len(picked), bool(wrong.any()))
+    return figure
 
 
 def picked_classes(features: Features, classes: int) -> list[int]:
@@ -115,20 +120,21 @@ def _scatter(
 ) -> None:
     size = 26 if len(chosen) < 500 else 12
     x, y = projection.points.T
-    right = chosen & ~wrong
+    right, missed = chosen & ~wrong, chosen & wrong
     axes.scatter(x[right], y[right], s=size, c=colour, marker=marker, alpha=0.75, linewidths=0)
-    axes.scatter(x[chosen & wrong], y[chosen & wrong], s=size, c=colour, marker="x", linewidths=1)
+    axes.scatter(x[missed], y[missed], s=size, marker=marker, facecolors="none", edgecolors=colour, linewidths=0.9)
 
 
-def _legend(figure: Figure, names: Sequence[str], others: int, wrong: bool) -> None:
+def _legend(axes: Axes, names: Sequence[str], others: int, wrong: bool) -> None:
     from matplotlib.lines import Line2D
 
-    def handle(label: str, colour: str, marker: str) -> Line2D:
-        return Line2D([], [], linestyle="none", color=colour, marker=marker, markersize=5, label=label)
+    def handle(label: str, colour: str, marker: str, inside: str | None = None) -> Line2D:
+        look: dict[str, Any] = {"color": colour, "marker": marker, "markerfacecolor": inside or colour}
+        return Line2D([], [], linestyle="none", markersize=5, label=label, **look)
 
     handles = [handle(name, *_look(place)) for place, name in enumerate(names)]
-    if others > 0:
+    if len(names) + others > _ALL:
         handles.append(handle(f"{others} other classes", GREY, "o"))
     if wrong:
-        handles.append(handle("answered wrongly", "#444444", "x"))
-    add_legend(figure, handles, "outside right upper")
+        handles.append(handle("hollow: answered wrongly", "#444444", "o", "none"))
+    add_legend(axes, handles)

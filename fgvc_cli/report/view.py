@@ -58,7 +58,7 @@ def run_view(number: int, record: Record, gallery: Gallery | None) -> RunView:
         facts=facts(record),
         settings=settings(record.spec),
         environment=environment(record),
-        charts=run_charts(record.epochs),
+        charts=run_charts(record.epochs, record.trained),
         matrix=None if confusion is None else matrix(confusion),
         classes=class_table(rows, confusion),
         chance=chance(len(record.classes), rows),

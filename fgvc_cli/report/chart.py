@@ -9,6 +9,9 @@ from dataclasses import dataclass
 WIDTH, HEIGHT = 440, 240  # of the drawing, without unit
 LEFT, RIGHT, TOP, BOTTOM = 54, 10, 10, 28  # margins around it, for the labels
 
+HELD_OUT = "held-out"
+_LOSSES = "Training: the sum of the method's losses. Held-out: the cross entropy of the final prediction alone."
+_ALTERED = "Training: of the altered (cropped, mirrored, mixed) training images, while the weights still moved."
 Points = list[tuple[float, float]]
 
 
@@ -27,6 +30,7 @@ class Line:
     name: str
     path: str  # SVG's `d`
     dot: tuple[float, float] | None  # the place of a single point, which no path shows
+    ring: tuple[float, float] | None  # the place of the epoch that was kept
     values: list[tuple[int, str]]  # epoch, value as text
 
 
@@ -43,10 +47,17 @@ class Chart:
     last: int
 
 
-def chart(title: str, named: dict[str, Points], *, note: str = "", share: bool = False) -> Chart | None:
+def chart(
+    title: str, named: dict[str, Points], *, note: str = "", share: bool = False, kept: int | None = None
+) -> Chart | None:
     """A chart of name → (epoch, value) with rising epochs; None where there is no value at all.
 
-    `share`: values are 0..1 and are shown as per cent.
+    Args:
+        title: what the values are.
+        named: the lines.
+        note: what a reader should know of them.
+        share: values are 0..1 and are shown as per cent.
+        kept: the epoch by whose held-out value the model was chosen, if any was.
     """
     named = {name: points for name, points in named.items() if points}
     if not named:
@@ -62,16 +73,20 @@ def chart(title: str, named: dict[str, Points], *, note: str = "", share: bool =
         y = TOP + (high - point[1]) / (high - low) * (HEIGHT - TOP - BOTTOM)
         return round(x, 1), round(y, 1)
 
-    lines = [_line(name, points, [place(point) for point in points], share) for name, points in named.items()]
+    lines = [
+        _line(name, points, [place(point) for point in points], share, kept if name == HELD_OUT else None)
+        for name, points in named.items()
+    ]
     across = [Tick(place((epoch, low))[0], f"{epoch:.0f}") for epoch in epoch_steps(int(first), int(last))]
     ticks = [Tick(place((first, value))[1], _text(value, share, up[1] - up[0])) for value in up]
     return Chart(title, note, lines, across, ticks, int(first), int(last))
 
 
-def _line(name: str, points: Points, places: Points, share: bool) -> Line:
+def _line(name: str, points: Points, places: Points, share: bool, kept: int | None) -> Line:
     path = "M" + "L".join(f"{x:g} {y:g}" for x, y in places)
     values = [(int(epoch), f"{100 * value:.1f}\u00a0%" if share else f"{value:.4g}") for epoch, value in points]
-    return Line(name, path, places[0] if len(places) == 1 else None, values)
+    ring = next((place for (epoch, _), place in zip(points, places, strict=True) if epoch == kept), None)
+    return Line(name, path, places[0] if len(places) == 1 else None, ring, values)
 
 
 def steps(low: float, high: float, wanted: int = 5) -> list[float]:
@@ -111,23 +126,24 @@ def column(rows: Sequence[dict[str, float]], name: str) -> Points:
     return [(row["epoch"] + 1, row[name]) for row in rows if name in row]
 
 
-def run_charts(rows: Sequence[dict[str, float]]) -> list[Chart]:
-    """The curves of one run: loss, top-1, the losses it is made of, the learning rate."""
+def run_charts(rows: Sequence[dict[str, float]], kept: int | None = None) -> list[Chart]:
+    """The curves of one run: loss, top-1, the losses it is made of, the learning rate; `kept` as in `chart`."""
+    held_out = any("val_top1" in row for row in rows)
     losses = sorted({key for row in rows for key in row if key.startswith("train_")} - {"train_loss", "train_top1"})
     parts = {key.removeprefix("train_"): column(rows, key) for key in losses}
     charts = [
         chart(
             "Loss",
-            {"training": column(rows, "train_loss"), "held-out": column(rows, "val_loss")},
-            note="Training: the sum of the method's losses. Held-out: the cross entropy of the final prediction alone."
-            if any("val_loss" in row for row in rows)
-            else "The sum of the method's losses.",
+            {"training": column(rows, "train_loss"), HELD_OUT: column(rows, "val_loss")},
+            note=_LOSSES if held_out else "The sum of the method's losses.",
+            kept=kept,
         ),
         chart(
             "Top-1",
-            {"training": column(rows, "train_top1"), "held-out": column(rows, "val_top1")},
-            note="Training: of the altered (cropped, mirrored, mixed) training images, while the weights still moved.",
+            {"training": column(rows, "train_top1"), HELD_OUT: column(rows, "val_top1")},
+            note=_ALTERED + (" The ring is the epoch that was kept." if held_out else ""),
             share=True,
+            kept=kept,
         ),
         chart("Parts of the training loss", parts, note="They add up to the loss.") if len(parts) > 1 else None,
         chart("Learning rate", {"learning rate": column(rows, "lr")}),

@@ -16,7 +16,7 @@ from rich.console import Console
 from fgvc_cli.data.images import ImageError
 from fgvc_cli.data.splits import limit
 from fgvc_cli.data.types import DatasetIndex
-from fgvc_cli.engine.evaluate import EvalRequest, with_request
+from fgvc_cli.engine.evaluate import EvalRequest, split_of, with_request
 from fgvc_cli.engine.inference import Model, Seen, look, open_model
 from fgvc_cli.engine.log import Reporter
 from fgvc_cli.engine.pictures import Picture, split_pictures
@@ -116,7 +116,7 @@ def make_gallery(record: Record, request: EvalRequest, wanted: int, console: Con
 class _Maker:
     def __init__(self, record: Record, model: Model, index: DatasetIndex, console: Console) -> None:
         self.record, self.model, self.console = record, model, console
-        self.split = index.split(record.split)
+        self.split = split_of(record.run, index, record.split)
         self.pictures = split_pictures(index, self.split, model.classes)
         self.number = {name: label for label, name in enumerate(model.classes)}
         self.bad: list[ImageError] = []

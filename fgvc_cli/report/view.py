@@ -13,6 +13,8 @@ from fgvc_cli.report.numbers import Chance, chance, differences, interval, never
 from fgvc_cli.report.record import Record
 from fgvc_cli.report.settings import Setting, environment, facts, settings
 
+MOST_ROWS = 2000  # of a table of classes: more would make the page heavy, and nobody reads them
+
 
 @dataclass(frozen=True)
 class RunView:
@@ -26,7 +28,7 @@ class RunView:
     environment: list[tuple[str, str]]
     charts: list[Chart]
     matrix: Matrix | None
-    classes: list[dict[str, Any]]  # the table of classes, worst first
+    classes: list[dict[str, Any]]  # the table of classes, worst first, MOST_ROWS at most
     chance: Chance
     interval: tuple[float, float] | None  # of top-1
     never: list[str]  # classes that are never predicted
@@ -39,7 +41,9 @@ class Comparison:
 
     differences: list[str]  # why their numbers are not of the same images
     charts: list[Chart]
-    classes: list[tuple[str, list[float | None]]]  # class → F1 of each run, where all have the same classes
+    classes: list[
+        tuple[str, list[float | None]]
+    ]  # class → F1 of each run, where all have the same classes, not too many
 
 
 def run_view(number: int, record: Record, gallery: Gallery | None) -> RunView:
@@ -54,7 +58,7 @@ def run_view(number: int, record: Record, gallery: Gallery | None) -> RunView:
         facts=facts(record),
         settings=settings(record.spec),
         environment=environment(record),
-        charts=run_charts(record.epochs),
+        charts=run_charts(record.epochs, record.trained),
         matrix=None if confusion is None else matrix(confusion),
         classes=class_table(rows, confusion),
         chance=chance(len(record.classes), rows),
@@ -72,7 +76,7 @@ def class_table(rows: list[ClassRow], confusion: Confusion | None) -> list[dict[
         other, images = worst.get(label, (None, 0))
         name = None if other is None or confusion is None else confusion.classes[other]
         table.append({**row, "taken_for": name, "times": images})
-    return sorted(table, key=lambda row: 2.0 if row["f1"] is None else float(row["f1"]))
+    return sorted(table, key=lambda row: 2.0 if row["f1"] is None else float(row["f1"]))[:MOST_ROWS]
 
 
 def selected(record: Record) -> str:
@@ -92,7 +96,7 @@ def comparison(views: list[RunView]) -> Comparison:
     """What several runs have in common, and what not."""
     records = [view.record for view in views]
     tables = [record.measured.rows if record.measured else None for record in records]
-    same = len({record.classes for record in records}) == 1
+    same = len({record.classes for record in records}) == 1 and len(records[0].classes) <= MOST_ROWS
     classes: list[tuple[str, list[float | None]]] = []
     if same and any(tables):
         f1 = [None if rows is None else [row["f1"] for row in rows] for rows in tables]

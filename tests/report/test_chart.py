@@ -71,3 +71,12 @@ def test_parts_of_the_loss_only_where_there_are_several() -> None:
     (_, parts) = run_charts(rows)
     assert [line.name for line in parts.lines] == ["a", "b"]
     assert [made.title for made in run_charts([{"epoch": 0, "train_loss": 2.0, "train_a": 2.0}])] == ["Loss"]
+
+
+def test_the_ring_is_at_the_epoch_that_was_kept() -> None:
+    rows = [{"epoch": float(epoch), "train_top1": 0.1 * epoch, "val_top1": 0.2 * epoch} for epoch in range(4)]
+    (made,) = run_charts(rows, kept=3)
+    training, held_out = made.lines
+    assert training.ring is None
+    assert held_out.ring is not None
+    assert held_out.path.split("L")[2] == "{:g} {:g}".format(*held_out.ring)

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
+from fgvc_cli.engine.confusion import Confusion
 from fgvc_cli.engine.evaluate import EvalRequest
 from fgvc_cli.engine.runfolder import RunFolder
 from fgvc_cli.errors import BadRequest, FgvcError
-from fgvc_cli.report.page import Written, write_report
-from fgvc_cli.report.record import Record
+from fgvc_cli.report.gallery import Card, Gallery, data_uri
+from fgvc_cli.report.page import Written, render, write_report
+from fgvc_cli.report.record import Measured, Record
+from fgvc_cli.report.view import MOST_ROWS, run_view
 from tests.report.conftest import IMAGE, QUIET, SCRIPT
+from tests.report.test_record import hidden, spoil
 
 
 def report(*runs: Path, out: Path | None = None, sample: int = 0, force: bool = False, split: str = "test") -> Written:
@@ -165,3 +173,69 @@ def test_the_page_tells_how_the_preset_was_changed(run: Path) -> None:
     text = Page(report(run).file).text
     assert "The run started from the preset reaps-folder" in text
     assert re.search(r"data\.val_fraction 0\.25 0\.0", text)
+
+
+@pytest.mark.parametrize("damage", ["gone", "cut", "older", "other epoch", "table", "matrix"])
+def test_what_is_left_of_a_measurement_makes_a_page(run: Path, odd_photos: Path, damage: str) -> None:
+    spoil(run, damage)
+    with hidden(odd_photos):
+        text = Page(report(run, sample=4).file).text
+    assert "numbers are missing or not complete" in text
+    assert ("There are no numbers" in text) == (damage in ("gone", "cut", "other epoch"))
+    assert ("The table of classes is missing" in text) == (damage in ("older", "table"))
+
+
+def test_a_run_that_is_not_measured_is_compared_as_such(run: Path, trained: Path, tmp_path: Path) -> None:
+    (run / "model.safetensors").unlink()
+    text = Page(report(run, trained, out=tmp_path / "both.html").file).text
+    assert "not measured" in text
+    assert "These numbers are not of the same images" in text
+
+
+def test_boxes_and_maps(run: Path) -> None:
+    file = run / "eval" / "test.json"
+    found = {
+        "boxes": {"ran": {"mean_iou": 0.5125, "over_half": 0.25}, "whole image": {"mean_iou": 0.3, "over_half": 0.125}},
+        "maps": {"ran": {"pointing": 0.75, "pointing_part": 0.5}},
+        "parts": {"images": 9, "reach": 0.15, "random_point": 0.0625},
+    }
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"localisation": found}))
+    text = Page(report(run).file).text.replace("\u00a0", " ")
+    for words in ("ran 0.512 25.0 %", "whole image 0.300 12.5 %", "ran 75.0 % 50.0 %", "in the box 100.0 % 6.2 %"):
+        assert words in text
+
+
+def grown(record: Record, classes: int, images: int) -> Record:
+    """The record with as many classes and images of a split."""
+    dice = np.random.RandomState(0)
+    names = tuple(f"{number:03}.A bird of quite some name {number}" for number in range(classes))
+    labels = np.sort(dice.randint(0, classes, images))
+    guesses = np.where(dice.rand(images) < 0.8, labels, dice.randint(0, classes, images))
+    cells, count = np.unique(labels * classes + guesses, return_counts=True)
+    confusion = Confusion(names, cells // classes, cells % classes, count)
+    rows = [{"class": name, "images": 29, "precision": 0.8, "recall": 0.8, "f1": 0.8} for name in names]
+    assert record.measured is not None
+    result = record.measured.result | {"confusions": confusion.worst()}
+    return replace(record, classes=names, measured=Measured(result, rows, confusion))
+
+
+def test_a_run_of_200_classes_is_light(trained: Path, record_of: Callable[..., Record]) -> None:
+    """As large as CUB: 5,794 images, 48 pictures and 24 of confusions, as detailed as photographs are."""
+    dice = np.random.RandomState(0)
+    rough = Image.fromarray(dice.randint(0, 255, (48, 64, 3)).astype(np.uint8)).resize((320, 240))
+    photo = data_uri(
+        Image.fromarray((np.asarray(rough) * 0.9 + dice.normal(0, 4, (240, 320, 3))).clip(0, 255).astype(np.uint8))
+    )
+    assert 12_000 < len(photo) < 40_000
+    card = Card("images/x.jpg", "a", "b", 0.5, 0.2, 2, photo, photo, 320, 240)
+    record = grown(record_of(trained), 200, 5794)
+    size = len(render([run_view(1, record, Gallery([card] * 72, [], 600, 100, 5794))]))
+    assert 72 * 2 * len(photo) < size < 5_000_000
+
+
+def test_many_classes_are_not_all_listed(trained: Path, record_of: Callable[..., Record]) -> None:
+    page = render([run_view(1, grown(record_of(trained), 10_000, 20_000), None)])
+    assert len(page) < 3_000_000
+    assert page.count('<th scope="row">0') + page.count('<th scope="row">1') <= MOST_ROWS + 40
+    assert "with the lowest F1 of 10000" in page
+    assert "finer than a screen" in page

@@ -122,14 +122,14 @@ def _get(names: list[str], root: Path | None, given: tuple[Path, ...], offline: 
     """Licences first, then one dataset after the other; what fails does not stop the rest."""
     from fgvc_cli.cli.tables import say
     from fgvc_cli.cli.transfer_bar import Bar
-    from fgvc_cli.data.download.install import Request
+    from fgvc_cli.data.download.install import Request, by_hand
 
     requests = [Request(name, root, given, offline, mini) for name in dict.fromkeys(names)]
     for request in requests:
         _introduce(request)
-    if not (yes or given or offline):
+    if not (yes or given or offline or all(by_hand(request.way) for request in requests)):
         _agree()
-    failures = []
+    failures: list[FgvcError] = []
     with Bar() as bar:
         for request in requests:
             try:
@@ -137,8 +137,8 @@ def _get(names: list[str], root: Path | None, given: tuple[Path, ...], offline: 
             except KeyboardInterrupt:
                 bar.say("stopped; what has arrived is kept: run the same command again and it goes on from there")
                 raise
-            except FgvcError as error:
-                failures.append(error)
+            except FgvcError as failure:
+                failures.append(failure)
     for failure in failures[:-1]:
         typer.echo(f"fgvc: {failure}", err=True)
     if failures:

@@ -19,7 +19,7 @@ def digest(path: Path, kind: str, progress: Progress) -> str:
         while chunk := file.read(_CHUNK):
             made.update(chunk)
             done += len(chunk)
-            progress.advance(f"checking {path.name}", done, total)
+            progress.advance(f"checking {path.name.removesuffix('.part')}", done, total)
     return made.hexdigest()
 
 

@@ -191,8 +191,8 @@ def _must_be_fetchable(request: Request, missing: Sequence[Archive]) -> None:
     lost = [archive.file for archive in missing if not archive.urls]
     if lost:
         raise BadRequest(
-            f"{request.name}: {', '.join(lost)} {'is' if len(lost) == 1 else 'are'} missing and cannot be downloaded. "
-            f"{'; '.join(f'{i}. {step}' for i, step in enumerate(request.bundle.by_hand, start=1))}"
+            f"{request.name}: {' and '.join(lost)} cannot be downloaded, only got by hand: "
+            f"`fgvc download-data {request.name}` says where; then give all files in one command, each with --from-archive"
         )
     absent = [archive for archive in missing if not archive.optional and not (request.work / archive.file).exists()]
     if request.offline and absent:

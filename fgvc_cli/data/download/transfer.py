@@ -209,7 +209,7 @@ def _append(
     """Write what comes until the connection ends. TryAgain if that is too early or too slow."""
     done, limit = part.size, total if total is not None else archive.bytes
     steady = _steady(patience)
-    with part.path.open("ab", buffering=0) as file:
+    with part.path.open("ab") as file:  # buffered: a raw file writes less than all of it without a word
         for chunk in body(answer):
             file.write(chunk)
             done += len(chunk)

@@ -1,4 +1,4 @@
-"""A long look at a dataset: do its lists agree, are the counts official, does every image decode, was a file changed?"""
+"""A long look at a dataset: do its lists agree, are the counts official, does each image decode, was a file changed?"""
 
 from __future__ import annotations
 

@@ -53,6 +53,7 @@ class Bundle:
     by_hand: tuple[str, ...] = ()  # steps, where no address is left
     strays: tuple[str, int] = ("", 0)  # images in the archive that no list names: pattern and number
     covers: tuple[DatasetName, ...] = ()  # other datasets that are whole with this one
+    folder: str = ""  # its own, where that is not the first name in the catalog
 
 
 _CALTECH = "https://data.caltech.edu/records"
@@ -97,9 +98,10 @@ _CUB = Bundle(
 )
 
 _LABELLED = "cars_test_annos_withlabels.mat"
+_KITS = ("devkit", "car_devkit", "cars_devkit", "car_devkit/devkit")
 _CARS_KAGGLE = "https://www.kaggle.com/datasets/jessicali9530/stanford-cars-dataset"
 _CARS = Bundle(
-    contents=("cars_train", "cars_test", "car_ims", "devkit", "cars_annos.mat", "cars_meta.mat", _LABELLED),
+    contents=("cars_train", "cars_test", "car_ims", *_KITS[:3], "cars_annos.mat", "cars_meta.mat", _LABELLED),
     ways=(
         Way(
             (
@@ -119,14 +121,14 @@ _CARS = Bundle(
                 ),
                 Archive(
                     _LABELLED,
-                    holds=(_LABELLED, f"devkit/{_LABELLED}"),
+                    holds=(_LABELLED, *(f"{kit}/{_LABELLED}" for kit in _KITS)),
                     bytes=185_758,
                     md5="b0a2b23655a3edd16d84508592a98d10",
                     sha256="790f75be8ea34eeded134cc559332baf23e30e91367e9ddca97d26ed9b895f05",
                 ),
                 Archive(
                     "car_devkit.tgz",
-                    holds=("devkit/cars_train_annos.mat", "cars_train_annos.mat"),
+                    holds=(*_KITS, "cars_train_annos.mat"),
                     urls=("https://github.com/pytorch/vision/files/11644847/car_devkit.tgz",),
                     bytes=330_960,
                     md5="c3b158d763b6e2245038c8ad08e45376",
@@ -235,6 +237,7 @@ def _vegfru(name: str, *kinds: str, covers: tuple[DatasetName, ...] = ()) -> Bun
             "folder in which you have unpacked them. Split archives (.001, .part1) join and unpack first, with 7z",
         ),
         covers=covers,
+        folder=name,
     )
 
 

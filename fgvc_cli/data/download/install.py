@@ -57,7 +57,7 @@ class Request:
     @property
     def target(self) -> Path:
         """The dataset's own folder, once it is whole."""
-        return self.place / CATALOG[self.name].folders[-1 if self.name in ("veg200", "fru92") else 0]
+        return self.place / (self.bundle.folder or CATALOG[self.name].folders[0])
 
     @property
     def way(self) -> Way:
@@ -192,7 +192,7 @@ def _must_be_fetchable(request: Request, missing: Sequence[Archive]) -> None:
     if lost:
         raise BadRequest(
             f"{request.name}: {' and '.join(lost)} cannot be downloaded, only got by hand: "
-            f"`fgvc download-data {request.name}` says where; then give all files in one command, each with --from-archive"
+            f"`fgvc download-data {request.name}` says where; give all files in one command, each with --from-archive"
         )
     absent = [archive for archive in missing if not archive.optional and not (request.work / archive.file).exists()]
     if request.offline and absent:

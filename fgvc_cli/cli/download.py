@@ -137,10 +137,10 @@ def _get(names: list[str], root: Path | None, given: tuple[Path, ...], offline: 
             except KeyboardInterrupt:
                 bar.say("stopped; what has arrived is kept: run the same command again and it goes on from there")
                 raise
-            except FgvcError as failure:
-                failures.append(failure)
-    for failure in failures[:-1]:
-        typer.echo(f"fgvc: {failure}", err=True)
+            except FgvcError as error:
+                failures.append(error)
+    for failed in failures[:-1]:
+        typer.echo(f"fgvc: {failed}", err=True)
     if failures:
         raise failures[-1]
 

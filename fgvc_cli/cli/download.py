@@ -102,7 +102,8 @@ def _table(root: Path | None) -> None:
             _here(Request(name, root)),
         )
     show(table)
-    say("get one: fgvc download-data NAME. By hand: the command then says which files to get from where")
+    say("get one: fgvc download-data NAME (by hand: it says which files to get from where)")
+    say("what is here and what is wrong with it: fgvc download-data --verify")
 
 
 def _here(request: Request) -> str:
@@ -113,7 +114,7 @@ def _here(request: Request) -> str:
 
     found = look(request.name, request.root)
     if found is not None:
-        return f"whole: {found.folder}" if found.whole else f"not whole: {found.folder}: {found.note}"
+        return f"{'whole' if found.whole else 'not whole'}: {found.folder}"
     count = fetched(request)
     return f"{amount(count)} fetched so far" if count else "no"
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -125,6 +125,8 @@ def _alone(request: Request, progress: Progress) -> Iterator[None]:
         request.work.mkdir(parents=True, exist_ok=True)  # the other process may have removed it
         yield
     finally:
+        with suppress(OSError):
+            request.work.rmdir()  # unless something is kept there
         lock.release()
 
 

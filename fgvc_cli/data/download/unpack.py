@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import gzip
 import lzma
+import os
 import shutil
 import stat
 import tarfile
@@ -60,7 +61,9 @@ def unpack(source: Path, home: Path, contents: Sequence[str], progress: Progress
 def _expand(source: Path, into: Path, progress: Progress) -> None:
     try:
         if source.is_dir():
+            progress.say(f"copying {source}")
             shutil.copytree(source, into, dirs_exist_ok=True, copy_function=_copy)
+            _make_writable(into)
         elif zipfile.is_zipfile(source):
             _expand_zip(source, into, progress)
         elif tarfile.is_tarfile(source):
@@ -152,6 +155,12 @@ def _copy(source: str | Path, target: str | Path) -> None:
         shutil.copyfile(source, target)
     except OSError as error:
         raise FgvcError(_why(Path(source), Path(target), error)) from None
+
+
+def _make_writable(folder: Path) -> None:
+    """Folders copied from where nobody may write could neither be moved nor removed."""
+    for place, _, _ in os.walk(folder):
+        Path(place).chmod(0o755)
 
 
 def _unknown(source: Path) -> FgvcError:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 
 from fgvc_cli.data.archives import BUNDLES
 from fgvc_cli.data.datasets import load_index
+from fgvc_cli.data.download.lists import contradictions
 from fgvc_cli.data.download.progress import SILENT, Progress
 from fgvc_cli.data.download.state import files_of, read_sums, sha256
 from fgvc_cli.data.facts import CATALOG
@@ -49,7 +51,7 @@ def verify(
     """
     facts, files = CATALOG[name], sorted(files_of(folder))
     images = [file for file in files if _is_picture(file)]
-    index, problems = _lists(name, folder)
+    index, problems = _lists(name, folder, progress)
     problems += _undecodable(folder, images, progress) if decode else []
     problems += _unlisted(name, index, images) if index else []
     problems += _changed(folder, set(files), hashes, progress)
@@ -65,16 +67,21 @@ def verify(
     )
 
 
-def _lists(name: str, folder: Path) -> tuple[DatasetIndex | None, list[str]]:
+def _lists(name: str, folder: Path, progress: Progress) -> tuple[DatasetIndex | None, list[str]]:
     """The index, and what its loader says against the lists, at each level the dataset is labelled at."""
-    index, problems = None, []
+    index: DatasetIndex | None = None
+    problems: list[str] = []
     for level in (None, *CATALOG[name].levels):
         values = {"dataset": name, "root": folder} | ({} if level is None else {"level": level})
         try:
-            found = load_index(DataSpec.model_validate(values))
+            found = load_index(DataSpec.model_validate(values), progress=_steps(progress))
             index = index or found
         except FgvcError as error:
             problems.append(str(error))
+    try:
+        problems += contradictions(name, folder)
+    except FgvcError as error:
+        problems += [] if str(error) in problems else [str(error)]
     return index, problems
 
 
@@ -90,11 +97,13 @@ def _undecodable(folder: Path, images: list[str], progress: Progress) -> list[st
         read_image(path)
         return ""
 
-    def hear(what: str, done: int, total: int) -> None:
-        progress.advance(what, done, total, "steps")
-
-    found = survey("decoding images", folder, images, decode, hear, anew=True)
+    found = survey("decoding images", folder, images, decode, _steps(progress), anew=True)
     return [str(finding) for finding in found if isinstance(finding, ImageError)]
+
+
+def _steps(progress: Progress) -> Callable[[str, int, int], None]:
+    """What the data side calls while something takes long."""
+    return lambda what, done, total: progress.advance(what, done, total, "steps")
 
 
 def _unlisted(name: str, index: DatasetIndex, images: list[str]) -> list[str]:

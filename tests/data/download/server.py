@@ -100,8 +100,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def write(self, data: bytes, step: int = 1 << 14) -> None:
         for place in range(0, len(data), step):
+            self.asked.sent += len(data[place : place + step])  # before the other side has it and a test looks
             self.wfile.write(data[place : place + step])
-            self.asked.sent += len(data[place : place + step])
 
     def log_message(self, *words: object) -> None:
         pass

@@ -26,7 +26,7 @@ from tests.data.archives import spec_of, write_cars_one_list, write_cub, write_i
 from tests.data.download.official import counts, pack, pack_zip, serve_cars, serve_cub
 from tests.data.download.server import Files, answer, cut
 
-QUICK = Patience(connect=2, read=0.4, slow=0.4, least=50_000, attempts=3, pause=0.01)
+QUICK = Patience(attempts=3, pause=0.01)
 
 
 class Heard(Progress):

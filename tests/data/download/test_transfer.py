@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +23,8 @@ from tests.data.download.server import Files, answer, cut, length, no_ranges, sl
 
 BODY = np.random.RandomState(0).bytes(400_000)
 OTHER = np.random.RandomState(1).bytes(400_000)
-QUICK = Patience(connect=2, read=0.4, slow=0.4, least=50_000, attempts=3, pause=0.01)
+QUICK = Patience(connect=10, read=10, slow=10, least=50_000, attempts=3, pause=0.01)
+IMPATIENT = Patience(connect=10, read=0.4, slow=0.4, least=50_000, attempts=3, pause=0.01)
 
 
 class Heard(Progress):
@@ -34,10 +35,10 @@ class Heard(Progress):
         self.lines.append(line)
 
 
-def refused(archive: Archive, folder: Path) -> str:
+def refused(archive: Archive, folder: Path, patience: Patience = QUICK) -> str:
     """The message of a failed fetch, after which no file bears the archive's name."""
     with pytest.raises(FgvcError) as caught:
-        fetch(archive, folder, patience=QUICK)
+        fetch(archive, folder, patience=patience)
     assert not (folder / archive.file).exists()
     message = str(caught.value)
     assert "\n" not in message
@@ -217,7 +218,7 @@ def test_errors_that_stay(server: Files, tmp_path: Path) -> None:
 def test_a_trickle_and_a_time_out(server: Files, tmp_path: Path, fault: object, what: str) -> None:
     server.faults = [fault]
     heard = Heard()
-    path = fetch(server.archive("a.tgz", BODY), tmp_path, heard, QUICK)
+    path = fetch(server.archive("a.tgz", BODY), tmp_path, heard, replace(IMPATIENT, attempts=9))
     assert path.read_bytes() == BODY
     assert what in heard.lines[0]
     assert server.asked[1].range
@@ -225,7 +226,7 @@ def test_a_trickle_and_a_time_out(server: Files, tmp_path: Path, fault: object, 
 
 def test_a_line_that_only_trickles_is_given_up(server: Files, tmp_path: Path) -> None:
     server.faults = [trickle(0.05, 9)] * 9
-    assert "3 times in a row" in refused(server.archive("a.tgz", BODY), tmp_path)
+    assert "3 times in a row" in refused(server.archive("a.tgz", BODY), tmp_path, IMPATIENT)
 
 
 @pytest.mark.parametrize("target", ["/a.tgz", "{url}/a.tgz"])

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from fgvc_cli.data.download.lists import contradictions
 from fgvc_cli.data.download.state import seal
 from fgvc_cli.data.download.verify import Verdict, verify
-from tests.data.archives import write_aircraft, write_cars_devkit, write_cub, write_image
+from tests.data.archives import write_aircraft, write_cars_devkit, write_cub, write_image, write_lines
 from tests.data.download.official import counts
 
 
@@ -53,7 +54,6 @@ IMAGE = "images/002.Laysan_Albatross/Laysan_Albatross_0003.jpg"
 @pytest.mark.parametrize(
     ("file", "line", "words"),
     [
-        ("images.txt", 4, "Laysan_Albatross_0004.jpg: is in no list"),
         ("image_class_labels.txt", 4, "image 5 has no line in image_class_labels.txt"),
         ("train_test_split.txt", 8, "image 9 has no line in train_test_split.txt"),
         ("bounding_boxes.txt", 0, "image 1 has no line in bounding_boxes.txt"),
@@ -65,6 +65,14 @@ def test_a_cut_image_and_a_lost_line_are_both_named(cub: Path, file: str, line: 
     lose_line(cub / file, line)
     found = verify("cub", cub)
     assert named(found, f"{IMAGE}: is no readable image", words), found.problems
+
+
+def test_an_image_whose_line_is_lost(cub: Path) -> None:
+    lose_line(cub / "images.txt", 4)
+    found = verify("cub", cub)
+    lists = ("image_class_labels.txt:5", "train_test_split.txt:5", "bounding_boxes.txt:5")
+    words = [f"{line}: image 5 is not in images.txt" for line in lists]
+    assert named(found, "Laysan_Albatross_0004.jpg: is in no list", *words), found.problems
 
 
 def test_decoding_is_not_remembered(cub: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -123,6 +131,27 @@ def test_every_level_of_aircraft(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     found = verify("aircraft", root)
     assert named(found, "families.txt", "manufacturers.txt")
     assert found.train == 6
+
+
+def test_lists_of_one_dataset_that_differ(tmp_path: Path) -> None:
+    data = write_aircraft(tmp_path)
+    lines = (data / "images_variant_trainval.txt").read_text().splitlines()
+    write_lines(data / "images_variant_train.txt", *lines[:3])
+    write_lines(data / "images_variant_val.txt", *lines[3:])
+    assert contradictions("aircraft", data.parent) == []
+    lost = lose_line(data / "images_variant_val.txt", 1).strip()
+    (found,) = contradictions("aircraft", data.parent)
+    assert found == f"{data / 'images_variant_trainval.txt'}: {lost!r} is in neither half of it"
+    write_lines(data / "images_variant_val.txt", *(f"{number} 707-320" for number in range(20)))
+    assert "15 more of this kind" in contradictions("aircraft", data.parent)[5]
+    annotations = tmp_path / "pets" / "annotations"
+    write_lines(annotations / "trainval.txt", "Abyssinian_1 1 1 1")
+    write_lines(annotations / "test.txt", "Abyssinian_2 1 1 1")
+    write_lines(annotations / "list.txt", "#Image CLASS-ID", "Abyssinian_1 1 1 1", "Abyssinian_3 1 1 1")
+    assert [line.partition(": ")[2] for line in contradictions("pets", tmp_path / "pets")] == [
+        "'Abyssinian_3 1 1 1' is in no split",
+        "lacks 'Abyssinian_2 1 1 1', which is in a split",
+    ]
 
 
 def real_part(realdata: Path, name: str, target: Path, images: int) -> Path:

@@ -29,6 +29,7 @@ class Bar(Progress):
         self._console = Console(stderr=True)
         self._bars: Bars | None = None
         self._what = ""
+        self._over = ""
 
     def __enter__(self) -> Self:
         return self
@@ -45,12 +46,16 @@ class Bar(Progress):
 
     def advance(self, what: str, done: int, total: int | None, unit: str = "bytes") -> None:
         """Move the bar; a new piece of work gets a new one."""
+        if done == total and what == self._over:
+            return
         if what != self._what or self._bars is None:
             self._begin(what, unit)
         if self._bars is not None:
             self._bars.update(self._bars.task_ids[0], completed=done, total=total)
-            if done == total:
-                self._end()
+        self._over = ""
+        if done == total:
+            self._end()
+            self._over = what
 
     def _begin(self, what: str, unit: str) -> None:
         self._end()

@@ -19,7 +19,7 @@ _SHOWN = 20  # problems
 
 
 def download_data(
-    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Datasets. Default: a table.")] = None,
+    names: Annotated[list[str] | None, typer.Argument(metavar="NAME", help="Datasets. Default: a table.")] = None,
     list_only: Annotated[bool, typer.Option("--list", help="The table alone: nothing is asked.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Agree to the licences and start.")] = False,
     root: Annotated[
@@ -47,11 +47,11 @@ def download_data(
     if verify:
         _verify(names or [], root, hashes)
         return
-    if not names:
+    if list_only or not names:
         _table(root)
         names = [] if list_only or not _at_a_terminal() else _asked()
         _check(names, list_only, from_archive or [], mini, verify, hashes)
-    if names and not list_only:
+    if names:
         _get(names, root, tuple(path.expanduser() for path in from_archive or ()), offline, mini, yes)
 
 

@@ -38,7 +38,7 @@ def test_the_catalog_and_the_command_load_no_torch() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-@pytest.mark.parametrize("flags", [(), ("--list",)])
+@pytest.mark.parametrize("flags", [(), ("--list", "cub")])
 def test_the_table(command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: tuple[str, ...]) -> None:
     counts(monkeypatch, "cub", 3, 6, 3)
     write_cub(tmp_path / "data")

@@ -68,6 +68,11 @@ def body(answer: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
         yield chunk
 
 
+def host_of(url: str) -> str:
+    """The server's name in an address."""
+    return urllib.parse.urlsplit(url).hostname or url
+
+
 def what_failed(error: Exception) -> str:
     """An attempt's failure in words that follow the host's name."""
     kinds = urllib3.exceptions

@@ -6,6 +6,7 @@ appears by one rename, with the marker of a finished installation in it. One pro
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -81,10 +82,13 @@ def install(request: Request, progress: Progress = SILENT, patience: Patience = 
     FgvcError or BadRequest, one line that says what to do. Whatever happens, the dataset's folder is either whole
     or not there, and what was downloaded is kept.
     """
+    here = look(request.name, request.root)
+    if here is not None:
+        return _as_found(request, here, progress)
     with _alone(request, progress):
-        here = look(request.name, request.root)
+        here = look(request.name, request.root)  # another process may have put it there
         if here is not None:
-            return _as_found(request, here)
+            return _as_found(request, here, progress)
         if request.target.exists():
             raise BadRequest(
                 f"{request.target}: is there, but is not {CATALOG[request.name].title}; move it away, or choose "
@@ -97,6 +101,8 @@ def install(request: Request, progress: Progress = SILENT, patience: Patience = 
             way, proven = _fill(request, home, progress, patience)
             full, notes = _judge(request, home, way, proven, progress)
             seal(home, request.name, full, notes, progress)
+            if hasattr(os, "sync"):
+                os.sync()  # so that the marker is not on the disk before the files are
             home.rename(request.target)
         except OSError as error:
             raise FgvcError(f"{request.place}: {error.strerror or error}; choose another place with --root") from None
@@ -130,8 +136,10 @@ def _alone(request: Request, progress: Progress) -> Iterator[None]:
         lock.release()
 
 
-def _as_found(request: Request, here: Here) -> Here:
+def _as_found(request: Request, here: Here, progress: Progress) -> Here:
     if here.whole:
+        if request.given:
+            progress.say(f"{request.name} is here already, so what was given is not used")
         return here
     raise BadRequest(
         f"{here.folder}: holds {request.name} already, but not all of it: {here.note}. It trains as far as it goes "

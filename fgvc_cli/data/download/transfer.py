@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import time
-import urllib.parse
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ import urllib3
 
 from fgvc_cli.data.archives import Archive
 from fgvc_cli.data.download.checksums import difference
-from fgvc_cli.data.download.http import GivenUp, TryAgain, body, open_url, what_failed
+from fgvc_cli.data.download.http import GivenUp, TryAgain, body, host_of, open_url, what_failed
 from fgvc_cli.data.download.progress import SILENT, Progress, amount
 from fgvc_cli.errors import FgvcError
 
@@ -56,19 +56,17 @@ def fetch(archive: Archive, folder: Path, progress: Progress = SILENT, patience:
     for url in archive.urls:
         try:
             _from_address(url, archive, part, progress, patience)
-            part.path.replace(target)
-            part.forget()
+            part.finish(target)
             return target
         except GivenUp as refusal:
-            host = urllib.parse.urlsplit(url).hostname
-            refusals.append(f"{host} {refusal}")
-            progress.say(f"{archive.file}: {host} {refusal}")
+            refusals.append(f"{host_of(url)} {refusal}")
+            progress.say(f"{archive.file}: {refusals[-1]}")
         except OSError as error:
             raise FgvcError(_no_room(part, error)) from None
     raise FgvcError(
         f"{archive.file} could not be fetched: {'; '.join(refusals)}. Run the same command again later"
-        f"{' (it goes on where it stopped)' if part.size else ''}, or get the file by other means "
-        "and pass it with --from-archive FILE"
+        f"{' (it goes on where it stopped)' if part.size else ''}, or get {archive.urls[0]} by other means "
+        "and pass the file with --from-archive"
     )
 
 
@@ -96,6 +94,13 @@ class _Part:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.path.write_bytes(b"")
         self.note.write_text(json.dumps({"url": url, "tag": tag}), encoding="utf-8")
+
+    def finish(self, target: Path) -> None:
+        """Give the file its name, once the disk has all of it."""
+        with self.path.open("rb+") as file:
+            os.fsync(file.fileno())
+        self.path.replace(target)
+        self.note.unlink(missing_ok=True)
 
     def forget(self) -> None:
         """Remove what has arrived."""
@@ -132,7 +137,9 @@ def _arrive(url: str, archive: Archive, part: _Part, progress: Progress, patienc
             if failed >= patience.attempts:
                 raise GivenUp(f"{reason}, {failed} times in a row") from None
             pause = min(patience.longest, max(patience.pause * 2 ** (failed - 1), getattr(error, "wait", 0)))
-            progress.say(f"{archive.file}: {reason}; trying again in {pause:.0f} s ({amount(part.size)} are here)")
+            progress.say(
+                f"{archive.file}: {host_of(url)} {reason}; trying again in {pause:.0f} s ({amount(part.size)} are here)"
+            )
             time.sleep(pause)
 
 

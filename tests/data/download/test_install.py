@@ -58,9 +58,10 @@ def test_from_archives_to_an_index(server: Files, monkeypatch: pytest.MonkeyPatc
     assert (home / "segmentations" / "001" / "one.png").is_file()
     assert not (place / "attributes.txt").exists()
     assert [path.name for path in place.rglob("*") if path.name.endswith((".tgz", ".part", ".json"))] == [MARKER]
-    asked = len(server.asked)
-    assert put("cub", place) == here
+    asked, heard = len(server.asked), Heard()
+    assert put("cub", place) == put("cub", place, tmp_path / "made", heard=heard) == here
     assert len(server.asked) == asked
+    assert heard.lines == ["cub is here already, so what was given is not used"]
     check = ["sha256sum", "--quiet", "-c", SUMS]
     if shutil.which("sha256sum"):
         assert subprocess.run(check, cwd=home, check=False).returncode == 0
@@ -117,7 +118,7 @@ def test_no_room_to_unpack(server: Files, monkeypatch: pytest.MonkeyPatch, tmp_p
             put("cub", tmp_path / "data")
     assert nothing_in(tmp_path / "data")
     asked = len(server.asked)
-    assert put("cub", tmp_path / "data").whole
+    assert put("cub", tmp_path / "data", offline=True).whole
     assert len(server.asked) == asked
 
 

@@ -163,7 +163,7 @@ def _attempt(url: str, archive: Archive, part: _Part, progress: Progress, patien
 def _accept(answer: urllib3.BaseHTTPResponse, url: str, archive: Archive, part: _Part, have: int) -> int | None:
     """The number of bytes of the whole file by this answer, None if it does not tell. Makes `part` ready for it."""
     if answer.status == 416 and have:
-        return _nothing_left(answer, part, have)
+        return have  # it has no byte after those that are here: the checksum decides
     if answer.status == 206 and have:
         first, total = _content_range(answer)
         if first != have:
@@ -176,15 +176,6 @@ def _accept(answer: urllib3.BaseHTTPResponse, url: str, archive: Archive, part: 
     if answer.status != 206 or not have:
         part.start(url, _tag(answer))
     return total
-
-
-def _nothing_left(answer: urllib3.BaseHTTPResponse, part: _Part, have: int) -> int:
-    """416: the server has no byte after those that are here. The checksum decides, unless it names another size."""
-    _, _, total = answer.headers.get("Content-Range", "").rpartition("/")
-    if total.isdecimal() and int(total) != have:
-        part.start()
-        raise TryAgain(f"has {int(total):,} bytes, fewer than are here: starting over")
-    return have
 
 
 def _content_range(answer: urllib3.BaseHTTPResponse) -> tuple[int | None, int | None]:

@@ -172,6 +172,16 @@ def test_wrong_size_that_is_not_announced(server: Files, tmp_path: Path) -> None
     assert not list(tmp_path.iterdir())
 
 
+def test_an_end_that_comes_too_early_without_a_length(server: Files, tmp_path: Path) -> None:
+    def unannounced(handler, body) -> None:
+        handler.head(200, {})
+        handler.write(body[:150_000])
+
+    server.faults = [unannounced]
+    assert arrived(server.archive("a.tgz", BODY), tmp_path)
+    assert server.asked[1].range == "bytes=150000-"
+
+
 def test_the_next_mirror(server: Files, tmp_path: Path) -> None:
     server.bodies["/old.tgz"] = OTHER
     heard = Heard()

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from fgvc_cli import __version__
-from fgvc_cli.cli import bench, catalog, evaluation, predict, report, runs, summary, training, viz
+from fgvc_cli.cli import bench, catalog, download, evaluation, predict, report, runs, summary, training, viz
 from fgvc_cli.errors import FgvcError
 
 app = typer.Typer(
@@ -28,6 +28,7 @@ app.command("runs")(runs.runs)
 app.command("summary")(summary.summary)
 app.command("methods")(catalog.methods)
 app.command("datasets")(catalog.datasets)
+app.command("download-data")(download.download_data)
 app.add_typer(viz.viz, name="viz")
 app.add_typer(catalog.presets, name="presets")
 app.add_typer(bench.bench, name="bench")

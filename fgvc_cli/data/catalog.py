@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -37,14 +38,15 @@ def locate(name: str, root: Path | None) -> Path | None:
 
 
 def require(name: str, root: Path | None) -> Path:
-    """Like `locate`, but BadRequest, which tells how to get the dataset, if it is nowhere."""
+    """Like `locate`, but BadRequest, which tells the one command that brings the dataset, if it is nowhere."""
     found = locate(name, root)
     if found is not None:
         return found
     facts = CATALOG[name]
+    where = f" --root {shlex.quote(str(root))}" if root is not None else ""
     raise BadRequest(
-        f"{facts.title} not found: no {facts.folders[0]} in {_listed(data_roots(root))}; "
-        f"{facts.get}, then pass --data-dir FOLDER or set {DATA_DIR_VARIABLE}"
+        f"{facts.title} not found: no {facts.folders[0]} in {_listed(data_roots(root))}: "
+        f"run `fgvc download-data {name}{where}`, or say where it is with --data-dir FOLDER or {DATA_DIR_VARIABLE}"
     )
 
 

@@ -18,7 +18,7 @@ class DatasetFacts:
     test: int | None
     licence: str
     home: str
-    get: str  # how to get it, one line
+    get: str = ""  # how to get it, where `fgvc download-data` does not
     folders: tuple[str, ...] = ()  # names the dataset's own folder goes by
     markers: tuple[str, ...] = ()  # files or folders, any of which tells that a folder holds the dataset
     boxes: bool = False
@@ -48,7 +48,6 @@ _CUB = DatasetFacts(
     test=5794,
     licence="images belong to their photographers; non-commercial research and education only",
     home="https://www.vision.caltech.edu/datasets/cub_200_2011/",
-    get="download CUB_200_2011.tgz from https://data.caltech.edu/records/65de6-vp158 and unpack it",
     folders=("CUB_200_2011", "cub_200_2011", "CUB-200-2011", "cub"),
     markers=("images.txt",),
     boxes=True,
@@ -61,10 +60,6 @@ _CARS = DatasetFacts(
     test=8041,
     licence="images belong to their owners; non-commercial research only",
     home="https://www.kaggle.com/datasets/jessicali9530/stanford-cars-dataset",
-    get=(
-        "download the images from https://www.kaggle.com/datasets/jessicali9530/stanford-cars-dataset, "
-        "https://github.com/pytorch/vision/files/11644847/car_devkit.tgz and cars_test_annos_withlabels.mat"
-    ),
     folders=("stanford_cars", "stanford-cars", "StanfordCars", "stanford-cars-dataset", "cars"),
     markers=("cars_annos.mat", "cars_train", "devkit/cars_train_annos.mat"),
     boxes=True,
@@ -77,9 +72,6 @@ _AIRCRAFT = DatasetFacts(
     test=3333,
     licence="non-commercial research only",
     home="https://www.robots.ox.ac.uk/~vgg/data/fgvc-aircraft/",
-    get=(
-        "download https://www.robots.ox.ac.uk/~vgg/data/fgvc-aircraft/archives/fgvc-aircraft-2013b.tar.gz and unpack it"
-    ),
     folders=("fgvc-aircraft-2013b", "fgvc_aircraft_2013b", "aircraft"),
     markers=("data/variants.txt", "variants.txt"),
     boxes=True,
@@ -93,16 +85,11 @@ _FLOWERS = DatasetFacts(
     test=6149,
     licence="images belong to their photographers; research only",
     home="https://www.robots.ox.ac.uk/~vgg/data/flowers/102/",
-    get=(
-        "download 102flowers.tgz, imagelabels.mat and setid.mat from "
-        "https://www.robots.ox.ac.uk/~vgg/data/flowers/102/ into one folder and unpack the archive there"
-    ),
     folders=("flowers-102", "flowers102", "102flowers", "oxford_flowers102", "flowers"),
     markers=("setid.mat", "imagelabels.mat"),
     boxes=True,
 )
 _VEGFRU_HOME = "https://vim.ustc.edu.cn/2021/0704/c27137a515707/page.htm"
-_VEGFRU_GET = f"follow the link on {_VEGFRU_HOME} (a file-sharing site) and unpack all of it into one folder"
 _VEGFRU_LICENCE = "non-commercial research only"
 _VEGFRU_FOLDERS = ("VegFru", "vegfru", "vegfru-dataset", "VegFru-dataset")
 _VEGFRU = DatasetFacts(
@@ -113,7 +100,6 @@ _VEGFRU = DatasetFacts(
     test=116931,
     licence=_VEGFRU_LICENCE,
     home=_VEGFRU_HOME,
-    get=_VEGFRU_GET,
     folders=_VEGFRU_FOLDERS,
     markers=("veg200_lists", "fru92_lists"),
 )
@@ -125,7 +111,6 @@ _VEG200 = DatasetFacts(
     test=61117,
     licence=_VEGFRU_LICENCE,
     home=_VEGFRU_HOME,
-    get=_VEGFRU_GET,
     folders=(*_VEGFRU_FOLDERS, "veg200", "Veg200"),
     markers=("veg200_lists",),
 )
@@ -137,7 +122,6 @@ _FRU92 = DatasetFacts(
     test=55814,
     licence=_VEGFRU_LICENCE,
     home=_VEGFRU_HOME,
-    get=_VEGFRU_GET,
     folders=(*_VEGFRU_FOLDERS, "fru92", "Fru92"),
     markers=("fru92_lists",),
 )
@@ -149,10 +133,6 @@ _DOGS = DatasetFacts(
     test=8580,
     licence="images are from ImageNet: non-commercial research and education only",
     home="http://vision.stanford.edu/aditya86/ImageNetDogs/",
-    get=(
-        "download images.tar, annotation.tar and lists.tar from http://vision.stanford.edu/aditya86/ImageNetDogs/ "
-        "and unpack all three into one folder"
-    ),
     folders=("stanford_dogs", "stanford-dogs", "StanfordDogs", "stanford-dogs-dataset", "dogs"),
     markers=("train_list.mat", "lists/train_list.mat"),
     boxes=True,
@@ -165,10 +145,6 @@ _PETS = DatasetFacts(
     test=3669,
     licence="CC BY-SA 4.0; images belong to their owners",
     home="https://www.robots.ox.ac.uk/~vgg/data/pets/",
-    get=(
-        "download images.tar.gz and annotations.tar.gz from https://thor.robots.ox.ac.uk/~vgg/data/pets/ "
-        "and unpack both into one folder"
-    ),
     folders=("oxford-iiit-pet", "oxford_iiit_pet", "oxford-iiit-pets", "oxford_pets", "pets"),
     markers=("annotations/trainval.txt",),
     boxes=True,
@@ -181,7 +157,6 @@ _FOOD101 = DatasetFacts(
     test=25250,
     licence="images are from Foodspotting; research only",
     home="https://data.vision.ee.ethz.ch/cvl/datasets_extra/food-101/",
-    get="download http://data.vision.ee.ethz.ch/cvl/food-101.tar.gz and unpack it",
     folders=("food-101", "food101", "food_101", "Food-101"),
     markers=("meta/train.txt",),
 )
@@ -193,10 +168,6 @@ _INAT2021 = DatasetFacts(
     test=100000,
     licence="images belong to their photographers; non-commercial research and education only",
     home="https://github.com/visipedia/inat_comp/tree/master/2021",
-    get=(
-        "download train.tar.gz (or train_mini.tar.gz), val.tar.gz and their .json.tar.gz from "
-        "https://ml-inat-competition-datasets.s3.amazonaws.com/2021/ and unpack all of them into one folder"
-    ),
     folders=("inat2021", "inat_2021", "iNat2021", "inaturalist2021", "2021"),
     markers=("val.json",),
 )
@@ -208,7 +179,6 @@ _NABIRDS = DatasetFacts(
     test=24633,
     licence="images belong to their photographers; non-commercial research and education, after signing up",
     home="https://dl.allaboutbirds.org/nabirds",
-    get="ask for nabirds.tar.gz at https://dl.allaboutbirds.org/nabirds and unpack it",
     folders=("nabirds", "NABirds", "nabirds_v1"),
     markers=("hierarchy.txt",),
     boxes=True,

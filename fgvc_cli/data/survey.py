@@ -37,18 +37,21 @@ def survey(
     files: Sequence[str],
     look: Callable[[Path], str],
     progress: Progress | None = None,
+    *,
+    anew: bool = False,
 ) -> list[str | ImageError]:
     """What `look` finds at each of the files (paths relative to root), or the ImageError it raises, in their order.
 
-    `kind` names what is looked for: the key that findings are kept under, to be changed whenever `look` is.
+    `kind` names what is looked for: the key that findings are kept under, to be changed whenever `look` is. `anew`
+    looks at each file, whatever was found before, and keeps nothing.
     """
     stamps = [stamp_of(root / file) for file in files]
-    kept = _Kept(kind, root) if len(files) >= KEPT_FROM else None
+    kept = _Kept(kind, root) if len(files) >= KEPT_FROM and not anew else None
     known = kept.read() if kept else {}
     found: list[str | ImageError | None] = [_known(known, *item) for item in zip(files, stamps, strict=True)]
     todo = [i for i, finding in enumerate(found) if finding is None]
     fresh: dict[str, tuple[Stamp, str]] = {}
-    for step, part in _steps(todo, kind, progress if kept else None):
+    for step, part in _steps(todo, kind, progress if kept or anew else None):
         for i, finding in zip(part, _look_at(look, [root / files[i] for i in part]), strict=True):
             found[i], stamp = finding, stamps[i]
             if isinstance(finding, str) and stamp is not None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from fgvc_cli.data.archives import BUNDLES
 from fgvc_cli.data.catalog import data_roots, locate, require
 from fgvc_cli.data.datasets import load_index
 from fgvc_cli.data.facts import CATALOG
@@ -40,14 +41,14 @@ def test_folder_itself_or_its_parent(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert locate("cub", None) == root
 
 
-@pytest.mark.parametrize("name", ["cub", "cars", "aircraft"])
+@pytest.mark.parametrize("name", list(BUNDLES))
 def test_missing_data_say_what_to_do(tmp_path: Path, name: str) -> None:
     with pytest.raises(BadRequest) as caught:
         require(name, tmp_path)
     message = str(caught.value)
     assert str(tmp_path) in message
     assert "--data-dir" in message
-    assert "https://" in message
+    assert f"run `fgvc download-data {name} --root {tmp_path}`" in message
     assert "\n" not in message
     with pytest.raises(BadRequest):
         load_index(spec_of(name, tmp_path))

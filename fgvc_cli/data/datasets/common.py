@@ -138,7 +138,7 @@ def checked(index: DatasetIndex, sources: str | Mapping[str, str], level: str | 
         notes += more
     for name, what in (("train", "training"), ("test", "test")):
         if not len(kept[name]):
-            raise BadRequest(f"{facts.title} in {index.root}: not one {what} image found; {facts.get}")
+            raise BadRequest(f"{facts.title} in {index.root}: not one {what} image found; {_way(facts)}")
     twice = [name for name, times in Counter(index.classes).items() if times > 1]
     if twice:
         raise BadRequest(f"{facts.title} in {index.root}: two classes are called {twice[0]!r}")
@@ -146,6 +146,10 @@ def checked(index: DatasetIndex, sources: str | Mapping[str, str], level: str | 
         raise BadRequest(f"{facts.title} in {index.root}: {len(index.classes)} class; a classifier needs two at least")
     index = replace(index, train=kept["train"], val=kept.get("val"), test=kept["test"], notes=notes)
     return _part_note(with_true_boxes(index), facts, facts.classes_at(level))
+
+
+def _way(facts: DatasetFacts) -> str:
+    return facts.get or f"move the folder away and run `fgvc download-data {facts.name}`"
 
 
 def _part_note(index: DatasetIndex, facts: DatasetFacts, classes: int | None) -> DatasetIndex:

@@ -1,0 +1,75 @@
+"""A progress bar on stderr with rate and time left; on what is no terminal, lines alone."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    ProgressColumn,
+    TaskProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+from rich.progress import Progress as Bars
+
+from fgvc_cli.data.download.progress import Progress
+
+_TEXT = "{task.description}"
+
+
+class Bar(Progress):
+    """Shows one piece of work at a time."""
+
+    def __init__(self) -> None:
+        self._console = Console(stderr=True)
+        self._bars: Bars | None = None
+        self._what = ""
+        self._over = ""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._end()
+
+    def say(self, line: str) -> None:
+        """A line, above the bar."""
+        self._end()
+        self._console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+    def advance(self, what: str, done: int, total: int | None, unit: str = "bytes") -> None:
+        """Move the bar; a new piece of work gets a new one."""
+        if done == total and what == self._over:
+            return
+        if what != self._what or self._bars is None:
+            self._begin(what, unit)
+        if self._bars is not None:
+            self._bars.update(self._bars.task_ids[0], completed=done, total=total)
+        self._over = ""
+        if done == total:
+            self._end()
+            self._over = what
+
+    def _begin(self, what: str, unit: str) -> None:
+        self._end()
+        self._what = what
+        if not self._console.is_terminal:
+            self._console.print(what, highlight=False, markup=False, soft_wrap=True)
+        columns: tuple[ProgressColumn, ...] = (TextColumn(_TEXT, markup=False), BarColumn())
+        columns += (DownloadColumn(), TransferSpeedColumn()) if unit == "bytes" else (TaskProgressColumn(),)
+        bars = Bars(*columns, TimeRemainingColumn(), console=self._console, disable=not self._console.is_terminal)
+        bars.add_task(what, total=None)
+        bars.start()
+        self._bars = bars
+
+    def _end(self) -> None:
+        if self._bars is not None:
+            self._bars.stop()
+        self._bars, self._what = None, ""

@@ -1,0 +1,1 @@
+"""Datasets from the network or from archives at hand: fetched, checked, unpacked, verified, then put in place."""

@@ -1,0 +1,187 @@
+"""Archives, single files and folders → a dataset's folder. Nothing is ever written outside of it."""
+
+from __future__ import annotations
+
+import errno
+import gzip
+import lzma
+import os
+import shutil
+import stat
+import tarfile
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePosixPath, PureWindowsPath
+
+from fgvc_cli.data.download.progress import SILENT, Progress
+from fgvc_cli.errors import BadRequest, FgvcError
+
+_DEPTH = 4  # folders around a dataset's own that archives are known to have
+_CHUNK = 1 << 20
+_DAMAGED = (
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    gzip.BadGzipFile,
+    EOFError,
+    zlib.error,
+    lzma.LZMAError,
+    ValueError,
+    RuntimeError,
+)
+_PACKED = (b"PK\x03\x04", b"\x1f\x8b", b"BZh", b"\xfd7zXZ")  # what zip, gzip, bzip2 and xz begin with
+_OTHERS = {b"Rar!": " but RAR", b"7z\xbc\xaf": " but 7z", b"<!DO": " but a web page", b"<htm": " but a web page"}
+
+
+def unpack(source: Path, home: Path, contents: Sequence[str], progress: Progress = SILENT) -> None:
+    """Put what an archive, a folder or a single file holds into the dataset's folder `home`.
+
+    In an archive or folder the dataset's own folder is the topmost one that holds one of `contents`; what lies around
+    it is left out. FgvcError or BadRequest, one line, for what is damaged, unsafe or something else.
+    """
+    home.mkdir(parents=True, exist_ok=True)
+    if source.name in contents and source.is_file():
+        _copy(source, home / source.name)
+        return
+    inside = Path(tempfile.mkdtemp(prefix="unpacking-", dir=home.parent))
+    try:
+        _expand(source, inside, progress)
+        found = _own_folder(inside, contents)
+        if found is None:
+            raise BadRequest(
+                f"{source}: holds none of {', '.join(contents)}; is it the right file for this dataset? "
+                "(archives in archives are to be unpacked first)"
+            )
+        _merge(found, home, source)
+    finally:
+        shutil.rmtree(inside, ignore_errors=True)
+
+
+def _expand(source: Path, into: Path, progress: Progress) -> None:
+    try:
+        if source.is_dir():
+            progress.say(f"copying {source}")
+            shutil.copytree(source, into, dirs_exist_ok=True, copy_function=_copy)
+            _make_writable(into)
+        elif zipfile.is_zipfile(source):
+            _expand_zip(source, into, progress)
+        elif tarfile.is_tarfile(source):
+            _expand_tar(source, into, progress)
+        else:
+            raise _unknown(source)
+    except tarfile.FilterError as error:
+        raise _unsafe(source, error.tarinfo.name) from None
+    except _DAMAGED as error:
+        raise FgvcError(f"{source}: is damaged or cut off ({_first_line(error)}); get it again") from None
+    except (OSError, shutil.Error) as error:
+        raise FgvcError(_why(source, into, error)) from None
+
+
+def _expand_tar(source: Path, into: Path, progress: Progress) -> None:
+    """Each member by the `data` filter of tarfile, which refuses what leaves the folder, links that do, and devices."""
+    if not hasattr(tarfile, "data_filter"):
+        raise FgvcError("unpacking safely needs Python 3.11.4 or newer")
+    size = source.stat().st_size
+    with source.open("rb") as raw, tarfile.open(fileobj=raw) as tar:
+        for member in tar:
+            _must_stay_inside(source, member.name)
+            tar.extract(member, into, filter="data")
+            progress.advance(f"unpacking {source.name}", raw.tell(), size)
+        while tar.fileobj and tar.fileobj.read(_CHUNK):  # to the end, where gzip keeps the checksum
+            pass
+
+
+def _expand_zip(source: Path, into: Path, progress: Progress) -> None:
+    """Each member whose name stays inside; CRCs are compared by zipfile."""
+    with zipfile.ZipFile(source) as archive:
+        members = archive.infolist()
+        total, done = sum(member.file_size for member in members), 0
+        if total > shutil.disk_usage(into).free:
+            raise OSError(errno.ENOSPC, "")
+        for member in members:
+            _must_stay_inside(source, member.filename)
+            if stat.S_ISLNK(member.external_attr >> 16):
+                raise _unsafe(source, member.filename)
+            archive.extract(member, into)
+            done += member.file_size
+            progress.advance(f"unpacking {source.name}", done, total)
+
+
+def _must_stay_inside(source: Path, name: str) -> None:
+    """Refuse names that begin at the root of a disk or climb out of the folder, on any system."""
+    windows = PureWindowsPath(name)
+    if windows.drive or windows.root or PurePosixPath(name).is_absolute() or ".." in windows.parts:
+        raise _unsafe(source, name)
+
+
+def _unsafe(source: Path, name: str) -> FgvcError:
+    return FgvcError(
+        f"{source}: holds {name!r}, which would be written or point outside of the dataset's folder; "
+        "nothing was unpacked: get the archive from its official place"
+    )
+
+
+def _own_folder(inside: Path, contents: Sequence[str]) -> Path | None:
+    """The topmost folder that holds one of `contents`."""
+    return next(
+        (folder for folder in _by_depth(inside) if any((folder / name).exists() for name in contents)),
+        None,
+    )
+
+
+def _by_depth(folder: Path) -> Iterator[Path]:
+    level = [folder]
+    for _ in range(_DEPTH):
+        yield from level
+        level = sorted(path for folder in level for path in folder.iterdir() if path.is_dir() and not path.is_symlink())
+
+
+def _merge(source: Path, home: Path, archive: Path) -> None:
+    """Move what `source` holds into `home`; folders that are there already take in the new files."""
+    for path in sorted(source.iterdir()):
+        target = home / path.name
+        if not target.exists():
+            path.rename(target)
+        elif path.is_dir() and target.is_dir():
+            _merge(path, target, archive)
+        elif not (path.is_file() and target.is_file() and path.read_bytes() == target.read_bytes()):
+            raise BadRequest(f"{archive}: holds another {path.name} than an archive before it; give one of them")
+
+
+def _copy(source: str | Path, target: str | Path) -> None:
+    """A file's bytes in a new file, which can be deleted whatever the old one's permissions."""
+    try:
+        shutil.copyfile(source, target)
+    except OSError as error:
+        raise FgvcError(_why(Path(source), Path(target), error)) from None
+
+
+def _make_writable(folder: Path) -> None:
+    """Folders copied from where nobody may write could neither be moved nor removed."""
+    for place, _, _ in os.walk(folder):
+        Path(place).chmod(0o755)
+
+
+def _unknown(source: Path) -> FgvcError:
+    with source.open("rb") as file:
+        head = file.read(8)
+    if not head or head.startswith(_PACKED):
+        return FgvcError(f"{source}: is damaged or cut off; get it again")
+    kind = _OTHERS.get(head[:4], "")
+    return BadRequest(
+        f"{source}: is no tar or zip archive{kind}; unpack it yourself and pass the folder with --from-archive"
+    )
+
+
+def _why(source: Path, into: Path, error: Exception) -> str:
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return (
+            f"{source}: no room to unpack it in {into.parent}: the disk is full; free some space and run the same "
+            "command again (what was downloaded is kept), or choose another disk with --root"
+        )
+    return f"{source}: cannot be unpacked into {into.parent} ({getattr(error, 'strerror', None) or error})"
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,131 @@
+"""A long look at a dataset: do its lists agree, are the counts official, does each image decode, was a file changed?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path, PurePosixPath
+
+from fgvc_cli.data.archives import BUNDLES
+from fgvc_cli.data.datasets import load_index
+from fgvc_cli.data.download.lists import contradictions
+from fgvc_cli.data.download.progress import SILENT, Progress
+from fgvc_cli.data.download.state import files_of, read_sums, sha256
+from fgvc_cli.data.facts import CATALOG
+from fgvc_cli.data.images import ImageError, is_image_name, read_image
+from fgvc_cli.data.survey import survey
+from fgvc_cli.data.types import DatasetIndex
+from fgvc_cli.errors import FgvcError
+from fgvc_cli.spec.data import DataSpec
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a long look found. `notes` say how a sound part differs from the full set; `problems` are damage."""
+
+    name: str
+    folder: Path
+    classes: int
+    train: int
+    test: int
+    full: bool
+    decoded: int  # images
+    notes: tuple[str, ...]
+    problems: tuple[str, ...]
+
+
+def verify(
+    name: str,
+    folder: Path,
+    *,
+    decode: bool = True,
+    hashes: bool = False,
+    train: int | None = None,
+    progress: Progress = SILENT,
+) -> Verdict:
+    """Everything about a dataset's folder: its lists, its counts, every image if they are to be decoded.
+
+    `hashes`: compare every file with the checksums noted when it was put there. `train`: the number of training images
+    that makes it full, if not the official one. What is wrong with the data raises nothing: it is in the verdict.
+    """
+    facts, files = CATALOG[name], sorted(files_of(folder))
+    images = [file for file in files if _is_picture(file)]
+    index, problems = _lists(name, folder, progress)
+    problems += _undecodable(folder, images, progress) if decode else []
+    problems += _unlisted(name, index, images) if index else []
+    problems += _changed(folder, set(files), hashes, progress)
+    counts = (len(index.classes), len(index.train), len(index.test)) if index else (0, 0, 0)
+    return Verdict(
+        name,
+        folder,
+        *counts,
+        full=counts == (facts.classes, train or facts.train, facts.test),
+        decoded=len(images) if decode else 0,
+        notes=index.notes if index else (),
+        problems=tuple(problems),
+    )
+
+
+def _lists(name: str, folder: Path, progress: Progress) -> tuple[DatasetIndex | None, list[str]]:
+    """The index, and what its loader says against the lists, at each level the dataset is labelled at."""
+    index: DatasetIndex | None = None
+    problems: list[str] = []
+    for level in (None, *CATALOG[name].levels):
+        values = {"dataset": name, "root": folder} | ({} if level is None else {"level": level})
+        try:
+            found = load_index(DataSpec.model_validate(values), progress=_steps(progress))
+            index = index or found
+        except FgvcError as error:
+            problems.append(str(error))
+    try:
+        problems += contradictions(name, folder)
+    except FgvcError as error:
+        problems += [] if str(error) in problems else [str(error)]
+    return index, problems
+
+
+def _is_picture(file: str) -> bool:
+    path = PurePosixPath(file)
+    return is_image_name(path.name) and not any(part.startswith((".", "__MACOSX")) for part in path.parts)
+
+
+def _undecodable(folder: Path, images: list[str], progress: Progress) -> list[str]:
+    """What is wrong with each image that cannot be decoded, down to its last pixel."""
+
+    def decode(path: Path) -> str:
+        read_image(path)
+        return ""
+
+    found = survey("decoding images", folder, images, decode, _steps(progress), anew=True)
+    return [str(finding) for finding in found if isinstance(finding, ImageError)]
+
+
+def _steps(progress: Progress) -> Callable[[str, int, int], None]:
+    """What the data side calls while something takes long."""
+    return lambda what, done, total: progress.advance(what, done, total, "steps")
+
+
+def _unlisted(name: str, index: DatasetIndex, images: list[str]) -> list[str]:
+    """Images beside the listed ones that are in no list: their label line is lost, or they do not belong there."""
+    listed = {file for split in index.splits().values() for file in split.files}
+    places = {file.partition("/")[0] for file in listed}
+    left = [file for file in images if file not in listed and file.partition("/")[0] in places]
+    pattern, number = BUNDLES[name].strays if name in BUNDLES else ("", 0)
+    official = [file for file in left if fnmatch(file, pattern)]
+    if len(official) <= number:
+        left = [file for file in left if file not in official]
+    return [f"{index.root / file}: is in no list, so its label is lost or it does not belong there" for file in left]
+
+
+def _changed(folder: Path, files: set[str], hashes: bool, progress: Progress) -> list[str]:
+    """Files that were there when the dataset was put there and are gone, and, if asked for, those that differ."""
+    known = read_sums(folder)
+    if hashes and not known:
+        return [f"{folder}: no checksums were noted, since fgvc did not put it there; leave --hash out"]
+    problems = [f"{folder / file}: is gone" for file in known if file not in files]
+    for done, file in enumerate(sorted(files & set(known)) if hashes else (), start=1):
+        progress.advance("comparing checksums", done, len(known), "files")
+        if sha256(folder / file) != known[file]:
+            problems.append(f"{folder / file}: was changed since it was put there")
+    return problems

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from fgvc_cli.engine.checkpoint import save_model
+from fgvc_cli.methods import build_method
 from fgvc_cli.spec.build import build_spec
 from fgvc_cli.spec.run import RunSpec
 
@@ -55,3 +58,12 @@ def small_spec(photos: Path, method: str = "baseline", *sets: str) -> RunSpec:
         "optim.lr": 0.02,
     }
     return build_spec(method=method, dataset="folder", flags=flags, sets=["data.resize=36", "train.log_every=2", *sets])
+
+
+def untrained(spec: RunSpec, classes: tuple[str, ...], file: Path, **about: Any) -> Path:
+    """A model file as a run leaves it, with the weights that a run starts from: for what needs no skill."""
+    torch.manual_seed(0)
+    method, _ = build_method(spec, len(classes), load_weights=False)
+    tree = {"spec": spec.model_dump(mode="json"), "classes": classes, "epoch": spec.train.epochs, **about}
+    save_model(file, method.state_dict(), tree)
+    return file

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from rich.console import Console
-from torch import Tensor
+from torch import Tensor, nn
 
 from fgvc_cli.data.loader import to_device
 from fgvc_cli.data.types import Batch, DatasetIndex
@@ -118,12 +119,32 @@ def look(
     size = train.eval_batch_size or train.batch_size
     for loaded in load_pictures(pictures, data, size, originals=originals, on_bad=on_bad):
         batch = to_device(loaded.batch, model.device, data.mean, data.std)
-        with torch.set_grad_enabled(gradients), autocast(model.device, train.precision):
+        method = model.trained.method
+        graph = recurrent_graph(method) if gradients else nullcontext()
+        with torch.set_grad_enabled(gradients), autocast(model.device, train.precision), graph:
             if gradients:  # the weights may be frozen: the graph begins at the images
                 batch = replace(batch, images=batch.images.requires_grad_())
-            output = model.trained.method(batch.images, evidence=evidence)
+            output = method(batch.images, evidence=evidence)
         about = (loaded.pictures, loaded.originals, loaded.sizes, batch)
         yield Seen(*about, output, model.probabilities(output.logits))
+
+
+@contextmanager
+def recurrent_graph(method: nn.Module) -> Iterator[None]:
+    """Within, recurrent layers run so that a gradient can come back through them, and compute what they always do.
+
+    cuDNN keeps what its backward pass needs only in training mode, and says so only in the backward pass, when it is
+    too late to switch it off: so these layers, and no others, train within, their dropout 0.
+    """
+    layers = [module for module in method.modules() if isinstance(module, nn.RNNBase)]
+    before = [(layer.training, layer.dropout) for layer in layers]
+    try:
+        for layer in layers:
+            layer.training, layer.dropout = True, 0.0
+        yield
+    finally:
+        for layer, (training, dropout) in zip(layers, before, strict=True):
+            layer.training, layer.dropout = training, dropout
 
 
 def evidence_of(spec: RunSpec, classes: int) -> Evidence:

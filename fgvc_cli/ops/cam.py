@@ -23,9 +23,18 @@ def class_activation(features: Tensor, weight: Tensor, index: Tensor) -> Tensor:
 
     Source: Zhou et al., Learning Deep Features for Discriminative Localization, https://arxiv.org/abs/1512.04150
     """
-    kernel = weight.float()[index]  # (B, C)
-    cam = (features.float() * kernel[:, :, None, None]).sum(1).relu()  # Eq. 1
-    return cam / cam.amax((1, 2), keepdim=True).clamp_min(1e-6)
+    cam = channel_sum(features, weight.float()[index]).relu()  # Eq. 1
+    return over_peak(cam)
+
+
+def channel_sum(features: Tensor, kernel: Tensor) -> Tensor:
+    """Sum over channels, each times its own weight: (B, C, h, w), (B, C) → (B, h, w), summed in fp32."""
+    return (features.float() * kernel.float()[:, :, None, None]).sum(1)
+
+
+def over_peak(maps: Tensor) -> Tensor:
+    """Each map (B, h, w) divided by its largest absolute value: within -1..1. A map of zeros stays one."""
+    return maps / maps.abs().amax((1, 2), keepdim=True).clamp_min(1e-6)
 
 
 def component_steps(h: int, w: int) -> int:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from fgvc_cli import __version__
-from fgvc_cli.cli import catalog, evaluation, runs, summary, training
+from fgvc_cli.cli import catalog, evaluation, runs, summary, training, viz
 from fgvc_cli.errors import FgvcError
 
 app = typer.Typer(
@@ -26,6 +26,7 @@ app.command("summary")(summary.summary)
 app.command("methods")(catalog.methods)
 app.command("datasets")(catalog.datasets)
 app.add_typer(catalog.presets, name="presets")
+app.add_typer(viz.viz, name="viz")
 
 
 def _version(wanted: bool) -> None:

@@ -92,14 +92,14 @@ def describe(scene: Scene) -> tuple[dict[str, Any], tuple[Words, ...], tuple[Wor
     classes, picture = scene.looked.model.classes, scene.picture
     about: dict[str, Any] = {"image": str(picture.file), "predicted": classes[guess]}
     about["probability"] = round(float(shares[guess]), 4)
-    first = [Words(classes[guess], DARK, bold=True), Words(f" ({float(shares[guess]):.2f})")]
-    second = []
+    first = [Words(classes[guess], DARK, bold=True)]
+    second = [Words(f"p = {float(shares[guess]):.2f}  ")]
     if picture.label is not None:
         right = guess == picture.label
         about |= {"true": classes[picture.label], "right": right}
-        first.append(Words("   ✓ right" if right else "   ✗ wrong", RIGHT if right else WRONG, bold=True))
-        if not right:
-            second.append(Words(f"true: {classes[picture.label]}   ", WRONG))
+        colour = RIGHT if right else WRONG
+        first.insert(0, Words("✓ " if right else "✗ ", colour, bold=True))
+        second.append(Words("right  " if right else f"wrong, true: {classes[picture.label]}  ", colour))
     second.append(Words(picture.name.rpartition("/")[2] or picture.name, GREY))
     return about, tuple(first), tuple(second)
 

@@ -61,7 +61,7 @@ def _cells_panel(scene: Scene, name: str, cells: Grid, values: Values) -> Panel:
         drawn = dimmed(scene.pixels, inside & (laid > 0.5))
         note = f"{int((values > 0.5).sum())} of {values.size} cells kept"
     else:
-        drawn = heated(scene.pixels, laid, inside, scene.options.alpha)
+        drawn = dimmed(heated(scene.pixels, laid, inside, scene.options.alpha), inside)
         note = "probability of each cell"
     cell_lines(drawn, frame, (values.shape[0], values.shape[1]))
     if cells.kind != "mask":
@@ -107,12 +107,10 @@ def _sequence_row(scene: Scene, name: str, cells: Grid, values: Values) -> Row:
     draw_truth(drawn, scene)
     predicted = scene.looked.seen.probabilities[scene.position].argmax()
     note = f"for {scene.named(predicted)}"
-    dpi = scene.options.dpi
     height = max(scene.size[0], round(0.6 * scene.side))
     bars = Plot(_bars(values), (height, round(1.5 * scene.side)), "in the order read", inset=(0.45, 0.36, 0.02, 0.02))
     width = f"{largest:.2g}"
     bar = colour_bar(scene, f"-{width}", f"+{width}", SIGNED)
-    assert dpi > 0
     return Row((plain(scene), Panel(drawn, name, note), bar, bars))
 
 

@@ -180,7 +180,14 @@ def plain(scene: Scene) -> Panel:
 def colour_bar(scene: Scene, low: str, high: str, colours: str = HEAT) -> Plot:
     """A bar as high as the pictures: what its ends mean stands beside it."""
     dpi = scene.options.dpi
-    return Plot(_bar(low, high, colours), (scene.size[0], round(0.34 * dpi)), inset=(0.02, 0, 0.22, 0))
+    letters = max(4, int(scene.size[0] / dpi / 2 / 0.062))
+    ends = (shortened(low, letters), shortened(high, letters))
+    return Plot(_bar(*ends, colours), (scene.size[0], round(0.34 * dpi)), inset=(0.02, 0, 0.22, 0))
+
+
+def shortened(text: str, letters: int) -> str:
+    """So many letters of a text, the last a … where more is missing."""
+    return text if len(text) <= letters else text[: letters - 1].rstrip() + "…"
 
 
 def _bar(low: str, high: str, colours: str) -> Callable[[Axes], None]:
@@ -189,8 +196,7 @@ def _bar(low: str, high: str, colours: str) -> Callable[[Axes], None]:
         axes.set_xticks([])
         axes.set_yticks([])
         for place, text, align in ((0.0, low, "bottom"), (1.0, high, "top")):
-            short = text if len(text) <= 18 else text[:17] + "…"
-            axes.text(1.25, place, short, rotation=90, va=align, ha="left", fontsize=7, parse_math=False)
+            axes.text(1.25, place, text, rotation=90, va=align, ha="left", fontsize=7, parse_math=False)
 
     return draw
 

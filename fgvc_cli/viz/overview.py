@@ -16,7 +16,7 @@ def overview(model: Model, seen: Seen, position: int, *, width: int = 360, heat:
         model: what looked.
         seen: with evidence and originals; also with gradients for a method without a linear head.
         position: of the picture in the batch.
-        width: of the card's longer side, in pixels.
+        width: of a square card, in pixels; others are about as large.
         heat: the batch's `saliency(seen)`, for whoever draws several of its pictures; none: computed here.
 
     Returns:

@@ -93,12 +93,12 @@ def _grid(count: int) -> tuple[int, int]:
 
 def _tile(scene: Scene, count: int) -> tuple[int, int]:
     rows, _ = _grid(count)
-    side = (max(scene.size[0], scene.side // 2) - (rows - 1) * _gap(scene)) // rows
+    side = (max(scene.size[0], round(scene.side / 2)) - (rows - 1) * _gap(scene)) // rows
     return side, round(1.5 * side)
 
 
 def _gap(scene: Scene) -> int:
-    return max(2, scene.side // 90)
+    return max(2, round(scene.side / 90))
 
 
 def _tiles(crops: list[Pixels], scene: Scene, colour: Colour) -> Pixels:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -16,7 +17,8 @@ from fgvc_cli.methods.base import Evidence
 from fgvc_cli.viz.pixels import Box, Pixels, Size, Values, cut, resized
 from fgvc_cli.viz.saliency import Saliency, saliency
 
-MOST_STRETCHED = 5  # a picture longer than so many times its width is drawn wider than it is
+LONGEST = 1.45  # sides of the square that a picture takes as much room as
+MOST_STRETCHED = 5  # a picture longer than about so many times its width is drawn wider than it is
 
 
 @dataclass(frozen=True)
@@ -72,18 +74,14 @@ class Looked:
         """What speaks for the class rather than the rival."""
         return saliency(self.seen, classes=self.classes, against=self.rivals)
 
-    def scenes(self, side: int) -> list[Scene]:
-        """Each picture, its longer side `side` pixels."""
-        return [Scene(self, position, side) for position in range(len(self.seen.pictures))]
-
 
 @dataclass(frozen=True)
 class Scene:
-    """The picture at a position of a batch, drawn with a longer side of `side` pixels."""
+    """The picture at a position of a batch, drawn as large as a square of `side` pixels."""
 
     looked: Looked
     position: int
-    side: int
+    side: float
 
     @property
     def picture(self) -> Picture:
@@ -107,13 +105,11 @@ class Scene:
 
     @property
     def size(self) -> Size:
-        """(height, width) as drawn: the picture's shape, if it is not all too long."""
+        """(height, width) as drawn: the picture's shape, unless it is all too long."""
         height, width = self.looked.seen.sizes[self.position]
-        longest = max(height, width)
-        least = self.side / MOST_STRETCHED
-        return max(round(self.side * max(height / longest, 0)), round(least)), max(
-            round(self.side * width / longest), round(least)
-        )
+        scale = min(self.side / math.sqrt(height * width), LONGEST * self.side / max(height, width))
+        least = round(self.side / MOST_STRETCHED)
+        return max(round(height * scale), least), max(round(width * scale), least)
 
     @cached_property
     def pixels(self) -> Pixels:

@@ -23,7 +23,7 @@ MARGIN, GAP, BETWEEN = 0.12, 0.08, 0.3
 LINE = 0.19  # a line of small text
 HEADING = 0.26
 # Points.
-SMALL, LARGE = 8.5, 11.0
+SMALLEST, SMALL, LARGE = 7.0, 8.5, 11.0
 
 
 @dataclass(frozen=True)
@@ -260,13 +260,14 @@ class _Pen:
         self._fit(written, width)
 
     def line(self, words: Sequence[Words], left: int, top: int, width: int, height: int, size: float) -> None:
-        """Words one after another from the left, cut where the line ends."""
+        """Words one after another from the left, smaller where they are too long, at last cut where the line ends."""
+        written = [self._text(word, 0, top + height / 2, size, "left") for word in words]
+        needed = sum(self._width(text) for text in written)
         x, end = float(left), left + width
-        for word in words:
-            if end - x < 4:
-                return
-            written = self._text(word, x, top + height / 2, size, "left")
-            x += self._fit(written, end - x)
+        for text in written:
+            text.set_fontsize(max(size * min(1.0, width / max(needed, 1)), SMALLEST))
+            text.set_x(x / self.width)
+            x += self._fit(text, max(end - x, 0))
 
     def keys(self, keys: Sequence[Key], left: int, top: int, height: int) -> None:
         """A short line of each colour and what it means."""

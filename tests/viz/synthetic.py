@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -51,7 +52,7 @@ def looked(
     return Looked(model, seen, Options(**options))  # type: ignore[arg-type]
 
 
-def scene(evidence: Evidence, side: int = 610, **more: Any) -> Scene:
+def scene(evidence: Evidence, side: float = math.sqrt(610 * 370), **more: Any) -> Scene:
     """Drawn ten times as large as the picture is."""
     return Scene(looked(evidence, **more), 0, side)
 

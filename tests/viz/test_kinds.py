@@ -79,7 +79,7 @@ def test_boxes_of_any_size_of_image(height: int, width: int, resize: int) -> Non
         sides = np.array([width, height, width, height])
         assert found["box"] == pytest.approx((np.array(box) + lost) / resize * sides, abs=0.01)
     drawn = panels(strip)[0].pixels
-    assert max(drawn.shape[:2]) == 200
+    assert 200 <= max(drawn.shape[:2]) <= 290
     assert min(drawn.shape[:2]) >= 40
 
 

@@ -67,8 +67,11 @@ def _draw(kind: str, given: dict[str, Any]) -> None:
         Options(given["alpha"], given["dpi"], given["truth"]),
         EvalRequest(device=given["device"], batch_size=given["batch_size"], root=given["data_dir"]),
     )
-    for folder, count in draw_pictures(request, Console(stderr=True)):
-        say(f"{count} {'picture' if count == 1 else 'pictures'} in {folder}/")
+    drawn = draw_pictures(request, Console(stderr=True))
+    for folder, count in drawn.folders.items():
+        if count:
+            say(f"{count} {'picture' if count == 1 else 'pictures'} in {folder}/")
+    drawn.must_be_whole()
 
 
 def _register(kind: str, help: str) -> None:

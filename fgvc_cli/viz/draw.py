@@ -104,15 +104,26 @@ def describe(scene: Scene) -> tuple[dict[str, Any], tuple[Words, ...], tuple[Wor
     return about, tuple(first), tuple(second)
 
 
-def draw_pictures(request: VizRequest, console: Console) -> list[tuple[Path, int]]:
-    """Draw what is asked for.
+@dataclass(frozen=True)
+class Drawn:
+    """What was drawn."""
 
-    Returns:
-        Each folder that holds some, with how many files were written to it, manifest.json aside.
+    folders: dict[Path, int]  # how many files were written to each, manifest.json aside
+    asked: int
+    bad: tuple[str, ...]  # images that could not be read, each with the reason
+
+    def must_be_whole(self) -> None:
+        """FgvcError where some images could not be read."""
+        if self.bad:
+            rest = "the others are drawn" if len(self.bad) < self.asked else "nothing is drawn"
+            raise FgvcError(f"{len(self.bad)} of {self.asked} images could not be read; {rest}")
+
+
+def draw_pictures(request: VizRequest, console: Console) -> Drawn:
+    """Draw what is asked for; images that cannot be read are reported and left out.
 
     Raises:
         BadRequest: before anything is drawn: no run, no such evidence, no image, a file that is there already.
-        FgvcError: at the end, where images could not be read; all others are drawn.
     """
     request.check()
     opencv()
@@ -130,9 +141,8 @@ def draw_pictures(request: VizRequest, console: Console) -> list[tuple[Path, int
     names = file_names(pictures, request.selection.split_name)
     works = [_open_work(request, painters, kind, names) for kind in painters[0].kinds]
     _draw_all(painters, dict(zip([p.file for p in pictures], names, strict=True)), pictures, works, console, on_bad)
-    if bad:
-        raise FgvcError(f"{len(bad)} of {len(pictures)} images could not be read; the others are drawn")
-    return [(work.manifest.folder, work.written) for work in works]
+    folders = {work.manifest.folder: work.written for work in works}
+    return Drawn(folders, len(pictures), tuple(bad.values()))
 
 
 def _painters(request: VizRequest, console: Console) -> list[_Painter]:

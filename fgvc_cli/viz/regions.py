@@ -51,8 +51,7 @@ def box_facts(scene: Scene) -> dict[str, Any]:
 
 def _keys(scene: Scene) -> tuple[Key, ...]:
     colours, titles = set_colours(scene.evidence.boxes), set_titles(scene.evidence)
-    missing = {name for name in colours if not len(scene.boxes_of(name)[0])}
-    return tuple(Key(colours[name], titles[name] + (": none" if name in missing else "")) for name in colours)
+    return tuple(Key(colours[name], titles[name]) for name in colours)
 
 
 def set_titles(evidence: Evidence) -> dict[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 PANEL = 2.3  # longer side of a picture
 MARGIN, GAP, BETWEEN = 0.12, 0.08, 0.3
 LINE = 0.19  # a line of small text
+LEAST = 2.0  # width of a strip that has a heading
 HEADING = 0.26
+MOST_KEYS = 8  # of a whole sheet
 # Points.
 SMALLEST, SMALL, LARGE = 7.0, 8.5, 11.0
 
@@ -105,7 +107,7 @@ class Sheet:
     def __init__(self, strips: Sequence[Strip], dpi: int, columns: int = 1) -> None:
         self.dpi = dpi
         self.columns = max(1, min(columns, len(strips)))
-        self.strips = list(strips)
+        self.keys, self.strips = _shared_keys(strips)
         self._sizes = [self._measure(strip) for strip in self.strips]
         self._widths = [
             max((size.width for size in self._sizes[column :: self.columns]), default=0)
@@ -119,9 +121,18 @@ class Sheet:
     @property
     def size(self) -> tuple[int, int]:
         """(height, width) in pixels."""
-        width = 2 * self._px(MARGIN) + sum(self._widths) + self._px(BETWEEN) * (self.columns - 1)
         height = 2 * self._px(MARGIN) + sum(self._heights) + self._px(BETWEEN) * (len(self._heights) - 1)
-        return height, width
+        lines = len(self._key_lines)
+        height += self._px(LINE) * lines + self._px(GAP) * bool(lines)
+        return height, 2 * self._px(MARGIN) + self._inner
+
+    @property
+    def _inner(self) -> int:
+        return sum(self._widths) + self._px(BETWEEN) * (self.columns - 1)
+
+    @property
+    def _key_lines(self) -> list[list[Key]]:
+        return _key_lines(self.keys, self._inner / self.dpi)
 
     def write(self, path: Path) -> None:
         """The PNG, whole or not at all."""
@@ -146,6 +157,10 @@ class Sheet:
                 self._draw(pen, strip, left, top, self._widths[column])
                 left += self._widths[column] + self._px(BETWEEN)
             top += self._heights[row] + self._px(BETWEEN)
+        top += self._px(GAP) - self._px(BETWEEN)
+        for keys in self._key_lines:
+            pen.keys(keys, self._px(MARGIN), top, self._px(LINE))
+            top += self._px(LINE)
         return figure
 
     def _px(self, inches: float) -> int:
@@ -155,7 +170,7 @@ class Sheet:
         rows = [self._row(row) for row in strip.rows]
         height = sum(row.height for row in rows) + self._px(GAP) * (len(rows) - 1)
         height += self._px(HEADING) * bool(strip.heading) + self._px(LINE) * bool(strip.below)
-        width = max((row.width for row in rows), default=0)
+        width = max([row.width for row in rows] + [self._px(LEAST) * bool(strip.heading)])
         return _Extent(width, height + self._px(LINE) * len(_key_lines(strip.keys, width / self.dpi)))
 
     def _row(self, row: Row) -> _Extent:
@@ -206,6 +221,14 @@ def _size(panel: Panel | Plot) -> tuple[int, int]:
 
 def _note_lines(row: Row) -> int:
     return max((panel.note.count("\n") + 1 for panel in row.panels if panel.note), default=0)
+
+
+def _shared_keys(strips: Sequence[Strip]) -> tuple[tuple[Key, ...], list[Strip]]:
+    """Keys said once for the whole sheet, and the strips without them; none where they differ from strip to strip."""
+    every = tuple(dict.fromkeys(key for strip in strips for key in strip.keys))
+    if len(strips) < 2 or len(every) > MOST_KEYS:
+        return (), list(strips)
+    return every, [replace(strip, keys=()) for strip in strips]
 
 
 _LETTER = 0.07  # inches, at most, of a small letter

@@ -42,7 +42,7 @@ def pyramid() -> Evidence:
             "p3": boxes((2, 2, 6, 6), (20, 20, 24, 24), kind="roi"),
             "p4": boxes((8, 8, 16, 16), kind="roi"),
             "p5": boxes((10, 4, 25, 20), kind="roi"),
-            "zoom": boxes((2, 2, 26, 24), kind="merged"),
+            "zoom": boxes((2, 2, 27, 24), kind="merged"),
         }
     )
 
@@ -54,7 +54,7 @@ def test_a_pyramid_in_the_papers_colours_at_known_places() -> None:
     assert extent(panel.pixels, RED) == drawn_at(10, 4, 25, 20)
     assert extent(panel.pixels, BLUE) == drawn_at(8, 8, 16, 16)
     assert extent(panel.pixels, GREEN) == (*drawn_at(2, 2, 6, 6)[:2], *drawn_at(20, 20, 24, 24)[2:])
-    assert extent(panel.pixels, YELLOW)[2:] == drawn_at(2, 2, 26, 24)[2:]
+    assert extent(panel.pixels, YELLOW)[2:] == drawn_at(2, 2, 27, 24)[2:]
     names = [(key.text, key.colour) for key in strip.keys]
     assert names == [
         ("low level (p3)", GREEN),
@@ -87,7 +87,7 @@ def test_boxes_that_are_not_valid_are_not_there() -> None:
     sets = {"p3": boxes((2, 2, 6, 6), kind="roi", valid=False), "p4": boxes((8, 8, 16, 16), kind="roi")}
     strip = rois(scene(Evidence(boxes=sets)))
     assert strip.facts["boxes"]["p3"] == []
-    assert strip.keys[0].text == "low level (p3): none"
+    assert len(strip.keys) == 2
     assert not (panels(strip)[0].pixels == GREEN).all(2).any()
 
 

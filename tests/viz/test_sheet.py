@@ -40,27 +40,27 @@ def test_panels_come_out_as_they_are(tmp_path: Path) -> None:
 
 
 def test_words_take_their_lines_and_never_touch_a_panel(tmp_path: Path) -> None:
-    panel = noise(60, 90)
+    panel = noise(60, 170)
     row = Row((Panel(panel, "a title", "a note\nof two lines"),), label="a row")
     keys = (Key(RED, "red ones"), Key(GREEN, "green ones", dashed=True))
     strip = Strip((row,), (Words("Wren $x_1$", bold=True), Words(" (0.93)")), (Words("bird.jpg"),), keys)
     sheet = Sheet([strip], DPI)
     drawn = png(sheet, tmp_path / "a.png")
     top = MARGIN + HEADING + LINE + LINE + LINE
-    assert sheet.size[0] == top + 60 + 2 * LINE + 2 * LINE + MARGIN  # notes, then two lines of keys
-    assert (drawn[top : top + 60, MARGIN : MARGIN + 90] == panel).all()
+    assert sheet.size[0] == top + 60 + 2 * LINE + LINE + MARGIN  # two lines of notes, one of keys
+    assert (drawn[top : top + 60, MARGIN : MARGIN + 170] == panel).all()
     for line in (MARGIN, MARGIN + HEADING, MARGIN + HEADING + LINE, top - LINE, top + 60, top + 60 + LINE):
         assert (drawn[line : line + LINE] < 128).any()  # each line has its words
 
 
 def test_long_words_are_cut_where_their_place_ends(tmp_path: Path) -> None:
-    strip = Strip((Row((Panel(noise(40, 80), "t" * 90),)),), (Words("A very long name of a class " * 5),))
+    strip = Strip((Row((Panel(noise(40, 170), "t" * 90),)),), (Words("A very long name of a class " * 5),))
     drawn = png(Sheet([strip], DPI), tmp_path / "a.png")
-    assert drawn.shape[1] == 80 + 2 * MARGIN
+    assert drawn.shape[1] == 170 + 2 * MARGIN
     drawn = drawn[: MARGIN + HEADING + LINE]
     assert (drawn < 128).any()
     assert (drawn[:, : MARGIN - 2] == 255).all()
-    assert (drawn[:, MARGIN + 82 :] == 255).all()
+    assert (drawn[:, MARGIN + 172 :] == 255).all()
 
 
 def test_strips_in_columns(tmp_path: Path) -> None:
@@ -71,6 +71,18 @@ def test_strips_in_columns(tmp_path: Path) -> None:
     below = MARGIN + 40 + BETWEEN
     assert (drawn[MARGIN : MARGIN + 40, MARGIN + 50 + BETWEEN :][:, :45] == panels[1]).all()
     assert (drawn[below : below + 50, MARGIN : MARGIN + 50] == panels[2]).all()
+
+
+def test_what_colours_mean_is_said_once_on_a_page(tmp_path: Path) -> None:
+    def strips(*keys: tuple[Key, ...]) -> list[Strip]:
+        return [Strip((Row((Panel(noise(30, 200)),)),), keys=one) for one in keys]
+
+    red, green = Key(RED, "red ones"), Key(GREEN, "green ones")
+    alone, once = Sheet(strips(()), DPI).size[0], Sheet(strips((red,), (red, green)), DPI).size[0]
+    assert once == 2 * alone - 2 * MARGIN + BETWEEN + GAP + LINE
+    assert (png(Sheet(strips((red,), (red, green)), DPI), tmp_path / "a.png")[-MARGIN - LINE : -MARGIN] < 90).any()
+    many = [Key((number, 0, 0), f"class {number}") for number in range(20)]
+    assert Sheet(strips(*((key,) for key in many)), DPI).size[0] > 20 * (30 + LINE)
 
 
 def test_a_plot_has_its_place(tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ Sample = Annotated[
 ]
 Only = Annotated[str | None, _flag("Of a split: right or wrong, as the (first) run answers.", _WHAT)]
 Truth = Annotated[bool, _flag("Add the true boxes.", _LOOK, "--truth")]
-Alpha = Annotated[float, _flag("How much a heat map covers the image, 0 to 1. Default: 0.5.", _LOOK)]
+Alpha = Annotated[float, _flag("How much a heat map covers the image, 0 to 1. Default: 0.6.", _LOOK)]
 Dpi = Annotated[int, _flag("Pixels an inch. Default: 150.", _LOOK)]
 Class = Annotated[str | None, _flag("Speak for this class instead of the predicted one.", _LOOK, "--class")]
 Against = Annotated[str | None, _flag("The class it is told from. Default: the likeliest other one.", _LOOK)]
@@ -87,7 +87,7 @@ def _register(kind: str, help: str) -> None:
         sample: Sample = None,
         only: Only = None,
         truth: Truth = False,
-        alpha: Alpha = 0.5,
+        alpha: Alpha = 0.6,
         dpi: Dpi = 150,
         class_name: Class = None,
         gallery: Gallery = False,
@@ -121,7 +121,7 @@ def versus(
     sample: Sample = None,
     only: Only = None,
     truth: Truth = False,
-    alpha: Alpha = 0.5,
+    alpha: Alpha = 0.6,
     dpi: Dpi = 150,
     class_name: Class = None,
     against: Against = None,

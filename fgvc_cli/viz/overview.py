@@ -26,6 +26,6 @@ def overview(model: Model, seen: Seen, position: int, *, width: int = 360, heat:
     scene = Scene(looked, position, width)
     found = looked.speaks_for if heat is None else heat
     values, inside = spread(found.values[position].cpu().numpy(), scene.frame(found.frame), scene.size)
-    pixels = heated(scene.pixels, values, inside, 0.45)
+    pixels = heated(scene.pixels, values, inside, looked.options.alpha)
     draw_boxes(pixels, scene)
     return pixels

@@ -97,13 +97,18 @@ def _cells(pixels: int, start: float, end: float, cells: int) -> tuple[NDArray[n
 
 
 def heated(picture: Pixels, values: Values, inside: NDArray[np.bool_], alpha: float) -> Pixels:
-    """Values 0..1 (H, W) as colours over the picture, which stays as it is outside."""
-    return _blend(picture, heat_colours(values), np.where(inside, alpha, 0.0))
+    """Values 0..1 (H, W) as colours over the picture, which stays as it is outside.
+
+    The hottest cover `alpha` of it, the coldest less, so that the picture is not lost in the dark; at 0 there is
+    nothing but the picture, at 1 nothing but the colours.
+    """
+    cover = 1 - (1 - alpha) ** (0.4 + 0.6 * values.clip(0, 1))
+    return _blend(picture, heat_colours(values), np.where(inside, cover, 0.0))
 
 
 def contrasted(picture: Pixels, values: Values, inside: NDArray[np.bool_], alpha: float) -> Pixels:
     """Values -1..1 (H, W) as two colours over the picture made grey; near 0 little but the picture is seen."""
-    strength = np.abs(values.clip(-1, 1)) * min(1.0, 1.6 * alpha)
+    strength = np.abs(values.clip(-1, 1)) * min(1.0, 1.4 * alpha)
     ends = signed_colours(np.sign(values).astype(np.float32))
     return _blend(greyed(picture), ends, np.where(inside, strength, 0.0))
 

@@ -25,7 +25,7 @@ MOST_STRETCHED = 5  # a picture longer than about so many times its width is dra
 class Options:
     """How a user wants pictures."""
 
-    alpha: float = 0.5  # how much of a heat map's colour covers the picture, 0..1
+    alpha: float = 0.6  # how much of a heat map's colour covers the picture, 0..1
     dpi: int = 150
     truth: bool = False  # draw the true box
     label: int | None = None  # the class to speak for; none: the predicted one

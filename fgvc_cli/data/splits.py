@@ -68,8 +68,13 @@ def limit(split: Split, count: int | None, seed: int = 0) -> Split:
     """`count` images in their order, as evenly over the classes as they allow; all if there are no more."""
     if count is None or count >= len(split):
         return split
-    ranks, keys = _ranked(split.labels, seed, _LIMIT)
-    return split.take(np.sort(np.lexsort((keys, ranks))[:count]))
+    return split.take(np.sort(spread_order(split.labels, seed)[:count]))
+
+
+def spread_order(labels: Positions, seed: int = 0) -> Positions:
+    """(N,) positions in an order whose every beginning is spread as evenly over the classes (N,) as they allow."""
+    ranks, keys = _ranked(labels, seed, _LIMIT)
+    return np.lexsort((keys, ranks))
 
 
 def apply_spec(index: DatasetIndex, spec: DataSpec) -> DatasetIndex:

@@ -214,10 +214,11 @@ class ApCnn(Method):
                 for name, level in seen.levels.items():
                     strength = level.detach().float().square().mean(1, keepdim=True).sqrt()
                     maps[f"{stage}_{name}"] = Maps("activation", strength, seen.frame)
-        boxes = {name: Boxes(*level) for name, level in zip(self.levels, rois, strict=False)}
+        boxes = {name: Boxes(*level, kind="roi") for name, level in zip(self.levels, rois, strict=False)}
         if rois and self.spec.zoom:
             score = logits.detach().float().softmax(1).amax(1, keepdim=True)
-            boxes["zoom"] = Boxes(stages["refined"].frame[:, None], score, torch.ones_like(score, dtype=torch.bool))
+            valid = torch.ones_like(score, dtype=torch.bool)
+            boxes["zoom"] = Boxes(stages["refined"].frame[:, None], score, valid, "merged")
         embedding = torch.cat([vector for seen in stages.values() for vector in seen.vectors.values()], 1)
         return Evidence(maps, boxes, {}, {}, heads, embedding.detach())
 

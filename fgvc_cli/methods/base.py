@@ -25,11 +25,16 @@ class Maps:
 
 @dataclass(frozen=True)
 class Boxes:
-    """R boxes an image, xyxy half-open in network-input pixels."""
+    """R boxes an image, xyxy half-open in network-input pixels.
+
+    `kind` is what they are: a `region` that is looked at closer, `part`s that are read, the `roi`s of one level of a
+    pyramid (the lowest level's set comes first), or what is `merged` from all of those.
+    """
 
     xyxy: Tensor  # (B, R, 4)
     scores: Tensor  # (B, R)
     valid: Tensor  # (B, R) bool
+    kind: str = "region"
 
 
 @dataclass(frozen=True)

@@ -291,7 +291,7 @@ def _by_scale(parts: Parts) -> dict[str, Boxes]:
     counts = list(parts.counts)
     boxes, scores = torch.split(parts.boxes, counts, 1), torch.split(parts.scores, counts, 1)
     return {
-        f"scale{u}": Boxes(box, score, torch.ones_like(score, dtype=torch.bool))
+        f"scale{u}": Boxes(box, score, torch.ones_like(score, dtype=torch.bool), "part")
         for u, (box, score) in enumerate(zip(boxes, scores, strict=True), 1)
         if box.shape[1]
     }

@@ -1,0 +1,301 @@
+"""`fgvc viz`: pictures in, PNGs and a manifest out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from fgvc_cli.data.images import ImageError
+from fgvc_cli.engine.evaluate import EvalRequest
+from fgvc_cli.engine.inference import Model, Wanted, evidence_of, look, methods_with, newest_model, open_model
+from fgvc_cli.engine.log import Reporter
+from fgvc_cli.engine.pictures import OnBad, Picture
+from fgvc_cli.errors import BadRequest, FgvcError
+from fgvc_cli.methods.base import Evidence
+from fgvc_cli.viz.colours import DARK, GREY, RIGHT, WRONG
+from fgvc_cli.viz.kinds import ALL, KINDS, kinds_of
+from fgvc_cli.viz.manifest import PAGE, Manifest
+from fgvc_cli.viz.pixels import opencv
+from fgvc_cli.viz.scene import Looked, Options, Scene
+from fgvc_cli.viz.selection import Selection, choose, class_number, file_names
+from fgvc_cli.viz.sheet import PANEL, Row, Sheet, Strip, Words
+
+GALLERY_WIDTH = 11.0  # inches
+PAGE_STRIPS, HIGHEST = 48, 16000  # images and pixels of a gallery's sheet
+CHUNK = 32  # pictures that several models look at in turn
+
+
+@dataclass(frozen=True)
+class VizRequest:
+    """What a user asks for."""
+
+    kind: str  # a name of KINDS, or `all`
+    selection: Selection
+    run: Path | None = None
+    compare: tuple[Path, Path] | None = None
+    out: Path | None = None
+    gallery: bool = False
+    force: bool = False
+    label: str | None = None
+    against: str | None = None
+    options: Options = field(default_factory=Options)
+    settings: EvalRequest = field(default_factory=EvalRequest)
+
+    def check(self) -> None:
+        """BadRequest where a value is out of range or flags contradict one another."""
+        self.selection.check()
+        if self.run is not None and self.compare is not None:
+            raise BadRequest("give either --run or --compare, not both")
+        if not 0 <= self.options.alpha <= 1:
+            raise BadRequest("--alpha: give a number from 0 (the image alone) to 1 (the map alone)")
+        if not 40 <= self.options.dpi <= 600:
+            raise BadRequest("--dpi: give a number from 40 to 600")
+        if self.label is not None and self.kind != ALL and not KINDS[self.kind].of_a_class:
+            raise BadRequest(f"--class: what {self.kind} draws does not depend on a class")
+        if self.options.truth and not self.selection.of_split:
+            raise BadRequest("--truth needs a split whose true boxes are known: take --dataset and --split")
+
+
+@dataclass(frozen=True)
+class _Painter:
+    """A model and how its pictures are drawn."""
+
+    model: Model
+    kinds: tuple[str, ...]
+    options: Options  # with the classes' numbers of this model
+    gradients: bool
+
+    def paint(self, pictures: Sequence[Picture], on_bad: OnBad) -> Iterator[tuple[Picture, list[Strip]]]:
+        """Each picture with a strip a kind; pictures that cannot be read are left out."""
+        found = look(self.model, pictures, evidence=True, gradients=self.gradients, originals=True, on_bad=on_bad)
+        for seen in found:
+            looked = Looked(self.model, seen, self.options)
+            for position, picture in enumerate(seen.pictures):
+                yield picture, [self._strip(looked, position, name) for name in self.kinds]
+
+    def _strip(self, looked: Looked, position: int, name: str) -> Strip:
+        kind = KINDS[name]
+        scene = Scene(looked, position, max(24, round(PANEL * kind.scale * self.options.dpi)))
+        strip = kind.draw(scene)
+        about, first, second = describe(scene)
+        return replace(strip, heading=first, below=second, facts=about | strip.facts)
+
+
+def describe(scene: Scene) -> tuple[dict[str, Any], tuple[Words, ...], tuple[Words, ...]]:
+    """What the model says of a picture: for the manifest, for the heading and for the line below it."""
+    shares = scene.looked.seen.probabilities[scene.position]
+    guess = int(shares.argmax())
+    classes, picture = scene.looked.model.classes, scene.picture
+    about: dict[str, Any] = {"image": str(picture.file), "predicted": classes[guess]}
+    about["probability"] = round(float(shares[guess]), 4)
+    first = [Words(classes[guess], DARK, bold=True)]
+    second = [Words(f"p = {float(shares[guess]):.2f}  ")]
+    if picture.label is not None:
+        right = guess == picture.label
+        about |= {"true": classes[picture.label], "right": right}
+        colour = RIGHT if right else WRONG
+        first.insert(0, Words("✓ " if right else "✗ ", colour, bold=True))
+        second.append(Words("right  " if right else f"wrong, true: {classes[picture.label]}  ", colour))
+    second.append(Words(picture.name.rpartition("/")[2] or picture.name, GREY))
+    return about, tuple(first), tuple(second)
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What was drawn."""
+
+    folders: dict[Path, int]  # how many files were written to each, manifest.json aside
+    asked: int
+    bad: tuple[str, ...]  # images that could not be read, each with the reason
+
+    def must_be_whole(self) -> None:
+        """FgvcError where some images could not be read."""
+        if self.bad:
+            rest = "the others are drawn" if len(self.bad) < self.asked else "nothing is drawn"
+            raise FgvcError(f"{len(self.bad)} of {self.asked} images could not be read; {rest}")
+
+
+def draw_pictures(request: VizRequest, console: Console) -> Drawn:
+    """Draw what is asked for; images that cannot be read are reported and left out.
+
+    Raises:
+        BadRequest: before anything is drawn: no run, no such evidence, no image, a file that is there already.
+    """
+    request.check()
+    opencv()
+    painters = _painters(request, console)
+    bad: dict[Path, str] = {}
+
+    def on_bad(picture: Picture, error: ImageError) -> None:
+        if picture.file not in bad:
+            bad[picture.file] = str(error)
+            console.print(f"left out: {error}", highlight=False, markup=False, soft_wrap=True)
+
+    pictures = choose(painters[0].model, request.selection, console, on_bad)
+    if request.options.truth and all(picture.box is None for picture in pictures):
+        raise BadRequest("--truth: no true boxes are known of these data")
+    names = file_names(pictures, request.selection.split_name)
+    works = [_open_work(request, painters, kind, names) for kind in painters[0].kinds]
+    _draw_all(painters, dict(zip([p.file for p in pictures], names, strict=True)), pictures, works, console, on_bad)
+    folders = {work.manifest.folder: work.written for work in works}
+    return Drawn(folders, len(pictures), tuple(bad.values()))
+
+
+def _painters(request: VizRequest, console: Console) -> list[_Painter]:
+    """The models, each with the kinds that all of them can draw."""
+    kind = request.kind
+    wanted, needs = (_anything, "evidence") if kind == ALL else (KINDS[kind].wanted, KINDS[kind].needs)
+    paths = list(request.compare or ([request.run] if request.run else []))
+    if not paths:
+        paths = [newest_model(wanted, needs)]
+        console.print(f"newest run with {needs}: {paths[0]}", highlight=False, markup=False, soft_wrap=True)
+    models = [open_model(path, request.settings) for path in paths]
+    evidence = [evidence_of(model.spec, len(model.classes)) for model in models]
+    for model, one in zip(models, evidence, strict=True):
+        if not wanted(one):
+            raise BadRequest(_lacks(model, wanted, needs))
+    kinds = [name for name in KINDS if all(KINDS[name].wanted(one) for one in evidence)] if kind == ALL else [kind]
+    return [_painter(request, model, one, tuple(kinds)) for model, one in zip(models, evidence, strict=True)]
+
+
+def _anything(evidence: Evidence) -> bool:
+    return bool(kinds_of(evidence))
+
+
+def _lacks(model: Model, wanted: Wanted, needs: str) -> str:
+    others = ", ".join(methods_with(wanted))
+    return f"{model.name} (method {model.spec.method.name}) has no {needs}; methods that have: {others}"
+
+
+def _painter(request: VizRequest, model: Model, evidence: Evidence, kinds: tuple[str, ...]) -> _Painter:
+    label = None if request.label is None else class_number(request.label, model.classes, "--class")
+    against = None if request.against is None else class_number(request.against, model.classes, "--against")
+    if label is not None and label == against:
+        raise BadRequest(f"--class and --against are both {model.classes[label]}: give two classes")
+    if "versus" in kinds and len(model.classes) < 2:
+        raise BadRequest("this model knows a single class: there is nothing to tell it from")
+    nonlinear = any(head.weight is None for head in evidence.heads.values())
+    gradients = nonlinear and any(KINDS[name].heats for name in kinds)
+    return _Painter(model, kinds, replace(request.options, label=label, against=against), gradients)
+
+
+@dataclass
+class _Work:
+    """One kind of picture on its way to its folder."""
+
+    manifest: Manifest
+    gallery: bool
+    dpi: int
+    waiting: list[Strip] = field(default_factory=list)
+    written: int = 0
+
+    def add(self, name: str, strip: Strip) -> None:
+        """Write a picture, or keep it for the gallery's next sheet."""
+        if not self.gallery:
+            Sheet([strip], self.dpi).write(self.manifest.folder / name)
+            self.manifest.add(name, strip.facts)
+            self.written += 1
+            return
+        self.waiting.append(strip)
+        if len(self.waiting) >= PAGE_STRIPS or self._sheet().size[0] > HIGHEST:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write the sheet of what waits."""
+        if self.waiting:
+            self.written += 1
+            name = f"{PAGE}{self.written:03d}.png"
+            self._sheet().write(self.manifest.folder / name)
+            self.manifest.add(name, {"pictures": [strip.facts for strip in self.waiting]})
+            self.waiting = []
+
+    def _sheet(self) -> Sheet:
+        widest = max(Sheet([strip], self.dpi).size[1] for strip in self.waiting)
+        return Sheet(self.waiting, self.dpi, int(GALLERY_WIDTH * self.dpi // widest))
+
+
+def _open_work(request: VizRequest, painters: Sequence[_Painter], kind: str, names: list[str]) -> _Work:
+    """The kind's folder; BadRequest where a picture would replace another."""
+    manifest = Manifest.of(_folder(request, painters, kind), kind, force=request.force)
+    if request.force and request.gallery:
+        manifest.remove_pages()
+    manifest.must_be_free(manifest.pages() if request.gallery else [] if request.force else names)
+    return _Work(manifest, request.gallery, request.options.dpi)
+
+
+def _folder(request: VizRequest, painters: Sequence[_Painter], kind: str) -> Path:
+    """--out, or viz/KIND in the run's folder; a model that lies alone has that here. `all` has one folder a kind."""
+    if request.out is not None:
+        return request.out / kind if request.kind == ALL else request.out
+    first, *others = [painter.model for painter in painters]
+    beside = "".join(f"-beside-{model.name}" for model in others)
+    return (first.run.path if first.run is not None else Path()) / "viz" / f"{kind}{beside}"
+
+
+def _draw_all(
+    painters: Sequence[_Painter],
+    names: dict[Path, str],
+    pictures: Sequence[Picture],
+    works: Sequence[_Work],
+    console: Console,
+    on_bad: OnBad,
+) -> None:
+    reporter = Reporter(console)
+    reporter.begin("drawing", len(pictures))
+    try:
+        for start in range(0, len(pictures), CHUNK):
+            for picture, strips in _painted(painters, pictures[start : start + CHUNK], on_bad):
+                for work, strip in zip(works, strips, strict=True):
+                    work.add(names[picture.file], strip)
+                reporter.advance(1)
+                reporter.facts({})
+        for work in works:
+            work.flush()
+    finally:
+        reporter.end()
+        for work in works:
+            work.manifest.write()
+
+
+def _painted(
+    painters: Sequence[_Painter], pictures: Sequence[Picture], on_bad: OnBad
+) -> Iterator[tuple[Picture, list[Strip]]]:
+    """Each picture that can be read with its strips, one a kind; of several models beside one another."""
+    if len(painters) == 1:
+        yield from painters[0].paint(pictures, on_bad)
+        return
+    found = [{picture.file: strips for picture, strips in one.paint(pictures, on_bad)} for one in painters]
+    for picture in pictures:
+        if all(picture.file in strips for strips in found):
+            each = zip(*(strips[picture.file] for strips in found), strict=True)
+            yield picture, [beside([p.model.name for p in painters], strips, picture) for strips in each]
+
+
+def beside(names: Sequence[str], strips: Sequence[Strip], picture: Picture) -> Strip:
+    """What several models made of one picture as one strip: side by side where each has one panel, else in rows."""
+    said = [
+        f"{name}: {strip.facts['predicted']} {strip.facts['probability']:.2f}" + _verdict(strip.facts)
+        for name, strip in zip(names, strips, strict=True)
+    ]
+    if all(len(strip.rows) == 1 and len(strip.rows[0].panels) == 1 for strip in strips):
+        panels = (replace(strip.rows[0].panels[0], title=text) for strip, text in zip(strips, said, strict=True))
+        rows: tuple[Row, ...] = (Row(tuple(panels)),)
+    else:
+        rows = tuple(
+            replace(row, label=text if number == 0 else row.label)
+            for strip, text in zip(strips, said, strict=True)
+            for number, row in enumerate(strip.rows)
+        )
+    true = strips[0].facts.get("true")
+    words = (Words(str(true), DARK, bold=True), Words("  (true class)")) if true else ()
+    keys = tuple(dict.fromkeys(key for strip in strips for key in strip.keys))
+    facts = {"image": str(picture.file), "runs": {name: s.facts for name, s in zip(names, strips, strict=True)}}
+    return Strip(rows, words, (Words(picture.name.rpartition("/")[2] or picture.name, GREY),), keys, facts)
+
+
+def _verdict(facts: dict[str, Any]) -> str:
+    return "" if "right" not in facts else " ✓ right" if facts["right"] else " ✗ wrong"

@@ -1,0 +1,68 @@
+"""manifest.json: what lies in a folder of pictures, for whoever reads them with a program."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from fgvc_cli.engine.files import explained, write_json
+from fgvc_cli.errors import BadRequest
+
+PAGE = "gallery-"
+
+
+@dataclass
+class Manifest:
+    """The pictures of a folder by file name; those that were there before stay."""
+
+    folder: Path
+    kind: str
+    entries: dict[str, dict[str, Any]] = field(default_factory=dict)
+    changed: bool = False
+
+    @classmethod
+    def of(cls, folder: Path, kind: str, *, force: bool = False) -> Manifest:
+        """The folder's manifest, empty where there is none yet. BadRequest where it cannot be read, unless forced."""
+        file = folder / "manifest.json"
+        if not file.exists():
+            return cls(folder, kind)
+        try:
+            entries = {entry["file"]: entry for entry in json.loads(file.read_text(encoding="utf-8"))["pictures"]}
+        except (OSError, ValueError, KeyError, TypeError):
+            if not force:
+                raise BadRequest(f"{file} is none that fgvc wrote: --force replaces it, --out names a folder") from None
+            entries = {}
+        return cls(folder, kind, {name: entry for name, entry in entries.items() if (folder / name).is_file()})
+
+    def must_be_free(self, names: list[str]) -> None:
+        """BadRequest where one of these files, or for a gallery a page of one, is there already."""
+        there = [name for name in names if (self.folder / name).exists()]
+        if there:
+            more = f" and {len(there) - 1} more" if len(there) > 1 else ""
+            raise BadRequest(
+                f"{self.folder / there[0]}{more} is there already: --force replaces it, --out names a folder"
+            )
+
+    def pages(self) -> list[str]:
+        """Names of the sheets of an earlier gallery."""
+        return sorted(path.name for path in self.folder.glob(PAGE + "*.png"))
+
+    def remove_pages(self) -> None:
+        """Delete an earlier gallery: a new one may have fewer sheets."""
+        for name in self.pages():
+            with explained(str(self.folder)):
+                (self.folder / name).unlink()
+            self.entries.pop(name, None)
+
+    def add(self, file: str, facts: dict[str, Any]) -> None:
+        """A picture was written."""
+        self.entries[file] = {"file": file, "kind": self.kind, **facts}
+        self.changed = True
+
+    def write(self) -> None:
+        """The file, whole or not at all; nothing where no picture was added."""
+        if self.changed:
+            ordered = [self.entries[name] for name in sorted(self.entries)]
+            write_json(self.folder / "manifest.json", {"pictures": ordered})

@@ -1,0 +1,156 @@
+"""Which pictures are drawn: those named, or a sample of a split, the right ones or the wrong ones."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+
+from fgvc_cli.data.datasets import load_index
+from fgvc_cli.data.splits import apply_spec, spread_order
+from fgvc_cli.data.types import DatasetIndex
+from fgvc_cli.engine.inference import Model, look
+from fgvc_cli.engine.pictures import OnBad, Picture, find_pictures, split_pictures
+from fgvc_cli.errors import BadRequest
+from fgvc_cli.spec.data import DATASET_NAMES
+
+SAMPLE = 24  # of a split, where nothing else is asked for
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What a user points at."""
+
+    words: tuple[str, ...] = ()  # files, folders, patterns, - for `lines`
+    lines: Iterable[str] = ()
+    dataset: str | None = None
+    split: str | None = None
+    sample: int | None = None
+    only: str | None = None  # right or wrong
+
+    @property
+    def of_split(self) -> bool:
+        """Whether the pictures come from a split of a dataset."""
+        return self.dataset is not None or self.split is not None
+
+    @property
+    def split_name(self) -> str | None:
+        """Which split, if they come from one."""
+        return (self.split or "test") if self.of_split else None
+
+    def check(self) -> None:
+        """BadRequest where it contradicts itself."""
+        if self.only not in (None, "right", "wrong"):
+            raise BadRequest(f"--only {self.only}: give right or wrong")
+        if self.dataset is not None and self.dataset not in DATASET_NAMES:
+            raise BadRequest(f"--dataset {self.dataset}: there is {', '.join(DATASET_NAMES)}")
+        if self.sample is not None and self.sample < 1:
+            raise BadRequest("--sample: give a number of at least 1")
+        if self.words and self.of_split:
+            raise BadRequest("give either images or --dataset and --split, not both")
+        if not self.words and not self.of_split:
+            raise BadRequest(
+                "which images? Name files, folders or patterns, or take a split: --dataset demo --split test"
+            )
+        if self.only is not None and not self.of_split:
+            raise BadRequest("--only needs the true classes: take a split with --dataset and --split")
+
+
+def choose(model: Model, selection: Selection, console: Console, on_bad: OnBad) -> list[Picture]:
+    """The pictures to draw, in order.
+
+    Of a split `sample` are taken, spread evenly over the classes and always the same ones, with `only` of those that
+    the model gets right or wrong.
+
+    Raises:
+        BadRequest: there are none.
+    """
+    if not selection.of_split:
+        return _sampled(find_pictures(selection.words, selection.lines), selection.sample)
+    index = _index(model, selection, console)
+    name = selection.split_name or ""
+    if name not in index.splits():
+        raise BadRequest(f"--split {name}: the {index.name} data have {', '.join(index.splits())}")
+    split = index.split(name)
+    pictures = split_pictures(index, split, model.classes)
+    order = [pictures[place] for place in spread_order(split.labels)]
+    count = selection.sample or SAMPLE
+    chosen = order[:count] if selection.only is None else _answered(model, order, selection.only, count, on_bad)
+    if not chosen:
+        raise BadRequest(f"no image of the {name} split is {selection.only}: nothing to draw")
+    return sorted(chosen, key=lambda picture: picture.position or 0)
+
+
+def _index(model: Model, selection: Selection, console: Console) -> DatasetIndex:
+    """The run's own data, or another dataset whose classes of the same name count as the same."""
+    data = model.spec.data
+    if selection.dataset in (None, data.dataset):
+        return model.open_index(console)
+    other = data.model_copy(update={"dataset": selection.dataset, "group_by": None})
+    return apply_spec(load_index(other), other)
+
+
+def _sampled(pictures: list[Picture], count: int | None) -> list[Picture]:
+    """So many, evenly spaced; all where that is not asked for."""
+    if count is None or count >= len(pictures):
+        return pictures
+    return [pictures[place] for place in np.linspace(0, len(pictures) - 1, count).round().astype(int)]
+
+
+def _answered(model: Model, order: Sequence[Picture], only: str, count: int, on_bad: OnBad) -> list[Picture]:
+    """The first `count` in that order which the model gets right, or wrong."""
+    found: list[Picture] = []
+    known = [picture for picture in order if picture.label is not None]
+    for seen in look(model, known, on_bad=on_bad):
+        guesses = seen.probabilities.argmax(1).tolist()
+        pairs = zip(seen.pictures, guesses, strict=True)
+        found += [picture for picture, guess in pairs if (guess == picture.label) == (only == "right")]
+        if len(found) >= count:
+            break
+    return found[:count]
+
+
+def class_number(name: str, classes: Sequence[str], flag: str) -> int:
+    """The number of a class that a user names; case, `_` and spaces do not matter.
+
+    Raises:
+        BadRequest: there is none of that name; the message has the nearest ones.
+    """
+    plain = {_plain(known): number for number, known in enumerate(classes)}
+    if name in classes:
+        return list(classes).index(name)
+    if _plain(name) in plain:
+        return plain[_plain(name)]
+    near = difflib.get_close_matches(_plain(name), plain, n=3, cutoff=0.4)
+    hint = ", ".join(repr(classes[plain[one]]) for one in near) or f"the first are {', '.join(classes[:3])}"
+    raise BadRequest(f"{flag} {name}: no such class; near: {hint}" if near else f"{flag} {name}: no such class; {hint}")
+
+
+def _plain(name: str) -> str:
+    return " ".join(name.replace("_", " ").casefold().split())
+
+
+def file_names(pictures: Sequence[Picture], split: str | None) -> list[str]:
+    """A name for the PNG of each picture; they sort as the pictures do.
+
+    Of a split by position; of several files by their number here; of a single file its own.
+    """
+    stems = [_stem(picture) for picture in pictures]
+    if split is not None:
+        return [
+            f"{split}-{picture.position or 0:05d}-{stem}.png" for picture, stem in zip(pictures, stems, strict=True)
+        ]
+    if len(pictures) == 1:
+        return [f"{stems[0]}.png"]
+    digits = max(3, len(str(len(pictures))))
+    return [f"{number:0{digits}d}-{stem}.png" for number, stem in enumerate(stems, 1)]
+
+
+def _stem(picture: Picture) -> str:
+    """Short enough for a file name, without what shells trip over."""
+    stem = Path(picture.file).stem.encode("utf-8", "replace").decode()
+    return "".join(letter if letter.isalnum() or letter in "-_.+ " else "_" for letter in stem).strip()[:80] or "image"

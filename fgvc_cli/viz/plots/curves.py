@@ -108,7 +108,7 @@ def curves_figure(curves: Sequence[Curves]) -> Figure:
     held_out = any(run.has("val_top1") for run in curves)
     # Of a method with several losses the two are not the same quantity.
     differ = held_out and any(run.parts for run in curves)
-    _label(loss, "loss (of held-out images: cross entropy)" if differ else "loss")
+    _label(loss, "loss (held out: cross entropy)" if differ else "loss")
     _label(top1, "top-1 accuracy (%)")
     top1.set_ylim(bottom=0)
     few = all(len(run.epochs) <= _SHOWN_SINGLY for run in curves)

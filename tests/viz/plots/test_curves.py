@@ -49,7 +49,7 @@ def test_held_out_images_parts_of_the_loss_and_the_epoch_kept(tmp_path: Path) ->
     np.testing.assert_array_equal(lines(loss)[1][2], [2, np.nan, 1.5])  # an epoch without a value is a gap
     assert lines(top1)[1:] == [("--", [1, 2, 3], [12.5, 62.5, 62.5]), ("None", [2], [62.5])]  # the first of the best
     assert [line.get_label() for line in parts.lines] == ["cls", "act"]
-    assert loss.get_ylabel() == "loss (of held-out images: cross entropy)"
+    assert loss.get_ylabel() == "loss (held out: cross entropy)"
 
 
 def test_one_epoch_is_a_dot(tmp_path: Path) -> None:

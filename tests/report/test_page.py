@@ -60,9 +60,9 @@ class Page(HTMLParser):
         return sum(name == tag for name, _ in self.tags)
 
 
-@pytest.fixture
-def page(run: Path) -> Page:
-    return Page(report(run, sample=48).file)
+@pytest.fixture(scope="module")
+def page(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Page:
+    return Page(report(trained, out=tmp_path_factory.mktemp("page") / "report.html", sample=48).file)
 
 
 def test_nothing_is_loaded_from_elsewhere(page: Page) -> None:
@@ -89,8 +89,8 @@ def test_names_are_text_and_nothing_else(page: Page) -> None:
     assert page.count("h1") == page.count("main") == page.count("footer") == 1
 
 
-def test_the_numbers_are_those_of_the_run(run: Path, page: Page, record_of: Callable[..., Record]) -> None:
-    measured = record_of(run).measured
+def test_the_numbers_are_those_of_the_run(trained: Path, page: Page, record_of: Callable[..., Record]) -> None:
+    measured = record_of(trained).measured
     assert measured is not None
     for branch, measures in measured.result["branches"].items():
         assert branch in page.text
@@ -175,14 +175,14 @@ def test_the_page_tells_how_the_preset_was_changed(run: Path) -> None:
     assert re.search(r"data\.val_fraction 0\.25 0\.0", text)
 
 
-@pytest.mark.parametrize("damage", ["gone", "cut", "older", "other epoch", "table", "matrix"])
+@pytest.mark.parametrize("damage", ["gone", "older", "matrix"])
 def test_what_is_left_of_a_measurement_makes_a_page(run: Path, odd_photos: Path, damage: str) -> None:
     spoil(run, damage)
     with hidden(odd_photos):
         text = Page(report(run, sample=4).file).text
     assert "numbers are missing or not complete" in text
-    assert ("There are no numbers" in text) == (damage in ("gone", "cut", "other epoch"))
-    assert ("The table of classes is missing" in text) == (damage in ("older", "table"))
+    assert ("There are no numbers" in text) == (damage == "gone")
+    assert ("The table of classes is missing" in text) == (damage == "older")
 
 
 def test_a_run_that_is_not_measured_is_compared_as_such(run: Path, trained: Path, tmp_path: Path) -> None:

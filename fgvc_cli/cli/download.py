@@ -195,7 +195,7 @@ def _verify(names: list[str], root: Path | None, hashes: bool) -> None:
         for name, folder in folders.items():
             verdict = verify(name, folder, hashes=hashes, progress=bar)
             _tell(verdict)
-            if verdict.problems:
+            if verdict.problems or verdict.doubts:
                 damaged.append(name)
     if damaged:
         raise FgvcError(
@@ -208,11 +208,13 @@ def _tell(found: Verdict) -> None:
     from fgvc_cli.cli.tables import say
 
     counts = f"{found.classes} classes, {found.train} training and {found.test} test images"
-    state = "damaged" if found.problems else "whole" if found.full else "a sound part"
+    wrong = found.problems + found.doubts
+    sound = "whole" if found.full else "a sound part"
+    state = "damaged" if found.problems else "its lists contradict each other" if found.doubts else sound
     say(f"{found.name}: {state}: {found.folder}\n  {counts}; {found.decoded} images decoded")
     for note in found.notes:
         say(f"  {note}")
-    for problem in found.problems[:_SHOWN]:
+    for problem in wrong[:_SHOWN]:
         say(f"  PROBLEM {problem}")
-    if len(found.problems) > _SHOWN:
-        say(f"  and {len(found.problems) - _SHOWN} more problems")
+    if len(wrong) > _SHOWN:
+        say(f"  and {len(wrong) - _SHOWN} more problems")

@@ -251,6 +251,8 @@ def _judge(request: Request, home: Path, way: Way, proven: bool, progress: Progr
         more = f"; and {len(found.problems) - _NAMED} more" if len(found.problems) > _NAMED else ""
         named = "; ".join(problem.replace(f"{home}/", "") for problem in found.problems[:_NAMED])
         raise FgvcError(f"{request.name} is damaged, nothing was put in place: {named}{more}; get the archives again")
+    for doubt in found.doubts[:_NAMED]:
+        progress.say(doubt.replace(f"{home}/", ""))
     if not found.full and not request.given:
         raise FgvcError(
             f"{request.name}: unpacked whole, but not the known set ({'; '.join(found.notes)}); "

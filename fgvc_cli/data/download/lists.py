@@ -32,29 +32,22 @@ def _ids(folder: Path) -> Iterator[str]:
 
 
 def _aircraft(folder: Path) -> Iterator[str]:
-    """The list of training and validation images is the two lists together, at each level."""
+    """Training and validation images together are those of the joint list; each level has the same images."""
     data = folder / "data" if (folder / "data").is_dir() else folder
     for level in ("variant", *CATALOG["aircraft"].levels):
-        both, *halves = (data / f"images_{level}_{split}.txt" for split in ("trainval", "train", "val"))
-        if not all(path.is_file() for path in (both, *halves)):
-            continue
-        whole = _lines(both)
-        parts = {line: path for path in halves for line in _lines(path)}
-        yield from _few(f"{parts[line]}: {line!r} is not in {both.name}" for line in sorted(parts.keys() - whole))
-        yield from _few(f"{both}: {line!r} is in neither half of it" for line in sorted(whole - parts.keys()))
+        lists = {split: data / f"images_{level}_{split}.txt" for split in ("trainval", "train", "val")}
+        if all(path.is_file() for path in lists.values()):
+            whole, halves = _lines(lists["trainval"]), _lines(lists["train"]) | _lines(lists["val"])
+            yield from _differences(whole, halves, lists["trainval"], "its two halves")
+        for split in ("trainval", "test"):
+            path, other = data / f"images_{level}_{split}.txt", data / f"images_variant_{split}.txt"
+            if path.is_file() and other.is_file():
+                yield from _differences(set(read_table(path)), set(read_table(other)), path, other.name)
 
 
-def _pets(folder: Path) -> Iterator[str]:
-    """Each image of list.txt is in one of the two splits, and the other way round."""
-    lists = folder / "annotations"
-    if not (lists / "list.txt").is_file():
-        return
-    all_of, split = (
-        {line.text for file in files for line in read_lines(lists / file) if not line.text.startswith("#")}
-        for files in (("list.txt",), ("trainval.txt", "test.txt"))
-    )
-    yield from _few(f"{lists / 'list.txt'}: {line!r} is in no split" for line in sorted(all_of - split))
-    yield from _few(f"{lists / 'list.txt'}: lacks {line!r}, which is in a split" for line in sorted(split - all_of))
+def _differences(ours: set[str], theirs: set[str], path: Path, other: str) -> Iterator[str]:
+    yield from _few(f"{path}: lacks {line!r}, which is in {other}" for line in sorted(theirs - ours))
+    yield from _few(f"{path}: has {line!r}, which is not in {other}" for line in sorted(ours - theirs))
 
 
 def _lines(path: Path) -> set[str]:
@@ -74,5 +67,4 @@ _LOOKS: dict[str, Callable[[Path], Iterator[str]]] = {
     "cub": _ids,
     "nabirds": _ids,
     "aircraft": _aircraft,
-    "pets": _pets,
 }

@@ -22,7 +22,11 @@ from fgvc_cli.spec.data import DataSpec
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a long look found. `notes` say how a sound part differs from the full set; `problems` are damage."""
+    """What a long look found.
+
+    `notes` say how a sound set differs from the official one; `problems` are damage; `doubts` are contradictions that
+    do not keep anything from being read, but may well be a lost line.
+    """
 
     name: str
     folder: Path
@@ -33,6 +37,7 @@ class Verdict:
     decoded: int  # images
     notes: tuple[str, ...]
     problems: tuple[str, ...]
+    doubts: tuple[str, ...] = ()
 
 
 def verify(
@@ -53,17 +58,24 @@ def verify(
     images = [file for file in files if _is_picture(file)]
     index, problems = _lists(name, folder, progress)
     problems += _undecodable(folder, images, progress) if decode else []
-    problems += _unlisted(name, index, images) if index else []
     problems += _changed(folder, set(files), hashes, progress)
     counts = (len(index.classes), len(index.train), len(index.test)) if index else (0, 0, 0)
+    full = counts == (facts.classes, train or facts.train, facts.test)
+    notes, doubts = index.notes if index else (), _contradictions(name, folder)
+    left = _unlisted(name, index, images) if index else []
+    if left and full:  # no line can be lost
+        notes += (f"{len(left)} images are in no list and not used (first: {left[0]})",)
+    elif left:
+        doubts += [f"{folder / file}: is in no list: its label is lost, or it does not belong there" for file in left]
     return Verdict(
         name,
         folder,
         *counts,
-        full=counts == (facts.classes, train or facts.train, facts.test),
+        full=full,
         decoded=len(images) if decode else 0,
-        notes=index.notes if index else (),
+        notes=notes,
         problems=tuple(problems),
+        doubts=tuple(doubts),
     )
 
 
@@ -78,11 +90,14 @@ def _lists(name: str, folder: Path, progress: Progress) -> tuple[DatasetIndex | 
             index = index or found
         except FgvcError as error:
             problems.append(str(error))
-    try:
-        problems += contradictions(name, folder)
-    except FgvcError as error:
-        problems += [] if str(error) in problems else [str(error)]
     return index, problems
+
+
+def _contradictions(name: str, folder: Path) -> list[str]:
+    try:
+        return contradictions(name, folder)
+    except FgvcError:  # a list that cannot be read: the loader has said so
+        return []
 
 
 def _is_picture(file: str) -> bool:
@@ -107,7 +122,7 @@ def _steps(progress: Progress) -> Callable[[str, int, int], None]:
 
 
 def _unlisted(name: str, index: DatasetIndex, images: list[str]) -> list[str]:
-    """Images beside the listed ones that are in no list: their label line is lost, or they do not belong there."""
+    """Images beside the listed ones that are in no list, but for those that the official archive has."""
     listed = {file for split in index.splits().values() for file in split.files}
     places = {file.partition("/")[0] for file in listed}
     left = [file for file in images if file not in listed and file.partition("/")[0] in places]
@@ -115,7 +130,7 @@ def _unlisted(name: str, index: DatasetIndex, images: list[str]) -> list[str]:
     official = [file for file in left if fnmatch(file, pattern)]
     if len(official) <= number:
         left = [file for file in left if file not in official]
-    return [f"{index.root / file}: is in no list, so its label is lost or it does not belong there" for file in left]
+    return left
 
 
 def _changed(folder: Path, files: set[str], hashes: bool, progress: Progress) -> list[str]:

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from fgvc_cli.data.archives import BUNDLES, Bundle, Way
+from fgvc_cli.data.datasets import load_index
 from fgvc_cli.data.facts import CATALOG
-from tests.data.archives import write_cars_devkit, write_cub, write_image
+from tests.data.archives import spec_of, write_cars_devkit, write_cub, write_image
 from tests.data.download.server import Files
 
 
@@ -61,3 +62,27 @@ def serve_cars(server: Files, monkeypatch: pytest.MonkeyPatch, folder: Path) -> 
     monkeypatch.setitem(BUNDLES, "cars", bundle)
     counts(monkeypatch, "cars", 3, 6, 3)
     return root
+
+
+def serve_tree(server: Files, monkeypatch: pytest.MonkeyPatch, name: str, home: Path) -> list[Path]:
+    """An unpacked small set as the full one, packed and named as its makers do. Returns files to be got by hand."""
+    index = load_index(spec_of(name, home))
+    counts(monkeypatch, name, len(index.classes), len(index.train), len(index.test))
+    way, by_hand = BUNDLES[name].ways[0], []
+    archives = []
+    for archive in way.archives:
+        if (home / archive.file).is_file():
+            body = (home / archive.file).read_bytes()
+        elif len(way.archives) == 1:
+            body = pack(home.parent, [home.name])
+        else:
+            pattern = "*_list.mat" if archive.file == "lists.tar" else archive.holds[0].partition("/")[0]
+            body = pack(home, [path.name for path in home.glob(pattern)])
+        if archive.urls:
+            archives.append(server.archive(archive.file, body, holds=archive.holds[0]))
+        else:
+            archives.append(replace(archive, bytes=None, md5="", sha256=""))
+            by_hand.append(home.parent / f"{archive.file}.given.tgz")
+            by_hand[-1].write_bytes(body)
+    monkeypatch.setitem(BUNDLES, name, replace(BUNDLES[name], ways=(Way(tuple(archives)),)))
+    return by_hand

@@ -22,9 +22,18 @@ from fgvc_cli.data.download.progress import Progress
 from fgvc_cli.data.download.state import MARKER, SUMS, Here, look
 from fgvc_cli.data.download.transfer import Patience
 from fgvc_cli.errors import BadRequest, FgvcError
-from tests.data.archives import spec_of, write_cars_one_list, write_cub, write_image, write_lines
-from tests.data.download.official import counts, pack, pack_zip, serve_cars, serve_cub
+from tests.data.archives import spec_of, write_aircraft, write_cars_one_list, write_cub, write_image, write_lines
+from tests.data.download.official import counts, pack, pack_zip, serve_cars, serve_cub, serve_tree
 from tests.data.download.server import Files, answer, cut
+from tests.data.trees import (
+    write_dogs,
+    write_flowers,
+    write_food101,
+    write_inat,
+    write_nabirds,
+    write_pets,
+    write_vegfru,
+)
 
 QUICK = Patience(attempts=3, pause=0.01)
 
@@ -174,7 +183,7 @@ from fgvc_cli.data.archives import BUNDLES, Archive, Way
 from fgvc_cli.data.facts import CATALOG
 from fgvc_cli.data.download.install import Request, install
 from fgvc_cli.data.download.progress import Progress
-sound = types.SimpleNamespace(problems=(), full=True, notes=())  # the real one takes seconds to load PyTorch
+sound = types.SimpleNamespace(problems=(), doubts=(), full=True, notes=())  # the real one takes seconds to load PyTorch
 sys.modules["fgvc_cli.data.download.verify"] = types.SimpleNamespace(verify=lambda *_, **__: sound)
 class Told(Progress):
     def say(self, line): print(line, flush=True)
@@ -301,23 +310,36 @@ def test_the_wrong_file(tmp_path: Path) -> None:
         put("cars", tmp_path / "data", tmp_path / "nowhere.zip")
 
 
-def write_vegfru(root: Path) -> Path:
-    for kind, letters in (("veg200", "vegetable"), ("fru92", "fruit")):
-        short = kind[:3]
-        for split in ("train", "val", "test"):
-            lines = []
-            for label in range(2):
-                file = f"{letters} {label}/{split}.jpg"
-                write_image(root / f"{kind}_images" / file)
-                lines.append(f"{file} {label}")
-            write_lines(root / f"{kind}_lists" / f"{short}_{split}.txt", *lines)
-    return root
+TREES = {
+    "aircraft": lambda home: write_aircraft(home).parent,
+    "flowers": write_flowers,
+    "vegfru": write_vegfru,
+    "dogs": write_dogs,
+    "pets": write_pets,
+    "food101": write_food101,
+    "inat2021": write_inat,
+    "nabirds": write_nabirds,
+}
+
+
+@pytest.mark.parametrize("name", TREES)
+def test_every_dataset_in_its_makers_archives(
+    server: Files, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
+) -> None:
+    home = TREES[name](tmp_path / "made")
+    given = serve_tree(server, monkeypatch, name, home)
+    assert put(name, tmp_path / "data", *given).whole
+    before, after = (load_index(spec_of(name, place)) for place in (home, tmp_path / "data"))
+    assert before.classes == after.classes
+    assert (before.train.files, before.test.files) == (after.train.files, after.test.files)
+    assert (before.train.boxes is None) == (after.train.boxes is None)
 
 
 def test_vegfru_covers_its_parts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     root = write_vegfru(tmp_path / "mine")
-    for name, many in (("vegfru", 4), ("veg200", 2), ("fru92", 2)):
-        counts(monkeypatch, name, many, many, many)
+    for name in ("vegfru", "veg200", "fru92"):
+        index = load_index(spec_of(name, root))
+        counts(monkeypatch, name, len(index.classes), len(index.train), len(index.test))
     archives = []
     for number, folder in enumerate(sorted(path.name for path in root.iterdir())):
         archives.append(tmp_path / f"part{number}.tar.gz")

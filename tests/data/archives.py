@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,11 @@ from fgvc_cli.spec.data import DataSpec
 
 CAR_CLASSES = ("AM General Hummer SUV 2000", "Ram C/V Cargo Van Minivan 2012", "smart fortwo Convertible 2012")
 VARIANTS = ("707-320", "F-16A/B", "A340 200")
-FAMILIES = ("Boeing 707", "F-16", "A340")  # of each variant
-MANUFACTURERS = ("Boeing", "Lockheed Martin", "Boeing")
-AIRCRAFT_LISTS = ("variants.txt", "families.txt", "manufacturers.txt")
+AIRCRAFT = {  # level → the list of its names, and the name of each variant
+    "variant": ("variants.txt", VARIANTS),
+    "family": ("families.txt", ("Boeing 707", "F-16", "A340")),
+    "manufacturer": ("manufacturers.txt", ("Boeing", "Lockheed Martin", "Boeing")),
+}
 
 
 def write_image(path: Path, width: int = 24, height: int = 18, mode: str = "RGB", seed: int = 0) -> None:
@@ -99,14 +102,14 @@ def write_cars_one_list(root: Path) -> Path:
     return root
 
 
-def write_aircraft(home: Path) -> Path:
-    """Two training and one test image a variant, 40 × 50 pixels, 20 of which are the banner."""
+def write_aircraft(home: Path, levels: Sequence[str] = ("variant",)) -> Path:
+    """Two training and one test image a variant, 40 × 50 pixels, 20 of which are the banner; lists for these levels."""
     data = home / "fgvc-aircraft-2013b" / "data"
     ids = [f"{34 + i:07d}" for i in range(9)]
     for i, image in enumerate(ids):
         write_image(data / "images" / f"{image}.jpg", width=40, height=50, seed=i)
-    levels = {"variant": VARIANTS, "family": FAMILIES, "manufacturer": MANUFACTURERS}
-    for (level, of_variant), file in zip(levels.items(), AIRCRAFT_LISTS, strict=True):
+    for level in levels:
+        file, of_variant = AIRCRAFT[level]
         write_lines(data / file, *dict.fromkeys(of_variant))
         lines = [f"{image} {of_variant[i // 3]}" for i, image in enumerate(ids)]
         write_lines(data / f"images_{level}_trainval.txt", *(line for i, line in enumerate(lines) if i % 3 != 2))

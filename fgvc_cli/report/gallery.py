@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 from rich.console import Console
 
@@ -22,6 +21,9 @@ from fgvc_cli.engine.log import Reporter
 from fgvc_cli.engine.pictures import Picture, split_pictures
 from fgvc_cli.errors import FgvcError
 from fgvc_cli.report.record import Record, Tree
+from fgvc_cli.viz.boxes import set_colours
+from fgvc_cli.viz.overview import overview
+from fgvc_cli.viz.saliency import saliency
 
 LOOKED = 600  # images to choose from, beside those of the classes confused most
 PAIRS = 6  # confusions with pictures
@@ -61,6 +63,8 @@ class Card:
     plain: str
     width: int
     height: int
+    heat: str  # what the heat map is
+    frames: dict[str, str]  # the method's boxes: name → colour
 
     @property
     def right(self) -> bool:
@@ -205,10 +209,12 @@ def _those(cards: dict[str, Card], answers: Iterable[Answer]) -> Iterator[Card]:
 
 
 def _draw(model: Model, seen: Seen) -> Iterator[tuple[str, Card]]:
+    assert seen.output.evidence is not None
+    heat, colours = saliency(seen), set_colours(seen.output.evidence.boxes)
     for position, picture in enumerate(seen.pictures):
         shares = seen.probabilities[position]
         label, predicted = int(seen.batch.labels[position]), int(shares.argmax())
-        pixels = _overview(model, seen, position)
+        pixels = overview(model, seen, position, width=_SIDE, heat=heat)
         height, width = pixels.shape[:2]
         original = Image.fromarray(seen.originals[position].permute(1, 2, 0).numpy())
         plain = original.resize((width, height), Image.Resampling.BICUBIC, reducing_gap=2)
@@ -223,15 +229,10 @@ def _draw(model: Model, seen: Seen) -> Iterator[tuple[str, Card]]:
             plain=data_uri(plain),
             width=width,
             height=height,
+            heat=f"{heat.kind} of {heat.head}",
+            frames={name: f"rgb{colour}" for name, colour in colours.items()},
         )
         yield picture.name, card
-
-
-def _overview(model: Model, seen: Seen, position: int) -> NDArray[np.uint8]:
-    """For now the plain picture."""
-    original = Image.fromarray(seen.originals[position].permute(1, 2, 0).numpy())
-    original.thumbnail((_SIDE, _SIDE))
-    return np.asarray(original)
 
 
 def data_uri(image: Image.Image) -> str:

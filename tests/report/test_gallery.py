@@ -57,6 +57,8 @@ def test_cards_say_what_the_model_said(trained: Path, record_of: Callable[..., R
         assert (card.rank == 1) == card.right
         assert 0 <= card.truth <= card.sure <= 1
         assert card.evidence.startswith("data:image/webp;base64,")
+        assert card.evidence != card.plain
+        assert card.heat.startswith(("CAM of ", "Grad-CAM of "))
     for pair in gallery.pairs:
         assert {(card.true, card.predicted) for card in pair.wrong} <= {(pair.facts["true"], pair.facts["predicted"])}
         assert all(card.right for card in pair.known)

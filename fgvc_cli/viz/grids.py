@@ -76,7 +76,7 @@ def _number(pixels: Pixels, values: Values, frame: Values, scene: Scene) -> None
     width, height = (frame[2] - frame[0]) / columns, (frame[3] - frame[1]) / rows
     if min(width, height) < _LEAST_CELL * scene.options.dpi / 150:
         return
-    scale = min(width, height) / 115
+    scale = min(width / 95, height / 62, scene.options.dpi / 260)
     for row, column in np.ndindex(rows, columns):
         text = f"{values[row, column]:.2f}".removeprefix("0")
         (wide, high), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)

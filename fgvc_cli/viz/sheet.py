@@ -194,6 +194,10 @@ class Sheet:
             pen.keys(keys, left, top - self._px(GAP), self._px(LINE))
             top += self._px(LINE)
 
+    def _inset(self, panel: Panel | Plot) -> tuple[int, int]:
+        """Pixels left and right of a plot's axes."""
+        return (0, 0) if isinstance(panel, Panel) else (self._px(panel.inset[0]), self._px(panel.inset[2]))
+
     def _draw_row(self, pen: _Pen, row: Row, left: int, top: int, width: int) -> None:
         line = self._px(LINE)
         if row.label:
@@ -204,7 +208,8 @@ class Sheet:
         for panel in row.panels:
             wide = _size(panel)[1]
             if panel.title:
-                pen.centred(panel.title, left, top, wide, line, panel.edge or DARK)
+                before, after = self._inset(panel)
+                pen.centred(panel.title, left + before, top, wide - before - after, line, panel.edge or DARK)
             under = top + line * titled
             if isinstance(panel, Panel):
                 pen.picture(panel.pixels, left, under)

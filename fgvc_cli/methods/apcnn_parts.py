@@ -81,11 +81,16 @@ class TopOnly(nn.Module):
 
 
 class SpatialGate(nn.Module):
-    """Eq. 1: a transposed 3×3 convolution to one channel, and a sigmoid."""
+    """Eq. 1: a transposed 3×3 convolution to one channel, and a sigmoid.
+
+    It starts as a convolution of as many inputs would. PyTorch takes a transposed one's fan-in from its *outputs*, here
+    one: weights √C times as large, with which the sigmoid starts saturated, keeps no gradient and never learns to look.
+    """
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.squeeze = nn.ConvTranspose2d(channels, 1, 3, padding=1)
+        nn.init.uniform_(self.squeeze.weight, -1 / math.sqrt(9 * channels), 1 / math.sqrt(9 * channels))
 
     def forward(self, level: Tensor) -> Tensor:
         """(B, C, h, w) → (B, 1, h, w) float32 in 0..1: ROIs are ranked by it, and bf16 would tie them."""

@@ -92,6 +92,14 @@ def test_the_spatial_gate_equals_a_transposed_convolution_by_hand() -> None:
     assert gate(level).dtype == torch.float32
 
 
+def test_the_spatial_gate_starts_where_it_can_learn() -> None:
+    """Like a convolution of as many inputs: PyTorch's own start of a transposed one grows with the channels."""
+    torch.manual_seed(0)
+    for channels in (32, 256):
+        logits = SpatialGate(channels)(torch.randn(4, channels, 16, 16)).logit()
+        assert 0.3 < float(logits.detach().std()) < 1
+
+
 def test_the_channel_gate_equals_eq_2() -> None:
     torch.manual_seed(0)
     gate = ChannelGate(6, 3).double()

@@ -102,7 +102,7 @@ def write_cars_one_list(root: Path) -> Path:
     return root
 
 
-def write_aircraft(home: Path, levels: Sequence[str] = ("variant",)) -> Path:
+def write_aircraft(home: Path, levels: Sequence[str] = tuple(AIRCRAFT)) -> Path:
     """Two training and one test image a variant, 40 × 50 pixels, 20 of which are the banner; lists for these levels."""
     data = home / "fgvc-aircraft-2013b" / "data"
     ids = [f"{34 + i:07d}" for i in range(9)]

@@ -39,7 +39,7 @@ def test_aircraft_contradictions_are_named(tmp_path: Path) -> None:
 
 
 def test_aircraft_by_family_and_manufacturer(tmp_path: Path) -> None:
-    data = write_aircraft(tmp_path, ("variant", "family", "manufacturer"))
+    data = write_aircraft(tmp_path)
     variants = load_index(spec_of("aircraft", tmp_path))
     families = load_index(spec_of("aircraft", tmp_path, level="family"))
     makers = load_index(spec_of("aircraft", tmp_path, level="manufacturer"))

@@ -41,6 +41,9 @@ def _rows(spec: RunSpec, found: Estimate) -> Iterator[tuple[str, str, str]]:
     yield "parameters", f"{counts.parameters:,}", f"{counts.trainable:,} of them trained"
     yield "multiply-adds", _large(counts.multiply_adds), "one image in evaluation"
     yield "memory of a step", f"about {_size(found.memory.total)}", _parts(found.memory)
+    if spec.data.cache != "off":
+        kept = (found.images["train"] + found.images.get("val", 0)) * spec.data.resize_side**2 * 3
+        yield f"cache ({spec.data.cache})", _size(kept), "images of train and val, made once"
     yield "time of a batch", f"about {_seconds(found.time.batch)}", f"{found.time.basis}, on {found.device}"
     once = found.time.batch * batches
     yield "time of an epoch", f"about {_seconds(once)}", "its batches alone: reading images and measuring come on top"

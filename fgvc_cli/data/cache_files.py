@@ -30,8 +30,12 @@ def shared_memory() -> Path:
     home = _SHARED_MEMORY if _SHARED_MEMORY.is_dir() else Path(tempfile.gettempdir())
     owner = os.getuid() if hasattr(os, "getuid") else 0
     folder = home / f"fgvc-{owner}"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    if hasattr(os, "getuid") and (folder.is_symlink() or folder.stat().st_uid != owner):
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        theirs = hasattr(os, "getuid") and (folder.is_symlink() or folder.stat().st_uid != owner)
+    except OSError as error:
+        raise BadRequest(f"--cache ram: cannot use {folder} ({error.strerror}); take --cache disk") from None
+    if theirs:
         raise BadRequest(f"--cache ram: {folder} belongs to somebody else; take --cache disk")
     return folder
 

@@ -340,6 +340,19 @@ def test_somebody_elses_memory_is_not_used(tmp_path: Path) -> None:
     (tmp_path / f"shm/fgvc-{os.getuid()}").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(BadRequest, match="belongs to somebody else"):
         cache_files.shared_memory()
+    (tmp_path / f"shm/fgvc-{os.getuid()}").unlink()
+    (tmp_path / f"shm/fgvc-{os.getuid()}").write_text("")
+    with pytest.raises(BadRequest, match=r"--cache ram: cannot use .*; take --cache disk"):
+        cache_files.shared_memory()
+
+
+def test_a_cache_folder_that_is_none_is_one_line(
+    index: DatasetIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    with pytest.raises(FgvcError, match=r"cannot keep images in .*: Not a directory; .*choose another --cache"):
+        kept(index, "disk")
 
 
 def test_a_worker_gets_the_path_not_the_pixels(index: DatasetIndex) -> None:

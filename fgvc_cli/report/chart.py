@@ -28,6 +28,7 @@ class Line:
     """One line of a chart."""
 
     name: str
+    colour: int  # its number: the same name has the same in charts of the same names
     path: str  # SVG's `d`
     dot: tuple[float, float] | None  # the place of a single point, which no path shows
     ring: tuple[float, float] | None  # the place of the epoch that was kept
@@ -59,6 +60,7 @@ def chart(
         share: values are 0..1 and are shown as per cent.
         kept: the epoch by whose held-out value the model was chosen, if any was.
     """
+    colours = {name: number for number, name in enumerate(named)}
     named = {name: points for name, points in named.items() if points}
     if not named:
         return None
@@ -74,7 +76,7 @@ def chart(
         return round(x, 1), round(y, 1)
 
     lines = [
-        _line(name, points, [place(point) for point in points], share, kept if name == HELD_OUT else None)
+        _line(name, colours[name], points, [place(point) for point in points], share, kept)
         for name, points in named.items()
     ]
     across = [Tick(place((epoch, low))[0], f"{epoch:.0f}") for epoch in epoch_steps(int(first), int(last))]
@@ -82,11 +84,12 @@ def chart(
     return Chart(title, note, lines, across, ticks, int(first), int(last))
 
 
-def _line(name: str, points: Points, places: Points, share: bool, kept: int | None) -> Line:
+def _line(name: str, colour: int, points: Points, places: Points, share: bool, kept: int | None) -> Line:
     path = "M" + "L".join(f"{x:g} {y:g}" for x, y in places)
     values = [(int(epoch), f"{100 * value:.1f}\u00a0%" if share else f"{value:.4g}") for epoch, value in points]
-    ring = next((place for (epoch, _), place in zip(points, places, strict=True) if epoch == kept), None)
-    return Line(name, path, places[0] if len(places) == 1 else None, ring, values)
+    rings = [place for (epoch, _), place in zip(points, places, strict=True) if name == HELD_OUT and epoch == kept]
+    ring = rings[0] if rings else None
+    return Line(name, colour, path, places[0] if len(places) == 1 else None, ring, values)
 
 
 def steps(low: float, high: float, wanted: int = 5) -> list[float]:
@@ -154,8 +157,14 @@ def run_charts(rows: Sequence[dict[str, float]], kept: int | None = None) -> lis
 def shared_charts(named: dict[str, Sequence[dict[str, float]]]) -> list[Chart]:
     """The curves of several runs in one picture each: rows by the run's name."""
     titles = {"train_loss": "Training loss", "train_top1": "Training top-1", "val_top1": "Held-out top-1"}
+    notes = {"train_loss": "Sums of each method's own losses: those of different methods do not compare."}
     charts = [
-        chart(title, {name: column(rows, key) for name, rows in named.items()}, share="top1" in key)
+        chart(
+            title,
+            {name: column(rows, key) for name, rows in named.items()},
+            note=notes.get(key, ""),
+            share="top1" in key,
+        )
         for key, title in titles.items()
     ]
     return [one for one in charts if one is not None]

@@ -4,7 +4,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fgvc_cli.report.chart import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, chart, epoch_steps, run_charts, steps
+from fgvc_cli.report.chart import (
+    BOTTOM,
+    HEIGHT,
+    LEFT,
+    RIGHT,
+    TOP,
+    WIDTH,
+    chart,
+    epoch_steps,
+    run_charts,
+    shared_charts,
+    steps,
+)
 
 
 @pytest.mark.parametrize(
@@ -80,3 +92,10 @@ def test_the_ring_is_at_the_epoch_that_was_kept() -> None:
     assert training.ring is None
     assert held_out.ring is not None
     assert held_out.path.split("L")[2] == "{:g} {:g}".format(*held_out.ring)
+
+
+def test_a_run_has_one_colour_in_all_charts() -> None:
+    rows = {"a": [{"epoch": 0.0, "train_top1": 0.5}], "b": [{"epoch": 0.0, "train_top1": 0.5, "val_top1": 0.25}]}
+    training, held_out = shared_charts(rows)
+    assert [(line.name, line.colour) for line in training.lines] == [("a", 0), ("b", 1)]
+    assert [(line.name, line.colour) for line in held_out.lines] == [("b", 1)]

@@ -63,26 +63,35 @@
   const heat = document.getElementById("heat");
   heat.addEventListener("change", () => document.body.classList.toggle("bare", !heat.checked));
 
-  // Charts: the values of the epoch that is pointed at; of the last one otherwise.
+  // Charts: the values of the epoch that is pointed at; the last ones otherwise.
   for (const chart of all(".chart")) {
     const lines = JSON.parse(chart.querySelector("script").textContent);
     const svg = chart.querySelector("svg");
     const [left, right, first, last] = ["left", "right", "first", "last"].map((name) => Number(svg.dataset[name]));
     const keys = all(".key b", chart);
-    const tell = (epoch, marked) => {
+    const cursor = svg.querySelector(".cursor");
+    const say = (when, entries) => {
+      chart.querySelector(".epoch").textContent = when;
+      entries.forEach((entry, i) => (keys[i].textContent = entry ? entry[1] : "–"));
+    };
+    const tell = (epoch) => {
       const x = left + ((epoch - first) / Math.max(last - first, 1)) * (right - left);
-      svg.querySelector(".cursor").setAttribute("d", marked ? `M${x} 8V${svg.viewBox.baseVal.height - 28}` : "");
-      chart.querySelector(".epoch b").textContent = epoch;
-      lines.forEach((line, i) => (keys[i].textContent = (line.find(([at]) => at === epoch) ?? ["", "–"])[1]));
+      cursor.setAttribute("d", `M${x} 8V${svg.viewBox.baseVal.height - 28}`);
+      say(`epoch ${epoch}`, lines.map((line) => line.find(([at]) => at === epoch)));
+    };
+    const rest = () => {
+      const ends = lines.map((line) => line.at(-1));
+      cursor.setAttribute("d", "");
+      say(ends.every(([at]) => at === last) ? `epoch ${last}` : "at the end", ends);
     };
     svg.addEventListener("pointermove", (event) => {
       const box = svg.getBoundingClientRect();
       const x = ((event.clientX - box.left) / box.width) * svg.viewBox.baseVal.width;
       const epoch = Math.round(first + ((x - left) / (right - left)) * (last - first));
-      tell(Math.min(Math.max(epoch, first), last), true);
+      tell(Math.min(Math.max(epoch, first), last));
     });
-    svg.addEventListener("pointerleave", () => tell(last, false));
-    tell(last, false);
+    svg.addEventListener("pointerleave", rest);
+    rest();
   }
 
   // The confusion matrix: which classes a cell is about.

@@ -195,7 +195,7 @@ def test_a_list_on_stdin_and_a_model_that_lies_alone(here: Command, monkeypatch:
         (("cam", "--split", "test", "--truth"), "no true boxes are known"),
         (("cam", "images", "--dataset", "folder"), "either images or --dataset"),
         (("cam", "--dataset", "fishes"), "--dataset fishes: there is demo, cub"),
-        (("cam", "--dataset", "cub"), "CUB-200-2011 not found"),
+        (("cam", "--dataset", "cub"), "no CUB_200_2011 in data"),
         (("cam", "--split", "test", "--sample", 0), "at least 1"),
         (("cam", "images", "--alpha", 2), "--alpha"),
         (("cam", "images", "--out", "images/bird0.png"), "is a file; name a folder"),

@@ -50,6 +50,8 @@ class VizRequest:
         self.selection.check()
         if self.run is not None and self.compare is not None:
             raise BadRequest("give either --run or --compare, not both")
+        if self.out is not None and self.out.exists() and not self.out.is_dir():
+            raise BadRequest(f"--out {self.out}: is a file; name a folder")
         if not 0 <= self.options.alpha <= 1:
             raise BadRequest("--alpha: give a number from 0 (the image alone) to 1 (the map alone)")
         if not 40 <= self.options.dpi <= 600:

@@ -90,7 +90,10 @@ def _index(model: Model, selection: Selection, console: Console) -> DatasetIndex
     data = model.spec.data
     if selection.dataset in (None, data.dataset):
         return model.open_index(console)
-    other = data.model_copy(update={"dataset": selection.dataset, "group_by": None})
+    given = data.root != model.trained.spec.data.root
+    own = not given and {"folder", "csv"} & {selection.dataset, data.dataset}  # datasets are kept elsewhere
+    more = {"dataset": selection.dataset, "group_by": None, "level": None, "root": None if own else data.root}
+    other = data.model_copy(update=more)
     return apply_spec(load_index(other), other)
 
 

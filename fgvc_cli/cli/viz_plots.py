@@ -37,7 +37,11 @@ def curves(
 
     from fgvc_cli.viz.plots.curves import Curves, draw_curves
 
-    draw_curves(file, [Curves.read(folder) for folder in folders], dpi)
+    read = [Curves.read(folder) for folder in folders]
+    for run in read:
+        for problem in run.problems:
+            typer.echo(f"{run.name}: {problem}", err=True)
+    draw_curves(file, read, dpi)
     typer.echo(file)
 
 

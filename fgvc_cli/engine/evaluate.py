@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from fgvc_cli.engine.localisation import Localisation, TellingParts, mean_box
 from fgvc_cli.engine.log import Reporter
 from fgvc_cli.engine.metrics import BranchMetrics, ClassCounts, Predicted, Predictions
 from fgvc_cli.engine.runfolder import RunFolder
-from fgvc_cli.errors import BadRequest
+from fgvc_cli.errors import BadRequest, FgvcError
 from fgvc_cli.methods import build_method
 from fgvc_cli.methods.base import Method, Output
 from fgvc_cli.spec.build import validate
@@ -202,6 +202,27 @@ def evaluate_run(
 
 class NoSplitError(BadRequest):
     """A run has no split of that name."""
+
+
+def kept_result(run: RunFolder, about: Mapping[str, Any], split: str) -> dict[str, Any]:
+    """What `evaluate_run` kept of a split, if it is of the model that is there now, which `about` tells of.
+
+    FgvcError, which says why, where there is none, it is damaged, or it is of another state of the model.
+    """
+    file = run.evaluation_file(split)
+    if not file.exists():
+        raise FgvcError(f"{run.path} has no measurement on {split} yet")
+    try:
+        result = dict(run.read_json(f"eval/{file.name}"))
+        epoch, final, images = result["epoch"], result["branches"]["final"], result["images"]
+        {key: float(final[key]) for key in ("top1", "top5", "mean_per_class")}, int(images)
+    except (KeyError, TypeError, ValueError):
+        raise FgvcError(f"{file} is damaged") from None
+    if epoch != about["epoch"]:
+        raise FgvcError(f"{file} is of epoch {epoch}, the model there is now of epoch {about['epoch']}")
+    if result.get("calibration", {}).get("temperature", 1.0) != about.get("temperature", 1.0):
+        raise FgvcError(f"{file} is from before the model was calibrated")
+    return result
 
 
 def split_of(run: RunFolder, index: DatasetIndex, name: str) -> Split:

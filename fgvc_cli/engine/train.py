@@ -15,7 +15,7 @@ from rich.console import Console
 from fgvc_cli.data.loader import to_device
 from fgvc_cli.data.types import Batch
 from fgvc_cli.engine.calibration import calibrate_run
-from fgvc_cli.engine.checkpoint import save_model
+from fgvc_cli.engine.checkpoint import about_model, save_model
 from fgvc_cli.engine.device import autocast
 from fgvc_cli.engine.distributed import (
     gathered,
@@ -26,7 +26,7 @@ from fgvc_cli.engine.distributed import (
     share_buffers,
     world,
 )
-from fgvc_cli.engine.evaluate import EvalRequest, evaluate, evaluate_run
+from fgvc_cli.engine.evaluate import EvalRequest, evaluate, evaluate_run, kept_result
 from fgvc_cli.engine.finite import check_values
 from fgvc_cli.engine.interrupt import Stopped, Wish, listening
 from fgvc_cli.engine.log import Events, Journal, MetricsFile, Reporter
@@ -122,9 +122,6 @@ def _fit(session: Session, console: Console) -> dict[str, Any]:
         on_main(session.record)
     else:
         reporter.line(f"resuming at epoch {session.position.epoch + 1}, step {session.position.step}")
-    result_file = session.run.evaluation_file("test")
-    if not session.finished:
-        on_main(lambda: result_file.unlink(missing_ok=True))  # somebody evaluated a model that training now replaces
     with listening() as wish, _writing(session) as journal:
         while not session.finished:
             _epoch(session, journal, reporter, wish)
@@ -138,10 +135,19 @@ def _fit(session: Session, console: Console) -> dict[str, Any]:
     spec = session.spec
     machine = EvalRequest("test", device=spec.train.device, workers=spec.data.workers, root=spec.data.root)
     on_main(lambda: calibrate_run(session.run, machine, session.index, console))
-    if on_main(result_file.exists):
+    kept = on_main(lambda: _kept(session.run))
+    if kept is not None:
         reporter.line(f"{session.run.path} is trained and evaluated already: nothing left to do")
-        return dict(session.run.read_json(str(result_file.relative_to(session.run.path))))
+        return kept
     return evaluate_run(session.run, machine, console, session.index)
+
+
+def _kept(run: RunFolder) -> dict[str, Any] | None:
+    """What was measured on the test split, unless that was a model that training has replaced since."""
+    try:
+        return kept_result(run, about_model(run.model_file), "test")
+    except FgvcError:
+        return None
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from fgvc_cli.engine.checkpoint import about_model
 from fgvc_cli.engine.confusion import ClassRow, Confusion, read_classes
-from fgvc_cli.engine.evaluate import EvalRequest, NoSplitError, evaluate_run
+from fgvc_cli.engine.evaluate import EvalRequest, NoSplitError, evaluate_run, kept_result
 from fgvc_cli.engine.log import read_metrics
 from fgvc_cli.engine.runfolder import RunFolder
 from fgvc_cli.errors import FgvcError
@@ -146,7 +146,7 @@ def _measured(
 
 def _read_all(run: RunFolder, classes: tuple[str, ...], about: Tree, split: str) -> Measured:
     """FgvcError where a file is missing, damaged, of another model, or from before fgvc wrote all that is shown."""
-    result = _read_result(run, about, split)
+    result = kept_result(run, about, split)
     files = result.get("files", {})
     if not {"calibration", "files"} <= result.keys() or not {"classes", "confusion"} <= files.keys():
         raise FgvcError(f"{run.evaluation_file(split)} is from an older fgvc")
@@ -159,7 +159,7 @@ def _read_all(run: RunFolder, classes: tuple[str, ...], about: Tree, split: str)
 def _read_some(run: RunFolder, classes: tuple[str, ...], about: Tree, split: str) -> Measured | None:
     """What can be read where not everything can."""
     try:
-        result = _read_result(run, about, split)
+        result = kept_result(run, about, split)
     except FgvcError:
         return None
     rows = confusion = None
@@ -174,22 +174,6 @@ def _unless_damaged(read: Callable[[], Found]) -> Found | None:
         return read()
     except (FgvcError, KeyError):
         return None
-
-
-def _read_result(run: RunFolder, about: Tree, split: str) -> Tree:
-    """eval/SPLIT.json, if it is of the model that is there now."""
-    file = run.evaluation_file(split)
-    if not file.exists():
-        raise FgvcError(f"{run.path} has no measurement on {split} yet")
-    try:
-        result = dict(run.read_json(f"eval/{file.name}"))
-        epoch, final, images = result["epoch"], result["branches"]["final"], result["images"]
-        {key: float(final[key]) for key in ("top1", "top5", "mean_per_class")}, int(images)
-    except (KeyError, TypeError, ValueError):
-        raise FgvcError(f"{file} is damaged") from None
-    if epoch != about["epoch"]:
-        raise FgvcError(f"{file} is of epoch {epoch}, the model there is now of epoch {about['epoch']}")
-    return result
 
 
 def _held_out(epochs: list[dict[str, float]], about: Tree | None) -> Tree | None:

@@ -243,6 +243,19 @@ def test_a_finished_run_has_nothing_left_to_do(undisturbed) -> None:
     assert (out / "model.safetensors").stat().st_mtime_ns == before
 
 
+def test_an_evaluation_beside_the_training_is_not_taken_for_the_last(photos, tmp_path, monkeypatch) -> None:
+    """Somebody looks how far it is while it trains: the end is measured all the same."""
+    out, select = tmp_path / "run", train_module._select
+
+    def looking(session, epoch, score):
+        select(session, epoch, score)
+        if epoch == 0:
+            evaluate_run(RunFolder(out), EvalRequest(), quiet(), session.index)
+
+    monkeypatch.setattr(train_module, "_select", looking)
+    assert train(small_spec(photos), out, quiet())["epoch"] == 2
+
+
 def test_an_evaluation_of_a_stopped_run_is_not_taken_for_the_last(undisturbed, photos, tmp_path, monkeypatch) -> None:
     method, whole = undisturbed
     out = tmp_path / "run"

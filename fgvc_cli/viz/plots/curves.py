@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fgvc_cli.engine.figures import add_legend, new_figure, save_figure, short
+from fgvc_cli.engine.log import read_metrics
 from fgvc_cli.engine.runfolder import RunFolder
 from fgvc_cli.errors import BadRequest, FgvcError
 from fgvc_cli.viz.plots.palette import COLOURS
@@ -33,6 +32,7 @@ class Curves:
 
     name: str
     columns: dict[str, Column]  # (E,) each; nan where an epoch has no value
+    problems: tuple[str, ...] = ()  # what of the file could not be read
 
     @classmethod
     def read(cls, run: RunFolder) -> Curves:
@@ -40,23 +40,16 @@ class Curves:
 
         Raises:
             BadRequest: the run has not finished an epoch.
-            FgvcError: the file cannot be read.
+            FgvcError: nothing in the file can be read.
         """
-        file = run.metrics_file
-        if not file.exists():
-            raise BadRequest(f"{run.path} has no curves yet: it has not finished an epoch")
-        try:
-            rows = list(csv.DictReader(io.StringIO(file.read_text(encoding="utf-8"))))
-            columns = {
-                name: np.array([float(row[name] or "nan") for row in rows]) for name in (rows[0] if rows else ())
-            }
-        except (OSError, ValueError, TypeError) as error:
-            raise FgvcError(f"cannot read {file}: {error}") from None
+        rows, problems = read_metrics(run.metrics_file)
+        if not rows and problems and run.metrics_file.exists():
+            raise FgvcError(f"{run.path}: {problems[0]}")
         if not rows:
             raise BadRequest(f"{run.path} has no curves yet: it has not finished an epoch")
-        if "epoch" not in columns:
-            raise FgvcError(f"cannot read {file}: it has no column epoch")
-        return cls(run.path.resolve().name, columns)
+        names = dict.fromkeys(name for row in rows for name in row)
+        columns = {name: np.array([row.get(name, np.nan) for row in rows]) for name in names}
+        return cls(run.path.resolve().name, columns, tuple(problems))
 
     @property
     def epochs(self) -> Column:

@@ -140,6 +140,15 @@ def test_cam_of_a_class_that_is_asked_for() -> None:
     assert ((x1 + x2) / 2 / 61, (y1 + y2) / 2 / 37) == pytest.approx((32 / 40, 8 / 40), abs=0.05)
 
 
+def test_the_box_of_a_map_that_covers_a_part_of_the_image() -> None:
+    """Over (8, 8, 24, 24) a cell is 4 input pixels wide: row 2, column 1 has its centre at (14, 18)."""
+    head = heads()["final"]
+    part = Head(head.map, head.weight, torch.tensor([[8.0, 8, 24, 24]]))
+    x1, y1, x2, y2 = cam(scene(Evidence(heads={"final": part}))).facts["box"]
+    assert ((x1 + x2) / 2, (y1 + y2) / 2) == pytest.approx((18 / 40 * 61, 22 / 40 * 37), abs=0.3)
+    assert x2 - x1 == pytest.approx(4 / 40 * 61, rel=0.3)
+
+
 def test_cam_shows_the_methods_own_region() -> None:
     strip = cam(scene(Evidence(heads=heads(), boxes={"ran": boxes((4, 4, 20, 28))})))
     assert strip.facts["box"] == pytest.approx([8 / 40 * 61, 8 / 40 * 37, 24 / 40 * 61, 32 / 40 * 37], abs=0.01)

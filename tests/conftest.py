@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -67,3 +70,16 @@ def untrained(spec: RunSpec, classes: tuple[str, ...], file: Path, **about: Any)
     tree = {"spec": spec.model_dump(mode="json"), "classes": classes, "epoch": spec.train.epochs, **about}
     save_model(file, method.state_dict(), tree)
     return file
+
+
+@contextmanager
+def disk_of(folder: Path, mebibytes: int) -> Iterator[Path]:
+    """A file system of so much room, which root may make; elsewhere the test is skipped."""
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", f"size={mebibytes}m", "tmpfs", str(folder)]
+    if os.geteuid() != 0 or subprocess.run(command, capture_output=True, check=False).returncode != 0:
+        pytest.skip("mounting a small disk needs root")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from fgvc_cli.engine import train as train_module
 from fgvc_cli.engine.runfolder import RunFolder
 from fgvc_cli.engine.train import Machine, resume, train
 from fgvc_cli.errors import FgvcError
-from tests.conftest import small_spec
+from tests.conftest import disk_of, small_spec
 
 MEGABYTE = 1 << 20
 
@@ -29,16 +28,9 @@ def quiet() -> Console:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 40 MiB, which root may make."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=40m", "tmpfs", str(folder)]
-    if os.geteuid() != 0 or subprocess.run(command, capture_output=True, check=False).returncode != 0:
-        pytest.skip("mounting a small disk needs root")
-    try:
+    """A file system of 40 MiB."""
+    with disk_of(tmp_path / "disk", mebibytes=40) as folder:
         yield folder
-    finally:
-        subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 def fill(disk: Path, leave: int) -> None:

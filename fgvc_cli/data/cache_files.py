@@ -20,6 +20,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from fgvc_cli.errors import BadRequest
+from fgvc_cli.files import sync
 
 _SHARED_MEMORY = Path("/dev/shm")
 _PART = ".part"
@@ -72,7 +73,7 @@ def fill_folder(folder: Path, write: Callable[[Path], object]) -> None:
     try:
         write(part)
         for path in (*part.iterdir(), part):
-            _sync(path)
+            sync(path)
         part.rename(folder)
     finally:
         shutil.rmtree(part, ignore_errors=True)
@@ -155,13 +156,3 @@ def _let_go(folder: Path, handle: int | None, owner: int) -> None:
         fcntl.flock(handle, fcntl.LOCK_UN)  # workers have copies of the handle
         os.close(handle)
     _remove(folder, whole=True)
-
-
-def _sync(path: Path) -> None:
-    if sys.platform == "win32" and path.is_dir():
-        return
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -58,6 +58,7 @@ from fgvc_cli.data.demo_drawing import (
     paint_twig,
     photograph,
 )
+from fgvc_cli.files import sync
 
 Progress = Callable[[int, int], None]  # images done, images in all
 
@@ -227,13 +228,13 @@ def _written_whole(target: Path) -> Iterator[Path]:
     try:
         yield temporary
         for path in (*temporary.rglob("*"), temporary):
-            _sync(path)
+            sync(path)
         try:
             temporary.rename(target)
         except OSError:
             if not target.is_dir():
                 raise
-        _sync(target.parent)
+        sync(target.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         if lock is not None:
@@ -277,14 +278,3 @@ def _remove_dead(root: Path) -> None:
         if lock is not None:
             shutil.rmtree(folder, ignore_errors=True)
             os.close(lock)
-
-
-def _sync(path: Path) -> None:
-    """Write a file or folder through to the disk."""
-    if sys.platform == "win32" and path.is_dir():
-        return
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -15,11 +15,11 @@ from fgvc_cli.data.types import DatasetIndex
 from fgvc_cli.engine.checkpoint import load_model, save_model
 from fgvc_cli.engine.device import autocast
 from fgvc_cli.engine.evaluate import EvalRequest, Opened, evaluation_loader, open_trained
-from fgvc_cli.engine.files import write_json
 from fgvc_cli.engine.log import Reporter
 from fgvc_cli.engine.metrics import calibration_error
 from fgvc_cli.engine.runfolder import RunFolder
 from fgvc_cli.errors import FgvcError
+from fgvc_cli.files import write_json
 
 CALIBRATION_FILE = "calibration.json"
 _LOWEST, _HIGHEST = 0.01, 100.0

@@ -16,9 +16,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from fgvc_cli.engine.files import write_atomically, write_folder_atomically
 from fgvc_cli.engine.runfolder import RunFolder
 from fgvc_cli.errors import BadRequest, FgvcError
+from fgvc_cli.files import write_atomically, write_folder_atomically
 
 _TENSOR, _ITEMS = "$tensor", "$items"
 

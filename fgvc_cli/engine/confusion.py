@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from fgvc_cli.engine.files import write_text
 from fgvc_cli.engine.metrics import ClassCounts, Integers, Predicted
 from fgvc_cli.errors import FgvcError
+from fgvc_cli.files import write_text
 
 DENSE_CLASSES = 1000  # up to here the whole matrix is written, above only what is not zero
 WORST = 10

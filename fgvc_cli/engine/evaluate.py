@@ -22,12 +22,12 @@ from fgvc_cli.engine.confusion import Confusion, class_rows, worst_classes, writ
 from fgvc_cli.engine.confusion_picture import draw_confusion
 from fgvc_cli.engine.device import autocast, prepare_device
 from fgvc_cli.engine.distributed import gathered, on_main, total, world
-from fgvc_cli.engine.files import write_json
 from fgvc_cli.engine.localisation import Localisation, TellingParts, mean_box
 from fgvc_cli.engine.log import Reporter
 from fgvc_cli.engine.metrics import BranchMetrics, ClassCounts, Predicted, Predictions
 from fgvc_cli.engine.runfolder import RunFolder
 from fgvc_cli.errors import BadRequest, FgvcError
+from fgvc_cli.files import write_json
 from fgvc_cli.methods import build_method
 from fgvc_cli.methods.base import Method, Output
 from fgvc_cli.spec.build import validate

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fgvc_cli.engine.files import write_atomically
+from fgvc_cli.files import write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist

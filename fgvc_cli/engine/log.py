@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from fgvc_cli.engine.files import explained, write_text
 from fgvc_cli.errors import FgvcError
+from fgvc_cli.files import explained, write_text
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter

@@ -12,8 +12,8 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from fgvc_cli.engine.files import explained, remove_leftovers, write_json
 from fgvc_cli.errors import BadRequest, FgvcError
+from fgvc_cli.files import explained, remove_leftovers, write_json
 from fgvc_cli.spec.build import validate
 from fgvc_cli.spec.run import RunSpec
 

@@ -22,11 +22,11 @@ from fgvc_cli.engine.device import grad_scaler, prepare_device
 from fgvc_cli.engine.distributed import gathered, on_main, shared_statistics, together, total, world
 from fgvc_cli.engine.environment import describe
 from fgvc_cli.engine.evaluate import evaluation_loader, looking, open_index
-from fgvc_cli.engine.files import write_json
 from fgvc_cli.engine.finite import check_tensors, check_values
 from fgvc_cli.engine.optim import build_optimizer, build_scheduler
 from fgvc_cli.engine.runfolder import RunFolder
 from fgvc_cli.errors import BadRequest
+from fgvc_cli.files import write_json
 from fgvc_cli.methods import build_method
 from fgvc_cli.methods.base import Method
 from fgvc_cli.spec.run import RunSpec

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TextIO
 
 from fgvc_cli.data.images import is_image_name
-from fgvc_cli.engine.files import explained, write_atomically
 from fgvc_cli.engine.interrupt import Stopped, listening
 from fgvc_cli.engine.log import Reporter
 from fgvc_cli.errors import BadRequest
+from fgvc_cli.files import explained, write_atomically
 from fgvc_cli.predict.answers import Answer, Answers, Failed
 from fgvc_cli.predict.rows import Rows, on_one_line
 

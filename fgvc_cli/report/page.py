@@ -16,9 +16,9 @@ from rich.console import Console
 from fgvc_cli import __version__
 from fgvc_cli.engine.device import prepare_device
 from fgvc_cli.engine.evaluate import EvalRequest, with_request
-from fgvc_cli.engine.files import write_text
 from fgvc_cli.engine.runfolder import RunFolder
 from fgvc_cli.errors import BadRequest
+from fgvc_cli.files import write_text
 from fgvc_cli.report import chart
 from fgvc_cli.report.gallery import make_gallery
 from fgvc_cli.report.matrix import LONGEST_NAME

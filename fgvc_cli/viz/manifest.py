@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fgvc_cli.engine.files import explained, write_json
 from fgvc_cli.errors import BadRequest
+from fgvc_cli.files import explained, write_json
 
 PAGE = "gallery-"
 

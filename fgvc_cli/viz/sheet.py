@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fgvc_cli.engine.files import write_atomically
+from fgvc_cli.files import write_atomically
 from fgvc_cli.viz.colours import DARK, GREY, Colour
 from fgvc_cli.viz.pixels import Pixels
 

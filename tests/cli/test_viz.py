@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fgvc_cli.engine.files import write_json
 from fgvc_cli.engine.runfolder import RunFolder
+from fgvc_cli.files import write_json
 from tests.cli.conftest import Answer
 from tests.conftest import small_spec, untrained
 

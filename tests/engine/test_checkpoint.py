@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from fgvc_cli.engine import files
+from fgvc_cli import files
 from fgvc_cli.engine.checkpoint import join_tree, load_checkpoint, load_model, save_checkpoint, save_model, split_tree
 from fgvc_cli.engine.runfolder import RunFolder
 from fgvc_cli.errors import BadRequest, FgvcError

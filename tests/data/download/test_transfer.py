@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -19,6 +18,7 @@ from fgvc_cli.data.download.http import GivenUp, _redirected
 from fgvc_cli.data.download.progress import Progress
 from fgvc_cli.data.download.transfer import Patience, fetch
 from fgvc_cli.errors import FgvcError
+from tests.conftest import disk_of
 from tests.data.download.server import Files, answer, cut, length, no_ranges, slowly, trickle
 
 BODY = np.random.RandomState(0).bytes(400_000)
@@ -323,16 +323,9 @@ def test_a_file_of_that_name_that_is_another(server: Files, tmp_path: Path) -> N
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of one MiB, which root may make."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
-    if os.geteuid() != 0 or subprocess.run(command, capture_output=True, check=False).returncode != 0:
-        pytest.skip("mounting a small disk needs root")
-    try:
+    """A file system of one MiB."""
+    with disk_of(tmp_path / "disk", mebibytes=1) as folder:
         yield folder
-    finally:
-        subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 def test_a_disk_that_fills_up(server: Files, small_disk: Path) -> None:

@@ -14,9 +14,9 @@ from PIL import Image
 from rich.console import Console
 from sklearn.metrics import confusion_matrix, f1_score
 
+from fgvc_cli import files
 from fgvc_cli.data.loader import to_device
 from fgvc_cli.data.types import Batch
-from fgvc_cli.engine import files
 from fgvc_cli.engine.confusion import read_classes
 from fgvc_cli.engine.evaluate import EvalRequest, Measures, evaluate, evaluate_run, evaluation_loader, open_trained
 from fgvc_cli.engine.localisation import Localisation, TellingParts

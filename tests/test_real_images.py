@@ -25,8 +25,13 @@ def run_of(realdata: Path, out: Path, method: str, dataset: str, flags: dict, se
     return RunFolder(out)
 
 
-@pytest.mark.parametrize("dataset", ["cub", "cars"])
-@pytest.mark.parametrize("method", METHOD_SPECS)
+PAIRS = [
+    *((method, "cub") for method in METHOD_SPECS),
+    *(pytest.param(method, "cars", marks=() if method == "reaps" else pytest.mark.slow) for method in METHOD_SPECS),
+]
+
+
+@pytest.mark.parametrize(("method", "dataset"), PAIRS)
 def test_the_loss_falls_on_photographs(realdata, tmp_path, method, dataset) -> None:
     """From scratch, at the preset's own rate: a larger one makes the first two epochs rise as often as fall."""
     flags = {"backbone.name": "resnet18", "data.image_size": 64, "train.epochs": 2, "data.limit_train": 320}

@@ -156,6 +156,28 @@ def test_unreadable_image_is_the_plain_error(tmp_path: Path, workers: int) -> No
     assert "Traceback" not in str(caught.value)
 
 
+@pytest.mark.parametrize("train", [True, False])
+def test_processes_share_each_batch(index: DatasetIndex, train: bool) -> None:
+    """Three processes and batches of 4: each image of a batch is one process', as if there were one process."""
+    spec = spec_of("folder", workers=0)
+
+    def batches(shard: tuple[int, int]) -> list[list[int]]:
+        loader = make_loader(index, index.train, spec, batch_size=4, train=train, seed=7, shard=shard)
+        return [batch.index.tolist() for batch in loader.epoch(1)]
+
+    whole, parts = batches((0, 1)), [batches((rank, 3)) for rank in range(3)]
+    assert len(whole[-1]) == (4 if train else COUNT % 4)  # the last two images are two processes'
+    assert len(parts[2]) == len(whole) - (not train)
+    for number, batch in enumerate(whole):
+        for rank, part in enumerate(parts):
+            assert (part[number] if number < len(part) else []) == batch[rank::3]
+
+
+def test_more_processes_than_images_of_a_step_are_refused(index: DatasetIndex) -> None:
+    with pytest.raises(BadRequest, match="1 images cannot be shared by 2 processes: start fewer, or raise"):
+        make_loader(index, index.train, spec_of("folder", workers=0), batch_size=1, train=True, shard=(0, 2))
+
+
 def test_empty_split_is_refused(index: DatasetIndex) -> None:
     empty = replace(index, train=index.train.take(np.empty(0, dtype=np.int64)))
     with pytest.raises(BadRequest, match="empty"):

@@ -80,7 +80,7 @@ def must_fit(size: tuple[int, int], max_pixels: int) -> None:
     if width * height > max_pixels:
         raise ImageError(
             f"has {width} x {height} pixels, over the limit of {max_pixels}; "
-            f"make it smaller, or allow it with --set data.max_pixels={width * height}"
+            f"make it smaller, or train with --set data.max_pixels={width * height}"
         )
 
 

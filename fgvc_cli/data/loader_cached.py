@@ -9,18 +9,15 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from fgvc_cli.data.image_dataset import ImageDataset, Key
 from fgvc_cli.data.threads import cores
 from fgvc_cli.data.transforms import Geometry, copy_window, geometry_of
 from fgvc_cli.data.types import Batch
-
-if TYPE_CHECKING:
-    from fgvc_cli.data.loader import ImageDataset, Key
 
 _COPIERS = 2  # threads: they wait for memory most of the time
 _AHEAD = 2  # batches that are filled beside the one that is waited for

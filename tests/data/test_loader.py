@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 import torch
 
-from fgvc_cli.data import loader as loading
+from fgvc_cli.data import image_dataset
+from fgvc_cli.data.image_dataset import Names
 from fgvc_cli.data.images import ImageError
-from fgvc_cli.data.loader import Loader, Names, default_workers, epoch_order, make_loader, normalise, to_device
+from fgvc_cli.data.loader import Loader, default_workers, epoch_order, make_loader, normalise, to_device
 from fgvc_cli.data.types import Batch, DatasetIndex, Split
 from fgvc_cli.errors import BadRequest, FgvcError
 from tests.data.archives import spec_of, write_image
@@ -109,8 +110,8 @@ def test_resume_in_the_middle_reads_only_what_is_left(
 ) -> None:
     whole = list(loader_of(index).epoch(2))
     read: list[str] = []
-    original = loading.read_image
-    monkeypatch.setattr(loading, "read_image", lambda path, *more: (read.append(path), original(path, *more))[1])
+    original = image_dataset.read_image
+    monkeypatch.setattr(image_dataset, "read_image", lambda path, *more: (read.append(path), original(path, *more))[1])
     assert_same(list(loader_of(index, workers=workers).epoch(2, start_batch=3)), whole[3:])
     if not workers:
         assert len(read) == 8
@@ -250,7 +251,7 @@ def test_constants_made_in_inference_serve_training() -> None:
 def test_default_number_of_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     assert default_workers("cpu") == 0
     for cores, expected in ((1, 0), (2, 1), (8, 7), (64, 8)):
-        monkeypatch.setattr(loading.os, "sched_getaffinity", lambda _, n=cores: set(range(n)), raising=False)
+        monkeypatch.setattr(os, "sched_getaffinity", lambda _, n=cores: set(range(n)), raising=False)
         assert default_workers("cuda") == expected
 
 

@@ -76,7 +76,7 @@ def explain(error: BaseException) -> tuple[str, int]:
     if hasattr(error, "format_message"):  # Typer's own errors, whose class is not public in every version
         message = error.format_message()
         return message and f"fgvc: {message} (see `fgvc --help`)", getattr(error, "exit_code", 2)
-    text = "out of memory" if isinstance(error, MemoryError) else str(error)
+    text = "out of memory" if isinstance(error, MemoryError) else str(error).lower()
     for sign, advice in _KNOWN:
         if sign in text:
             return f"fgvc: {advice}", 1
@@ -84,10 +84,9 @@ def explain(error: BaseException) -> tuple[str, int]:
 
 
 _GONE = "another process of this run ended or does not answer; what it said stands above or below"
-_KNOWN = (  # what an error's text has in it, what to say
-    ("DataLoader worker", "a process that loads images died, most likely for want of memory: use fewer with --workers"),
+_KNOWN = (  # what an error's text has in it, in small letters, and what to say
+    ("dataloader worker", "a process that loads images died, most likely for want of memory: use fewer with --workers"),
     ("gloo", _GONE),
-    ("NCCL", _GONE),
+    ("nccl", _GONE),
     ("out of memory", "out of memory: use a smaller --batch-size or --image-size, or --precision bf16"),
-    ("Out of memory", "out of memory: use a smaller --batch-size or --image-size, or --precision bf16"),
 )

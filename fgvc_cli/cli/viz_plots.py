@@ -63,9 +63,7 @@ def confusion(
     from fgvc_cli.engine.confusion_picture import draw_confusion
 
     measured = folder.evaluation_file(split).with_name(f"{split}-confusion.csv")
-    if measured.exists():
-        _say(f"as measured in {measured}; `fgvc eval` measures anew")
-    else:
+    if not (measured.exists() and _is_of_the_model(folder, split)):
         _evaluate(folder, split, device, batch_size, data_dir)
     draw_confusion(file, Confusion.read(measured, folder.classes()), dpi)
     typer.echo(file)
@@ -107,6 +105,18 @@ def embedding(
     title = f"{model.name}\n{len(pictures)} {split} images of {len(model.classes)} classes"
     draw_embedding(file, project(features.values, projection), features, model.classes, title, dpi)
     typer.echo(file)
+
+
+def _is_of_the_model(folder: RunFolder, split: str) -> bool:
+    """Whether what is kept of a split was measured with the weights that are there now."""
+    from fgvc_cli.engine.checkpoint import about_model
+    from fgvc_cli.engine.evaluate import kept_result
+    from fgvc_cli.errors import FgvcError
+
+    try:
+        return bool(kept_result(folder, about_model(folder.model_file), split))
+    except FgvcError:
+        return False
 
 
 def _evaluate(folder: RunFolder, split: str, device: str | None, batch_size: int | None, data_dir: Path | None) -> None:

@@ -128,12 +128,6 @@ def on_main(work: Callable[[], T]) -> T:
     return cast(T, answer[0])
 
 
-def wait() -> None:
-    """Until every process is here."""
-    if world().size > 1:
-        dist.barrier()
-
-
 def together(step: nn.Module, device: torch.device, *, accumulate: int) -> nn.Module:
     """The step module (forward and losses) whose gradients are averaged over the processes; alone, as it is.
 

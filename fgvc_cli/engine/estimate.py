@@ -8,14 +8,14 @@ from pathlib import Path
 
 import torch
 from rich.console import Console
-from torch import Tensor, nn
+from torch import Tensor
 
 from fgvc_cli.data.cache_files import available_memory
 from fgvc_cli.data.types import DatasetIndex
-from fgvc_cli.engine.device import autocast, prepare_device
-from fgvc_cli.engine.optim import build_optimizer
+from fgvc_cli.engine.device import prepare_device
+from fgvc_cli.engine.learner import Learner, StepModule, random_batch
 from fgvc_cli.engine.runfolder import RunFolder
-from fgvc_cli.engine.session import StepModule, open_training_index, training_loader
+from fgvc_cli.engine.session import open_training_index, training_loader
 from fgvc_cli.engine.summary import Summary, summarize
 from fgvc_cli.methods import build_method
 from fgvc_cli.methods.base import Method
@@ -114,9 +114,9 @@ def saved_bytes(method: Method, image_size: int, num_classes: int) -> int:
             found[storage._cdata] = storage
         return tensor
 
-    images, labels = _random_batch(_PROBE, image_size, num_classes, torch.device("meta"))
+    batch = random_batch(_PROBE, image_size, num_classes, torch.device("meta"))
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        values = StepModule(method.train())(images, labels)
+        values = StepModule(method.train())(batch.images, batch.labels)
     del values
     return sum(storage.nbytes() for storage in found.values())
 
@@ -147,25 +147,19 @@ class _Probe:
     """Real training steps of the run's method on random pixels."""
 
     def __init__(self, spec: RunSpec, num_classes: int, device: torch.device) -> None:
-        method, _ = build_method(spec, num_classes, load_weights=False)
-        method.on_epoch(spec.train.epochs - 1, spec.train.epochs)
-        self.spec, self.num_classes, self.device = spec, num_classes, device
-        self.step: nn.Module = StepModule(method.to(device).to(memory_format=torch.channels_last).train())
-        self.optimizer = build_optimizer(method, spec.optim, spec.train.batch_size)
+        self.learner = Learner.build(spec, num_classes, device, steps_per_epoch=1, load_weights=False)
+        self.learner.begin_epoch(spec.train.epochs - 1)
+        self.learner.method.train()
 
     def seconds(self, batch: int, steps: int) -> float:
         """Mean seconds of so many steps; a batch of one is timed as two images are, since BatchNorm needs two."""
-        size = max(batch, _PROBE)
-        images, labels = _random_batch(size, self.spec.data.image_size, self.num_classes, self.device)
-        images = images.to(memory_format=torch.channels_last)
+        learner, size = self.learner, max(batch, _PROBE)
+        ready = random_batch(size, learner.spec.data.image_size, learner.num_classes, learner.device)
         started = time.perf_counter()
         for _ in range(steps):
-            with autocast(self.device, self.spec.train.precision):
-                loss = self.step(images, labels)["loss"]
-            loss.backward()
-            self.optimizer.step()
-            self.optimizer.zero_grad(set_to_none=True)
-        loss.detach().cpu()  # waits for the device
+            values = learner.backward(ready)
+            learner.update()
+        values["loss"].detach().cpu()  # waits for the device
         return (time.perf_counter() - started) / steps * batch / size
 
 
@@ -184,11 +178,6 @@ def free_memory(device: torch.device) -> int | None:
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     return available_memory() if device.type == "cpu" else None
-
-
-def _random_batch(size: int, side: int, num_classes: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    images = torch.randn(size, 3, side, side, device=device)
-    return images, torch.arange(size, device=device) % num_classes
 
 
 def _bytes(tensor: Tensor) -> int:

@@ -8,44 +8,24 @@ from typing import Any
 
 import torch
 from rich.console import Console
-from torch import Tensor, nn, optim
-from torch.optim.swa_utils import AveragedModel
+from torch import Tensor
 
 from fgvc_cli.data.cache import Squares, open_squares
 from fgvc_cli.data.loader import Loader, make_loader
 from fgvc_cli.data.splits import split_record
 from fgvc_cli.data.transforms import mix
 from fgvc_cli.data.types import DatasetIndex
-from fgvc_cli.engine.averaging import averaged, averaged_copy
 from fgvc_cli.engine.checkpoint import load_checkpoint, random_state, restore_random_state, save_checkpoint
-from fgvc_cli.engine.device import grad_scaler, prepare_device
-from fgvc_cli.engine.distributed import gathered, on_main, shared_statistics, together, total, world
+from fgvc_cli.engine.device import prepare_device
+from fgvc_cli.engine.distributed import gathered, on_main, total, world
 from fgvc_cli.engine.environment import describe
 from fgvc_cli.engine.evaluate import evaluation_loader, looking, open_index
 from fgvc_cli.engine.finite import check_tensors, check_values
-from fgvc_cli.engine.optim import build_optimizer, build_scheduler
+from fgvc_cli.engine.learner import Learner
 from fgvc_cli.engine.runfolder import RunFolder
 from fgvc_cli.errors import BadRequest
 from fgvc_cli.files import write_json
-from fgvc_cli.methods import build_method
-from fgvc_cli.methods.base import Method
 from fgvc_cli.spec.run import RunSpec
-
-
-class StepModule(nn.Module):
-    """Forward and losses as one module, so that whatever wraps a step wraps all of it."""
-
-    def __init__(self, method: Method) -> None:
-        super().__init__()
-        self.method = method
-
-    def forward(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """(B, 3, S, S), (B,) or (B, K) → the total `loss`, each loss by name, and `top1` of the final logits."""
-        output = self.method(images)
-        losses = self.method.losses(output, labels)
-        hard = labels if labels.ndim == 1 else labels.argmax(1)
-        top1 = (output.logits.detach().argmax(1) == hard).float().mean()
-        return {"loss": torch.stack(list(losses.values())).sum(), **losses, "top1": top1}
 
 
 @dataclass
@@ -117,12 +97,7 @@ class Session:
     run: RunFolder
     spec: RunSpec
     index: DatasetIndex
-    device: torch.device
-    method: Method
-    optimizer: optim.Optimizer
-    scheduler: optim.lr_scheduler.LambdaLR
-    scaler: torch.amp.GradScaler
-    average: AveragedModel | None  # of the weights, where the spec asks for one
+    learner: Learner
     loader: Loader
     val_loader: Loader | None
     position: Position = field(default_factory=Position)
@@ -130,7 +105,6 @@ class Session:
     best: float | None = None  # of the held-out part
     stale: int = 0  # epochs since then
     notes: tuple[str, ...] = ()
-    step: nn.Module = field(default_factory=nn.Identity)  # forward and losses, wrapped; from begin_epoch on
 
     @classmethod
     def build(cls, run: RunFolder, spec: RunSpec, console: Console, *, load_weights: bool) -> Session:
@@ -140,32 +114,19 @@ class Session:
         squares = open_squares(index, spec.data, device, looking(console))
         loader = training_loader(index, spec, device, squares)
         val = evaluation_loader(index, index.val, spec, device, squares=squares) if index.val else None
-        torch.manual_seed(spec.train.seed)
-        method, notes = build_method(spec, len(index.classes), load_weights=load_weights)
-        method = shared_statistics(method, device) if spec.train.sync_batchnorm else method
-        method = method.to(device).to(memory_format=torch.channels_last)
-        if not world().main:  # all begin with the same weights; the dice of their steps are their own
-            torch.manual_seed(mix(spec.train.seed, world().rank))
-        average = averaged_copy(method, spec.train.ema_decay) if spec.train.ema_decay else None
-        optimizer = build_optimizer(method, spec.optim, spec.train.batch_size)
-        steps = steps_per_epoch(loader, spec)
-        starts = spec.method.stage_starts(spec.train.epochs)
-        scheduler = build_scheduler(optimizer, spec.optim, spec.train.epochs, steps, starts)
-        scaler = grad_scaler(device, spec.train.precision)
+        learner = Learner.build(
+            spec, len(index.classes), device, steps_per_epoch=steps_per_epoch(loader, spec), load_weights=load_weights
+        )
+        notes = learner.notes
         if spec.optim.lr_images is not None:
-            notes = [*notes, f"learning rate {spec.optim.rate(spec.train.batch_size):g}, scaled from {spec.optim.lr:g}"]
-        moving = (optimizer, scheduler, scaler, average)
-        return cls(run, spec, index, device, method, *moving, loader, val, notes=tuple(notes))
+            notes += (f"learning rate {spec.optim.rate(spec.train.batch_size):g}, scaled from {spec.optim.lr:g}",)
+        return cls(run, spec, index, learner, loader, val, notes=notes)
 
     def rate(self, epoch: int) -> float:
         """The learning rate an epoch begins with, of the scheduler that applies it."""
         steps = steps_per_epoch(self.loader, self.spec)
-        return self.spec.optim.rate(self.spec.train.batch_size) * float(self.scheduler.lr_lambdas[0](epoch * steps))
-
-    @property
-    def selected(self) -> Method:
-        """What is measured and saved as the run's model: the averaged weights where there are any."""
-        return self.method if self.average is None else averaged(self.average)
+        factor = float(self.learner.scheduler.lr_lambdas[0](epoch * steps))
+        return self.spec.optim.rate(self.spec.train.batch_size) * factor
 
     @property
     def finished(self) -> bool:
@@ -177,43 +138,29 @@ class Session:
         """Whether as many epochs as the spec's patience brought nothing better."""
         return self.spec.train.patience is not None and self.stale >= self.spec.train.patience
 
-    def begin_epoch(self, epoch: int) -> None:
-        """Tell the method, and the copy that follows it, where they are."""
-        changed = self.method.on_epoch(epoch, self.spec.train.epochs)
-        if changed or isinstance(self.step, nn.Identity):
-            step = StepModule(self.method)
-            self.step = together(step, self.device, accumulate=self.spec.optim.accumulate)
-        if self.average is not None:
-            averaged(self.average).on_epoch(epoch, self.spec.train.epochs)
-
     def check(self) -> None:
         """FgvcError where a loss, a weight or what moves it is not finite: waits for the device."""
         self.averages.check()
-        average = {} if self.average is None else self.average.state_dict()
-        check_tensors({**self.method.state_dict(), "average": average, "optimizer": self.optimizer.state_dict()})
+        check_tensors(self.learner.tensors())
 
     def record(self) -> None:
         """Write what a new run keeps beside its spec: classes, drawn splits, environment."""
         if self.index.drawn:
             write_json(self.run.path / "splits.json", split_record(self.index))
         write_json(self.run.path / "classes.json", list(self.index.classes))
-        write_json(self.run.path / "environment.json", describe(self.device))
+        write_json(self.run.path / "environment.json", describe(self.learner.device))
 
     def save(self) -> None:
         """Write a checkpoint of this moment; never one that is not finite."""
         self.check()
-        ranks = gathered({"random": random_state(self.device), "averages": self.averages.state()})
+        ranks = gathered({"random": random_state(self.learner.device), "averages": self.averages.state()})
         on_main(lambda: self._write(ranks))
 
     def _write(self, ranks: list[dict[str, Any]]) -> None:
         state = {
             "position": vars(self.position),
-            "method": self.method.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "scheduler": self.scheduler.state_dict(),
-            "scaler": self.scaler.state_dict(),
+            **self.learner.state(),
             "ranks": ranks,
-            "average": None if self.average is None else self.average.state_dict(),
             "best": self.best,
             "stale": self.stale,
             "threads": torch.get_num_threads(),
@@ -223,20 +170,15 @@ class Session:
     def restore(self, step: int) -> None:
         """Become what was saved at `step`. Bit-exact on the CPU, which needs the same number of threads."""
         state = load_checkpoint(self.run, step)
-        if self.device.type == "cpu":
+        if self.learner.device.type == "cpu":
             torch.set_num_threads(state["threads"])
         self.position = Position(**state["position"])
-        self.method.load_state_dict(state["method"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.scheduler.load_state_dict(state["scheduler"])
-        self.scaler.load_state_dict(state["scaler"])
+        self.learner.restore(state)
         ranks, here = state["ranks"], world()
-        self.averages = Averages.of([rank["averages"] for rank in ranks], here.rank, here.size, self.device)
-        if self.average is not None:
-            self.average.load_state_dict(state["average"])
+        self.averages = Averages.of([rank["averages"] for rank in ranks], here.rank, here.size, self.learner.device)
         self.best, self.stale = state["best"], state["stale"]
         if here.rank < len(ranks):
-            restore_random_state(ranks[here.rank]["random"], self.device)
+            restore_random_state(ranks[here.rank]["random"], self.learner.device)
         else:  # there were fewer processes: dice that nobody had
             torch.manual_seed(mix(self.spec.train.seed, here.rank, self.position.step))
 

@@ -9,20 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich.console import Console
 
-from fgvc_cli.data.loader import to_device
 from fgvc_cli.data.types import Batch
 from fgvc_cli.engine.calibration import calibrate_run
 from fgvc_cli.engine.checkpoint import about_model, save_model
-from fgvc_cli.engine.device import autocast
 from fgvc_cli.engine.distributed import (
     gathered,
     joined,
     launched,
     on_main,
-    quiet,
     share_buffers,
     world,
 )
@@ -30,7 +26,6 @@ from fgvc_cli.engine.evaluate import EvalRequest, evaluate, evaluate_run, kept_r
 from fgvc_cli.engine.finite import check_values
 from fgvc_cli.engine.interrupt import Stopped, Wish, listening
 from fgvc_cli.engine.log import Events, Journal, MetricsFile, Reporter
-from fgvc_cli.engine.mixing import regularise
 from fgvc_cli.engine.runfolder import RunFolder
 from fgvc_cli.engine.session import Averages, Session
 from fgvc_cli.errors import BadRequest, FgvcError
@@ -168,7 +163,7 @@ def _writing(session: Session) -> Iterator[Journal]:
 def _epoch(session: Session, journal: Journal, reporter: Reporter, wish: Wish) -> None:
     """Train one epoch, measure the held-out part, then save: row first, model next, checkpoint last."""
     started, epoch = time.monotonic(), session.position.epoch
-    session.begin_epoch(epoch)
+    session.learner.begin_epoch(epoch)
     trained = _train_batches(session, epoch, journal, reporter, wish)
     images_a_second = reporter.rate()
     session.check()  # the last step of all may have broken what the losses have not seen yet
@@ -193,7 +188,7 @@ def _epoch(session: Session, journal: Journal, reporter: Reporter, wish: Wish) -
 def _train_batches(session: Session, epoch: int, journal: Journal, reporter: Reporter, wish: Wish) -> dict[str, float]:
     """The rest of an epoch's batches from the session's position; the epoch's mean losses."""
     position, train, total = session.position, session.spec.train, len(session.loader)
-    session.method.train()
+    session.learner.method.train()
     reporter.begin(f"epoch {epoch + 1}/{train.epochs}", total, position.batch)
     try:
         for batch in session.loader.epoch(epoch, position.batch):
@@ -213,53 +208,24 @@ def _train_batches(session: Session, epoch: int, journal: Journal, reporter: Rep
 
 def _train_batch(session: Session, batch: Batch, total: int) -> bool:
     """Forward and backward of one batch; an optimizer step when its group is complete. Whether there was one."""
-    data, position, group = session.spec.data, session.position, session.spec.optim.accumulate
-    batch = to_device(batch, session.device, data.mean, data.std)
-    batch = regularise(batch, session.spec.regularise, len(session.index.classes))
+    position, group = session.position, session.spec.optim.accumulate
+    batch = session.learner.prepared(batch)
     first, complete = position.batch - position.batch % group, _completes(position.batch, group, total)
     # Gradients are averaged over the processes: each counts by its share of the batch's images.
-    share = len(batch.labels) * world().size / session.loader.batch_images
-    with quiet(session.step, complete=complete):
-        with autocast(session.device, session.spec.train.precision), batch_norm_explained():
-            values = session.step(batch.images, batch.labels)
-        session.scaler.scale(values["loss"] * share / min(group, total - first)).backward()
+    share = len(batch.labels) * world().size / session.loader.batch_images / min(group, total - first)
+    values = session.learner.backward(batch, share=share, complete=complete)
     session.averages.add(values, len(batch.labels))
     position.batch += 1
     if not complete:
         return False
-    _optimizer_step(session)
+    session.learner.update()
+    position.step += 1
     return True
 
 
 def _completes(batch: int, group: int, total: int) -> bool:
     """Whether a batch is the last whose gradients go into a step."""
     return (batch + 1) % group == 0 or batch + 1 == total
-
-
-@contextmanager
-def batch_norm_explained() -> Iterator[None]:
-    """BatchNorm cannot train on a single value a channel: say what to do about it."""
-    try:
-        yield
-    except ValueError as error:
-        if "more than 1 value per channel" not in str(error):
-            raise
-        raise FgvcError(
-            "BatchNorm cannot train on a batch of one: use a larger --batch-size (and at least two training images)"
-        ) from error
-
-
-def _optimizer_step(session: Session) -> None:
-    if session.spec.optim.clip_norm is not None:
-        session.scaler.unscale_(session.optimizer)
-        torch.nn.utils.clip_grad_norm_(session.method.parameters(), session.spec.optim.clip_norm)
-    session.scaler.step(session.optimizer)
-    session.scaler.update()
-    session.optimizer.zero_grad(set_to_none=True)
-    session.scheduler.step()
-    if session.average is not None:
-        session.average.update_parameters(session.method)
-    session.position.step += 1
 
 
 def _between_steps(session: Session, wish: Wish, told: bool) -> None:
@@ -285,14 +251,13 @@ def _stop(session: Session) -> None:
 
 def _validate(session: Session, reporter: Reporter) -> dict[str, float]:
     """Measures on the held-out part, named val_*; empty where there is none."""
-    if session.val_loader is None:
+    learner, loader = session.learner, session.val_loader
+    if loader is None:
         return {}
-    share_buffers(session.selected)
-    reporter.begin("held-out part", len(session.val_loader))
+    share_buffers(learner.selected)
+    reporter.begin("held-out part", len(loader))
     try:
-        result = evaluate(
-            session.selected, session.val_loader, session.spec, len(session.index.classes), session.device, reporter
-        )
+        result = evaluate(learner.selected, loader, session.spec, learner.num_classes, learner.device, reporter)
     finally:
         reporter.end()
     check_values({"val_loss": result["loss"]})
@@ -310,9 +275,9 @@ def _select(session: Session, epoch: int, score: float | None) -> None:
         "classes": list(session.index.classes),
         "epoch": epoch + 1,
         "val_top1": score,
-        "ema": session.average is not None,
+        "ema": session.learner.average is not None,
     }
-    on_main(lambda: save_model(session.run.model_file, session.selected.state_dict(), about))
+    on_main(lambda: save_model(session.run.model_file, session.learner.selected.state_dict(), about))
 
 
 def _summary(epoch: int, epochs: int, row: dict[str, Any], rate: float) -> str:

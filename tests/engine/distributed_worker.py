@@ -53,12 +53,12 @@ def steps(method: str, photos: Path, file: Path) -> None:
     """Weights after some epochs of training steps."""
     spec = small_spec(photos, method, f"train.epochs={EPOCHS}", "train.batch_size=5", "optim.lr=0.001")
     session = Session.build(RunFolder(Path("nowhere")), spec, QUIET, load_weights=True)
-    freeze_statistics(session.method)
+    freeze_statistics(session.learner.method)
     for epoch in range(EPOCHS):
         session.position.epoch, session.position.batch = epoch, 0
-        session.begin_epoch(epoch)
+        session.learner.begin_epoch(epoch)
         _train_batches(session, epoch, Journal(), Reporter(QUIET), Wish())
-    save_file({name: value.contiguous() for name, value in session.method.state_dict().items()}, file)
+    save_file({name: value.contiguous() for name, value in session.learner.method.state_dict().items()}, file)
 
 
 def evaluate(run: Path, file: Path) -> None:

@@ -7,9 +7,10 @@ import torch
 from safetensors.torch import load_file
 
 from fgvc_cli.engine import train as train_module
-from fgvc_cli.engine.averaging import averaged, averaged_copy
+from fgvc_cli.engine.averaging import Average
 from fgvc_cli.engine.checkpoint import load_checkpoint, load_model
 from fgvc_cli.engine.evaluate import load_trained
+from fgvc_cli.engine.learner import Learner
 from fgvc_cli.engine.runfolder import RunFolder
 from fgvc_cli.engine.train import train
 from fgvc_cli.methods.baseline import Baseline
@@ -23,14 +24,14 @@ DECAY = 0.8
 def followed(photos, tmp_path_factory):
     """A run with an average, and its raw weights after every step."""
     out, steps = tmp_path_factory.mktemp("ema") / "run", []
-    whole = train_module._optimizer_step
+    whole = Learner.update
 
-    def watched(session) -> None:
-        whole(session)
-        steps.append({name: value.clone() for name, value in session.method.state_dict().items()})
+    def watched(learner) -> None:
+        whole(learner)
+        steps.append({name: value.clone() for name, value in learner.method.state_dict().items()})
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train_module, "_optimizer_step", watched)
+        patch.setattr(Learner, "update", watched)
         train(small_spec(photos, "baseline", f"train.ema_decay={DECAY}", "data.val_fraction=0.25"), out, quiet())
     return out, steps
 
@@ -56,8 +57,8 @@ def test_both_kinds_of_weights_are_in_the_checkpoint(followed) -> None:
     out, steps = followed
     state = load_checkpoint(RunFolder(out), len(steps))
     assert all(torch.equal(state["method"][name], value) for name, value in steps[-1].items())
-    assert int(state["average"]["n_averaged"]) == len(steps)
-    assert any(not torch.equal(state["average"][f"module.{name}"], value) for name, value in steps[-1].items())
+    assert int(state["average"]["_extra_state"]) == len(steps)
+    assert any(not torch.equal(state["average"][f"method.{name}"], value) for name, value in steps[-1].items())
 
 
 def test_the_average_is_what_the_held_out_part_measures(photos, tmp_path, monkeypatch) -> None:
@@ -97,12 +98,12 @@ def test_the_first_update_copies(photos) -> None:
     from fgvc_cli.methods import build_method
 
     method, _ = build_method(small_spec(photos), 3, load_weights=False)
-    average = averaged_copy(method, 0.999)
+    average = Average(method, 0.999)
     with torch.no_grad():
         for parameter in method.parameters():
             parameter.add_(1)
-    average.update_parameters(method)
-    assert all(torch.equal(averaged(average).state_dict()[name], value) for name, value in method.state_dict().items())
+    average.update(method)
+    assert all(torch.equal(average.method.state_dict()[name], value) for name, value in method.state_dict().items())
 
 
 def test_a_model_of_averages_predicts_alone(followed) -> None:

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 
 from fgvc_cli.engine import train as train_module
 from fgvc_cli.engine.evaluate import load_trained
+from fgvc_cli.engine.learner import Learner, batch_norm_explained
 from fgvc_cli.engine.runfolder import RunFolder
 from fgvc_cli.engine.train import Machine, resume, train
 from fgvc_cli.errors import BadRequest, FgvcError
@@ -88,15 +89,15 @@ def test_patience_without_a_held_out_part_is_refused_before_a_folder_is_made(pho
 def test_weights_that_are_not_finite_are_never_saved(photos, tmp_path, monkeypatch, seed) -> None:
     """Poisoned after any step, also after the last of an epoch, which no loss has seen yet."""
     dice = random.Random(seed)
-    last, whole = dice.randint(1, 9) if seed else 6, train_module._optimizer_step
+    last, whole = dice.randint(1, 9) if seed else 6, Learner.update
 
-    def poisoned(session) -> None:
-        whole(session)
-        if session.position.step == last:
-            weight = dice.choice([*session.method.parameters()]).data
+    def poisoned(learner) -> None:
+        whole(learner)
+        if learner.scheduler.last_epoch == last:
+            weight = dice.choice([*learner.method.parameters()]).data
             weight[(0,) * weight.ndim] = dice.choice([math.nan, math.inf])
 
-    monkeypatch.setattr(train_module, "_optimizer_step", poisoned)
+    monkeypatch.setattr(Learner, "update", poisoned)
     settings = ["data.val_fraction=0.25", "train.epochs=3", "train.log_every=100"]
     settings += dice.sample(["train.ema_decay=0.9", "train.checkpoint_every=1", "optim.optimizer.name=adamw"], 2)
     with pytest.raises(FgvcError, match=r"no longer finite .*: start again with a smaller --lr"):
@@ -125,7 +126,7 @@ def test_a_batch_of_one_says_what_to_do(photos, tmp_path) -> None:
 
 
 def test_other_value_errors_stay_what_they_are() -> None:
-    with pytest.raises(ValueError, match="odd"), train_module.batch_norm_explained():
+    with pytest.raises(ValueError, match="odd"), batch_norm_explained():
         raise ValueError("odd")
 
 

@@ -9,7 +9,7 @@ import torch
 
 from fgvc_cli.engine import estimate as module
 from fgvc_cli.engine.estimate import estimate, estimate_memory, estimate_time, free_memory, saved_bytes
-from fgvc_cli.engine.session import StepModule
+from fgvc_cli.engine.learner import StepModule
 from fgvc_cli.errors import BadRequest
 from fgvc_cli.methods import build_method
 from fgvc_cli.spec.methods import METHOD_SPECS

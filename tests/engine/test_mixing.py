@@ -11,8 +11,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from fgvc_cli.backbones import build_backbone
 from fgvc_cli.data.types import Batch
 from fgvc_cli.engine import mixing
+from fgvc_cli.engine.learner import StepModule
 from fgvc_cli.engine.mixing import neighbour, outside_box, own_pixels, regularise, smooth
-from fgvc_cli.engine.session import StepModule
 from fgvc_cli.methods import METHODS
 from fgvc_cli.spec.regularise import RegulariseSpec
 

@@ -123,6 +123,7 @@ class Loader:
         pin_memory: bool = False,
         balanced: bool = False,
         shard: Shard = (0, 1),
+        device: torch.device | None = None,
     ) -> None:
         if not len(dataset):
             raise BadRequest(f"{dataset.root}: the split to load is empty")
@@ -132,6 +133,7 @@ class Loader:
         self.dataset = dataset
         self.batch_size = batch_size
         self.workers = workers
+        self.device = device or torch.device("cpu")
         balance = dataset.split.labels if balanced else None
         count, train = len(dataset), dataset.train
         self._plan = _Plan(count, batch_size, train=train, seed=dataset.seed, balance=balance, shard=shard)
@@ -164,7 +166,7 @@ class Loader:
         return min(self.batch_size, len(self.dataset))
 
     def epoch(self, epoch: int, start_batch: int = 0) -> Iterator[Batch]:
-        """Batches of an epoch, from `start_batch` on: the images of those before are not read.
+        """Batches of an epoch on the loader's device, from `start_batch` on: the images of those before are not read.
 
         Workers start at once. One epoch at a time: asking for the next ends the one before. Raises ImageError for the
         first image that cannot be read, FgvcError if a worker process dies.
@@ -172,7 +174,7 @@ class Loader:
         self._plan.epoch, self._plan.start = epoch, start_batch
         with _many_workers_allowed():
             batches = iter(self._batches)
-        return _checked(batches, threads=None if self.workers else 1)
+        return ahead(_checked(batches, threads=None if self.workers else 1), self.device)
 
 
 @contextlib.contextmanager
@@ -239,12 +241,43 @@ def make_loader(
     equally often. `shard`: rank and number of the processes that share each batch of `batch_size` images.
     `squares`: take the images from there (`cache.open_squares`).
     BadRequest for an empty split, or fewer images than processes."""
+    device = torch.device(device)
     dataset = ImageDataset(
         index.root, split, spec, train=train, seed=seed, cut_bottom=index.cut_bottom, squares=squares
     )
     workers = default_workers(device) if spec.workers is None else spec.workers
-    pinned = torch.device(device).type == "cuda"
-    return Loader(dataset, batch_size, workers=workers, pin_memory=pinned, balanced=balanced, shard=shard)
+    pinned = device.type == "cuda"
+    return Loader(
+        dataset, batch_size, workers=workers, pin_memory=pinned, balanced=balanced, shard=shard, device=device
+    )
+
+
+def ahead(batches: Iterator[Batch], device: torch.device) -> Iterator[Batch]:
+    """The batches on `device`; to a GPU each is copied while the one before it is computed with."""
+    if device.type != "cuda":
+        for batch in batches:
+            yield batch.to(device)
+        return
+    copies = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+    coming: tuple[Batch, torch.cuda.Event] | None = None
+    for batch in batches:
+        with torch.cuda.stream(copies):
+            started = batch.to(device), copies.record_event()
+        if coming is not None:
+            yield _arrived(*coming)
+        coming = started
+    if coming is not None:
+        yield _arrived(*coming)
+
+
+def _arrived(batch: Batch, copied: torch.cuda.Event) -> Batch:
+    """The batch, to be used by what is asked of the device from now on; the host waits for nothing."""
+    stream = torch.cuda.current_stream(batch.labels.device)
+    stream.wait_event(copied)
+    for value in vars(batch).values():
+        if value is not None:
+            value.record_stream(stream)  # its memory is not given away before it was used
+    return batch
 
 
 @functools.cache

@@ -31,14 +31,25 @@ def resolve_device(name: str) -> torch.device:
 
 
 def prepare_device(spec: TrainSpec) -> torch.device:
-    """Resolve the device and set threads, allocator and determinism as the spec says."""
+    """Resolve the device and set threads, allocator, determinism and what CUDA may choose as the spec says."""
     device = own_device(resolve_device(spec.device))
     if spec.threads is not None:
         torch.set_num_threads(spec.threads)
     if device.type == "cpu":
         keep_freed_memory()
     torch.use_deterministic_algorithms(spec.deterministic, warn_only=True)
+    if device.type == "cuda":
+        _prepare_cuda(spec)
     return device
+
+
+def _prepare_cuda(spec: TrainSpec) -> None:
+    # A step always has the same shapes, so that trying cuDNN's algorithms once pays; two runs may choose differently.
+    torch.backends.cudnn.benchmark = not spec.deterministic
+    # The older of PyTorch's two ways to say so: Inductor still asks for it, and mixing both is an error there.
+    torch.set_float32_matmul_precision("high" if spec.tf32 else "highest")
+    if torch.backends.cudnn.allow_tf32 != spec.tf32:
+        torch.backends.cudnn.allow_tf32 = spec.tf32
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:

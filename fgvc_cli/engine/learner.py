@@ -137,6 +137,8 @@ class Learner:
     def restore(self, state: dict[str, Any]) -> None:
         """Become what `state` was told of."""
         self.method.load_state_dict(state["method"])
+        for group, own in zip(state["optimizer"]["param_groups"], self.optimizer.param_groups, strict=True):
+            group["fused"] = own["fused"]  # the state may come from another kind of device
         self.optimizer.load_state_dict(state["optimizer"])
         self.scheduler.load_state_dict(state["scheduler"])
         self.scaler.load_state_dict(state["scaler"])

@@ -17,10 +17,14 @@ def build_optimizer(method: Method, spec: OptimSpec, batch_size: int) -> optim.O
     lr = spec.rate(batch_size)
     groups = method.parameter_groups(lr)
     chosen = spec.optimizer
+    # On CUDA one kernel for all weights, without which fp16's loss scale waits for the device. On the CPU the update is
+    # 1 to 2 % of a step either way.
+    fused = True if next(method.parameters()).is_cuda else None
     if isinstance(chosen, AdamW):
         betas = (chosen.beta1, chosen.beta2)
-        return optim.AdamW(groups, lr=lr, betas=betas, eps=chosen.eps, weight_decay=spec.weight_decay)
-    return optim.SGD(groups, lr=lr, momentum=chosen.momentum, nesterov=chosen.nesterov, weight_decay=spec.weight_decay)
+        return optim.AdamW(groups, lr=lr, betas=betas, eps=chosen.eps, weight_decay=spec.weight_decay, fused=fused)
+    momentum, nesterov, decay = chosen.momentum, chosen.nesterov, spec.weight_decay
+    return optim.SGD(groups, lr=lr, momentum=momentum, nesterov=nesterov, weight_decay=decay, fused=fused)
 
 
 def build_scheduler(

@@ -32,7 +32,10 @@ class TrainSpec(Spec):
         None, ge=1, description="stop after this many epochs without a better held-out top-1; none: never"
     )
     threads: int | None = Field(None, ge=1, description="CPU threads; none: PyTorch's choice, recorded in the run")
-    deterministic: bool = Field(False, description="on CUDA: only deterministic kernels where they exist, slower")
+    deterministic: bool = Field(
+        False, description="on CUDA: only deterministic kernels where they exist, none chosen by trying; slower"
+    )
+    tf32: bool = Field(True, description="on CUDA: fp32 products on tensor cores, factors rounded to 10 bits")
     log_every: int = Field(20, ge=1, description="steps between readings of the loss")
     checkpoint_every: int | None = Field(None, ge=1, description="also every this many steps; none: each epoch")
     keep_checkpoints: int = Field(1, ge=1)

@@ -38,6 +38,8 @@ def _rows(spec: RunSpec, found: Estimate) -> Iterator[tuple[str, str, str]]:
         yield f"{split} images", f"{images:,}", ""
     yield "batches an epoch", f"{batches:,}", f"of {found.batch} images"
     yield "steps", f"{steps * epochs:,}", f"{steps:,} an epoch, {epochs} epochs" + _at_most(spec)
+    if spec.backbone.plain_epochs:
+        yield "before that", f"{spec.backbone.plain_epochs} epochs", "of the plain network, not counted in what follows"
     yield "parameters", f"{counts.parameters:,}", f"{counts.trainable:,} of them trained"
     yield "multiply-adds", _large(counts.multiply_adds), "one image in evaluation"
     yield "memory of a step", f"about {_size(found.memory.total)}", _parts(found.memory)

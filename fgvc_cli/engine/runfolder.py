@@ -18,6 +18,7 @@ from fgvc_cli.spec.build import validate
 from fgvc_cli.spec.run import RunSpec
 
 RUNS = Path("runs")
+PLAIN = "plain"
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,17 @@ class RunFolder:
     def checkpoints(self) -> Path:
         """Folder with one folder a checkpoint, named by step."""
         return self.path / "checkpoints"
+
+    @property
+    def plain(self) -> RunFolder:
+        """The run of the plain network that this one starts from, where its spec has `backbone.plain_epochs`."""
+        return RunFolder(self.path / PLAIN)
+
+    @property
+    def outermost(self) -> RunFolder:
+        """The run that a user knows: this one, or the one that has it as its `plain`."""
+        outer = RunFolder(self.path.parent)
+        return outer if self.path.name == PLAIN and outer.spec_file.is_file() else self
 
     def evaluation_file(self, split: str) -> Path:
         """Where `fgvc eval` keeps what it measured on a split."""

@@ -107,16 +107,21 @@ class Session:
     notes: tuple[str, ...] = ()
 
     @classmethod
-    def build(cls, run: RunFolder, spec: RunSpec, console: Console, *, load_weights: bool) -> Session:
-        """Read the data, build the method and what moves it. Seeds the default generators."""
+    def build(
+        cls, run: RunFolder, spec: RunSpec, console: Console, *, load_weights: bool, plain: RunFolder | None = None
+    ) -> Session:
+        """Read the data, build the method and what moves it. Seeds the default generators.
+
+        `plain`: the trained plain network to start from, instead of the spec's weights.
+        """
         device = prepare_device(spec.train)
         index = open_training_index(run, spec, console)
         squares = open_squares(index, spec.data, device, looking(console))
         loader = training_loader(index, spec, device, squares)
         val = evaluation_loader(index, index.val, spec, device, squares=squares) if index.val else None
-        learner = Learner.build(
-            spec, len(index.classes), device, steps_per_epoch=steps_per_epoch(loader, spec), load_weights=load_weights
-        )
+        steps, classes = steps_per_epoch(loader, spec), len(index.classes)
+        start = spec if plain is None else _from_plain(spec, plain)
+        learner = Learner.build(start, classes, device, steps_per_epoch=steps, load_weights=load_weights)
         notes = learner.notes
         if spec.optim.lr_images is not None:
             notes += (f"learning rate {spec.optim.rate(spec.train.batch_size):g}, scaled from {spec.optim.lr:g}",)
@@ -181,6 +186,10 @@ class Session:
             restore_random_state(ranks[here.rank]["random"], self.learner.device)
         else:  # there were fewer processes: dice that nobody had
             torch.manual_seed(mix(self.spec.train.seed, here.rank, self.position.step))
+
+
+def _from_plain(spec: RunSpec, plain: RunFolder) -> RunSpec:
+    return spec.model_copy(update={"backbone": spec.backbone.model_copy(update={"weights": str(plain.path)})})
 
 
 def steps_per_epoch(loader: Loader, spec: RunSpec) -> int:

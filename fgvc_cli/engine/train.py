@@ -63,6 +63,9 @@ def train(spec: RunSpec, out: Path, console: Console) -> dict[str, Any]:
         with _locked(run):
             on_main(lambda: _create(run, spec))
             console.print(f"run: {run.path}", highlight=False, markup=False, soft_wrap=True)
+            if spec.backbone.plain_epochs:
+                del session  # its memory is for the plain network now
+                session = _after_plain(run, spec, console)
             return _fit(session, console)
 
 
@@ -97,11 +100,35 @@ def resume(path: Path, machine: Machine, console: Console) -> dict[str, Any]:
 
 def _resume(run: RunFolder, spec: RunSpec, console: Console) -> dict[str, Any]:
     with _locked(run):
-        steps = on_main(run.checkpoint_steps)
-        session = Session.build(run, spec, console, load_weights=not steps)
-        if steps:
-            session.restore(steps[-1])
-        return _fit(session, console)
+        if spec.backbone.plain_epochs and not on_main(run.checkpoint_steps):
+            return _fit(_after_plain(run, spec, console), console)
+        return _fit(_restored(run, spec, console), console)
+
+
+def _restored(run: RunFolder, spec: RunSpec, console: Console) -> Session:
+    """The run where it stood at its last complete checkpoint, or at its start."""
+    steps = on_main(run.checkpoint_steps)
+    session = Session.build(run, spec, console, load_weights=not steps)
+    if steps:
+        session.restore(steps[-1])
+    return session
+
+
+def _after_plain(run: RunFolder, spec: RunSpec, console: Console) -> Session:
+    """The run's start: the plain network is trained, in a folder within the run's, or what is left of that is done."""
+    tree = spec.model_dump()
+    tree |= {"method": {"name": "baseline"}, "preset": None}
+    tree["train"] |= {"epochs": spec.backbone.plain_epochs, "patience": None}
+    tree["backbone"] |= {"plain_epochs": 0}
+    plain = validate(tree)
+    if not on_main(run.plain.spec_file.is_file):
+        on_main(lambda: run.plain.create(plain))
+    reporter = Reporter(console)
+    reporter.line(f"first the plain network, {spec.backbone.plain_epochs} epochs, to start from")
+    with _locked(run.plain):
+        _learn(_restored(run.plain, plain, Console(quiet=True)), reporter)
+    reporter.line(f"now {spec.method.name}, {spec.train.epochs} epochs")
+    return Session.build(run, spec, console, load_weights=True, plain=run.plain)
 
 
 def _given(**values: Any) -> dict[str, Any]:
@@ -111,6 +138,19 @@ def _given(**values: Any) -> dict[str, Any]:
 def _fit(session: Session, console: Console) -> dict[str, Any]:
     """Train from the session's position to the end, then evaluate the selected model on the test split."""
     reporter = Reporter(console)
+    _learn(session, reporter)
+    spec = session.spec
+    machine = EvalRequest("test", device=spec.train.device, workers=spec.data.workers, root=spec.data.root)
+    on_main(lambda: calibrate_run(session.run, machine, session.index, console))
+    kept = on_main(lambda: _kept(session.run))
+    if kept is not None:
+        reporter.line(f"{session.run.path} is trained and evaluated already: nothing left to do")
+        return kept
+    return evaluate_run(session.run, machine, console, session.index)
+
+
+def _learn(session: Session, reporter: Reporter) -> None:
+    """Train from the session's position to the end."""
     for note in session.notes:
         reporter.line(f"note: {note}")
     if session.position.step == 0:
@@ -127,14 +167,6 @@ def _fit(session: Session, console: Console) -> dict[str, Any]:
             f"stopped after epoch {session.position.epoch}: "
             f"{session.stale} epochs without a better held-out top-1 than {100 * (session.best or 0):.1f} %"
         )
-    spec = session.spec
-    machine = EvalRequest("test", device=spec.train.device, workers=spec.data.workers, root=spec.data.root)
-    on_main(lambda: calibrate_run(session.run, machine, session.index, console))
-    kept = on_main(lambda: _kept(session.run))
-    if kept is not None:
-        reporter.line(f"{session.run.path} is trained and evaluated already: nothing left to do")
-        return kept
-    return evaluate_run(session.run, machine, console, session.index)
 
 
 def _kept(run: RunFolder) -> dict[str, Any] | None:
@@ -244,9 +276,8 @@ def _wanted(wish: Wish) -> bool:
 
 
 def _stop(session: Session) -> None:
-    raise Stopped(
-        f"stopped and saved at step {session.position.step}; go on with: fgvc train --resume {session.run.path}"
-    )
+    run = session.run.outermost
+    raise Stopped(f"stopped and saved at step {session.position.step}; go on with: fgvc train --resume {run.path}")
 
 
 def _validate(session: Session, reporter: Reporter) -> dict[str, float]:

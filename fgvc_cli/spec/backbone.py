@@ -25,6 +25,9 @@ class BackboneSpec(Spec):
 
     name: str = Field("resnet50", description="one of `tiny`, torchvision's resnet and vgg, or timm:NAME")
     weights: str = Field("imagenet", description="imagenet, none, a .pth or .safetensors file, or a run folder")
+    plain_epochs: int = Field(
+        0, ge=0, le=100_000, description="first train the plain network so long on the same data, and start from that"
+    )
 
     @field_validator("name")
     @classmethod

@@ -10,15 +10,16 @@ from fgvc_cli.spec.run import RunSpec
 from fgvc_cli.spec.train import TrainSpec
 
 
-def demo_recipe(method: AnyMethodSpec, epochs: int = 22) -> RunSpec:
+def demo_recipe(method: AnyMethodSpec, epochs: int = 22, plain_epochs: int = 0) -> RunSpec:
     """The built-in drawings at 128 pixels, tiny network from scratch; minutes on two cores.
 
     Optimizer and rate were chosen with the baseline on a part held out of train (docs/results.md): SGD at 0.05, at
-    0.02 and with smaller batches had learnt less in as many epochs. `epochs` is more where a method learns more slowly.
+    0.02 and with smaller batches had learnt less in as many epochs. `epochs` is more where a method learns more slowly;
+    one whose paper starts from trained weights may start from the plain network after `plain_epochs`.
     """
     return RunSpec(
         method=method,
-        backbone=BackboneSpec(name="tiny", weights="none"),
+        backbone=BackboneSpec(name="tiny", weights="none", plain_epochs=plain_epochs),
         data=DataSpec(dataset="demo", image_size=128),
         optim=OptimSpec(optimizer=AdamW(), lr=0.002, weight_decay=0.05, schedule=Cosine(), warmup_epochs=1),
         train=TrainSpec(epochs=epochs, batch_size=32, eval_batch_size=64),

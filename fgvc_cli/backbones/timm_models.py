@@ -122,10 +122,14 @@ class TimmBackbone(Backbone):
 
     def _in_units(self, x: Tensor) -> list[Tensor]:
         """What the trunk returns, which runs its modules in a row up to the last map."""
-        maps: list[Any] = list(super().forward(x, self.names).values())
-        trunk: Any = self.trunk
-        first = [value if isinstance(value, Tensor) else value[0] for value in maps]  # some hand on several tensors
-        return [torch.cat(value, 1) if trunk.concat and one is not value else one for value, one in zip(maps, first, strict=True)]
+        concat: Any = self.trunk.concat
+
+        def one(value: Any) -> Tensor:
+            """Of the several tensors that some models hand on, what timm takes for the map."""
+            whole: Tensor = value if isinstance(value, Tensor) else torch.cat(value, 1) if concat else value[0]
+            return whole
+
+        return [one(value) for value in super().forward(x, self.names).values()]
 
     def checkpoint(self, on: bool) -> None:
         """As `Backbone.checkpoint`; a model that runs whole does it by itself, which is exact without statistics.
@@ -139,7 +143,7 @@ class TimmBackbone(Backbone):
         network: Any = getattr(self.trunk, "model", self.trunk)
         able = hasattr(network, "set_grad_checkpointing")
         if on and not (able and not any("running_" in name for name, _ in self.trunk.named_buffers())):
-            reason = "would count its BatchNorm statistics twice" if able else "cannot compute activations again"
+            reason = "would count its BatchNorm statistics twice" if able else "cannot compute anything again"
             raise BadRequest(
                 f"train.gradient_checkpointing: backbone {self.name} runs whole and {reason}; "
                 "leave it out, or take a torchvision backbone"

@@ -1,7 +1,7 @@
 """Images → named maps, from torchvision's networks, our `tiny` one, or timm's."""
 
 from fgvc_cli.backbones.build import build_backbone
-from fgvc_cli.backbones.network import Backbone, Segment
+from fgvc_cli.backbones.network import Backbone, Segment, set_checkpointing
 from fgvc_cli.backbones.weights import RunWeights, find_run, load_backbone_weights
 from fgvc_cli.backbones.widen import has_stride, set_stride, widen
 
@@ -13,6 +13,7 @@ __all__ = [
     "find_run",
     "has_stride",
     "load_backbone_weights",
+    "set_checkpointing",
     "set_stride",
     "widen",
 ]

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from fgvc_cli.backbones.recompute import in_a_row, in_units
 from fgvc_cli.errors import BadRequest
 
 
@@ -34,10 +35,14 @@ class Backbone(nn.Module):
         pyramid: three maps of strides s, 2s and 4s that end at the top.
         reenters: whether `forward` takes `after`.
         reshapes: whether its layers may be given other widths and strides.
+        random: whether its layers draw numbers in training.
+        checkpointing: whether training keeps little and computes it again in the backward pass (`set_checkpointing`).
     """
 
     reenters = True
     reshapes = True
+    random = False
+    checkpointing = False
 
     def __init__(self, name: str, trunk: nn.Module, segments: Sequence[Segment], pyramid: Sequence[str]) -> None:
         super().__init__()
@@ -87,14 +92,25 @@ class Backbone(nn.Module):
         reachable = self.names[start:]
         if not taps or not set(taps) <= set(reachable):
             raise ValueError(f"taps {list(taps)} are not maps above {after or 'the image'}: those are {reachable}")
-        end = max(self.names.index(tap) for tap in taps) + 1
         maps: dict[str, Tensor] = {}
-        for segment in self.segments[start:end]:
-            for path in segment.modules:
-                x = self.trunk.get_submodule(path)(x)
+        modules: list[nn.Module] = []
+        for segment in self.segments[start:]:
+            modules += [self.trunk.get_submodule(path) for path in segment.modules]
             if segment.name in taps:
-                maps[segment.name] = x
+                maps[segment.name] = x = self._run(modules, x)
+                modules = []
         return maps
+
+    def checkpoint(self, on: bool) -> None:
+        """Whether training computes activations again from now on. BadRequest where that could not be exact."""
+        self.checkpointing = on
+
+    @property
+    def _recomputes(self) -> bool:
+        return self.checkpointing and self.training and torch.is_grad_enabled()
+
+    def _run(self, modules: Sequence[nn.Module], x: Tensor) -> Tensor:
+        return in_units(modules, x, random=self.random) if self._recomputes else in_a_row(modules, x)
 
     def map_sizes(self, height: int, width: int) -> dict[str, tuple[int, int]]:
         """(h, w) of every map for images of height × width, from shapes alone: nothing is computed."""
@@ -104,3 +120,16 @@ class Backbone(nn.Module):
         with torch.no_grad():
             maps = torch.func.functional_call(self, shapes, (images, self.names))
         return {name: (value.shape[2], value.shape[3]) for name, value in maps.items()}
+
+
+def set_checkpointing(module: nn.Module, on: bool) -> None:
+    """Let every backbone inside compute its activations again in the backward pass, or keep them all.
+
+    Losses, gradients and BatchNorm's statistics are the same to the bit.
+
+    Raises:
+        BadRequest: a backbone of timm that cannot do so exactly.
+    """
+    for part in module.modules():
+        if isinstance(part, Backbone):
+            part.checkpoint(on)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from fgvc_cli.backbones.network import Backbone, Segment
@@ -91,6 +92,7 @@ class TimmBackbone(Backbone):
     """
 
     reshapes = False
+    random = True  # dropped paths
 
     def __init__(self, name: str) -> None:
         trunk = _build(name)
@@ -113,10 +115,41 @@ class TimmBackbone(Backbone):
         unknown = set(taps) - set(self.names)
         if unknown or not taps:
             raise ValueError(f"taps {list(taps)} are not all in {self.names}")
-        maps: list[Tensor] = self.trunk(x)
+        maps = self._in_units(x) if self._recomputes and self.reenters else self.trunk(x)
         if self.channels_last:
             maps = [value.permute(0, 3, 1, 2) for value in maps]
         return {name: value for name, value in zip(self.names, maps, strict=True) if name in taps}
+
+    def _in_units(self, x: Tensor) -> list[Tensor]:
+        """What the trunk returns, which runs its modules in a row up to the last map."""
+        concat: Any = self.trunk.concat
+
+        def one(value: Any) -> Tensor:
+            """Of the several tensors that some models hand on, what timm takes for the map."""
+            whole: Tensor = value if isinstance(value, Tensor) else torch.cat(value, 1) if concat else value[0]
+            return whole
+
+        return [one(value) for value in super().forward(x, self.names).values()]
+
+    def checkpoint(self, on: bool) -> None:
+        """As `Backbone.checkpoint`; a model that runs whole does it by itself, which is exact without statistics.
+
+        Raises:
+            BadRequest: it has statistics (BatchNorm), or cannot.
+        """
+        super().checkpoint(on)
+        if self.reenters:
+            return
+        network: Any = getattr(self.trunk, "model", self.trunk)
+        able = hasattr(network, "set_grad_checkpointing")
+        if on and not (able and not any("running_" in name for name, _ in self.trunk.named_buffers())):
+            reason = "would count its BatchNorm statistics twice" if able else "cannot compute anything again"
+            raise BadRequest(
+                f"train.gradient_checkpointing: backbone {self.name} runs whole and {reason}; "
+                "leave it out, or take a torchvision backbone"
+            )
+        if able:
+            network.set_grad_checkpointing(on)
 
     def _rest(self, x: Tensor, taps: Sequence[str], after: str) -> dict[str, Tensor]:
         """Run from the map called `after`; inside, a model may keep its channels last."""

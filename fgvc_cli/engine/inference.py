@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from fgvc_cli.data.loader import to_device
 from fgvc_cli.data.types import Batch, DatasetIndex
 from fgvc_cli.engine.device import autocast, prepare_device
-from fgvc_cli.engine.evaluate import EvalRequest, Trained, load_trained, open_index, with_request
+from fgvc_cli.engine.evaluate import EvalRequest, Trained, load_trained, make_ready, open_index, with_request
 from fgvc_cli.engine.localisation import to_original
 from fgvc_cli.engine.pictures import OnBad, Picture, load_pictures
 from fgvc_cli.engine.runfolder import RUNS, RunFolder, find_runs
@@ -92,7 +92,7 @@ def open_model(path: Path, request: EvalRequest | None = None) -> Model:
     trained = load_trained(file)
     spec = with_request(trained.spec, request or EvalRequest())
     device = prepare_device(spec.train)
-    trained.method.to(device).to(memory_format=torch.channels_last)  # in place
+    make_ready(trained, device)
     return Model(file, trained, spec, device)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from fgvc_cli.backbones import build_backbone, find_run, load_backbone_weights
+from fgvc_cli.backbones import build_backbone, find_run, load_backbone_weights, set_checkpointing
 from fgvc_cli.errors import BadRequest
 from fgvc_cli.methods.apcnn import ApCnn
 from fgvc_cli.methods.base import Method
@@ -49,11 +49,12 @@ def build_method(spec: RunSpec, num_classes: int, *, load_weights: bool = True) 
         load_weights: false: the starting weights are neither fetched nor read (those of a checkpoint will follow).
 
     Raises:
-        BadRequest, FgvcError: as `build_backbone` and `load_backbone_weights`.
+        BadRequest, FgvcError: as `build_backbone`, `load_backbone_weights` and `set_checkpointing`.
     """
     backbone = build_backbone(spec.backbone.name)
     notes = load_backbone_weights(backbone, spec.backbone) if load_weights else []
     method = METHODS[type(spec.method)](spec.method, backbone, num_classes, spec.data.image_size)
+    set_checkpointing(method, spec.train.gradient_checkpointing)
     run = find_run(spec.backbone.weights) if load_weights else None
     if run is None:
         return method, notes + (method.notes if load_weights and spec.backbone.weights != "none" else [])

@@ -1,0 +1,151 @@
+"""BatchNorm folded into the convolutions before it: the same answers, a pass over memory less for each."""
+
+from __future__ import annotations
+
+import copy
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.utils.fusion import fuse_conv_bn_weights
+
+from fgvc_cli.backbones import Backbone
+
+Pair = tuple[str, str]  # paths of a convolution and of the BatchNorm that alone reads it
+
+
+def fold_batch_norm(method: nn.Module) -> int:
+    """Give each convolution the scale and shift of the BatchNorm that alone reads it, in place.
+
+    For a method that will neither be trained nor saved again: its state dict is another one afterwards. Only what the
+    code of each module's `forward`, traced, shows to be such a pair is folded; all else computes as before.
+
+    Args:
+        method: in evaluation mode, on any device, in any memory format.
+
+    Returns:
+        How many were folded.
+
+    Raises:
+        ValueError: the method is in training mode.
+    """
+    if method.training:
+        raise ValueError("BatchNorm in training mode cannot be folded: it follows each batch")
+    shared = _shared(method)
+    pairs = [pair for pair in _find_pairs(method) if not any(shared & _identities(method, path) for path in pair)]
+    pairs = [pair for pair in pairs if _fits(*(method.get_submodule(path) for path in pair))]
+    for convolution, norm in pairs:
+        _fold(method, convolution, norm)
+    return len(pairs)
+
+
+def _find_pairs(method: nn.Module) -> list[Pair]:
+    """Pairs in every module whose forward pass can be traced: of the largest such, one beside the other.
+
+    A copy is traced, which shares the tensors: running code on stand-ins may leave some of them behind in a module.
+    """
+    tensors = [*method.parameters(), *method.buffers()]
+    twin = copy.deepcopy(method, {id(tensor): tensor for tensor in tensors})
+    backbones = {path: part for path, part in twin.named_modules() if isinstance(part, Backbone)}
+    found = _visit("", twin)
+    for path, backbone in backbones.items():
+        whole = _traced(path, _EveryMap(backbone))
+        found += _below(_join(path, "trunk"), backbone.trunk) if whole is None else whole
+    return found
+
+
+def _visit(path: str, module: nn.Module) -> list[Pair]:
+    """Pairs inside a module, backbones left out; where it cannot be traced, those inside each of its children."""
+    if isinstance(module, Backbone):
+        return []
+    found = _traced(path, module)
+    return _below(path, module) if found is None else found
+
+
+def _below(path: str, module: nn.Module) -> list[Pair]:
+    return [pair for name, child in module.named_children() for pair in _visit(_join(path, name), child)]
+
+
+def _join(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name
+
+
+class _EveryMap(nn.Module):
+    """A backbone all of whose maps are asked for: what anybody may read counts as read."""
+
+    def __init__(self, backbone: Backbone) -> None:
+        super().__init__()
+        self.trunk = backbone.trunk
+        self.backbone = backbone
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        """(B, 3, H, W) → every map by name."""
+        return self.backbone.forward(x, self.backbone.names)
+
+
+class _Tracer(fx.Tracer):
+    """A BatchNorm of any kind is seen as one call, and a backbone, which is traced by itself."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return isinstance(m, _BatchNorm | Backbone) or super().is_leaf_module(m, module_qualified_name)
+
+
+def _traced(path: str, module: nn.Module) -> list[Pair] | None:
+    """Pairs in a module's own forward pass, by their paths below `path`; None where it cannot be traced."""
+    try:
+        graph = _Tracer().trace(module)
+    except Exception:  # the code of a forward pass may do anything to a stand-in
+        return None
+    return [(_join(path, convolution), _join(path, norm)) for convolution, norm in _pairs(graph)]
+
+
+def _pairs(graph: fx.Graph) -> Iterator[Pair]:
+    """Modules called once each, the second on the result of the first, which nobody else reads."""
+    called = Counter(node.target for node in graph.nodes if node.op == "call_module")
+    looked_into = {str(node.target).rpartition(".")[0] for node in graph.nodes if node.op == "get_attr"}
+    for node in graph.nodes:
+        reader = next(iter(node.users), None)
+        if reader is None or len(node.users) > 1 or reader.args != (node,) or reader.kwargs:
+            continue
+        pair = (node, reader)
+        if all(n.op == "call_module" and called[n.target] == 1 and n.target not in looked_into for n in pair):
+            yield str(node.target), str(reader.target)
+
+
+def _fits(convolution: nn.Module, norm: nn.Module) -> bool:
+    """Whether the two are of kinds whose arithmetic is known here, with statistics, and nobody hooked into them."""
+    hooked = any(part._forward_hooks or part._forward_pre_hooks for part in (convolution, norm))
+    known = type(convolution) is nn.Conv2d and (type(norm) is nn.BatchNorm2d or _activates(norm))
+    return known and not hooked and not norm.training and getattr(norm, "running_mean", None) is not None
+
+
+def _activates(norm: nn.Module) -> bool:
+    """Whether it is timm's BatchNorm with an activation in it; without timm there is none."""
+    layers: Any = sys.modules.get("timm.layers")
+    return layers is not None and type(norm) is layers.BatchNormAct2d
+
+
+@torch.no_grad()
+def _fold(method: nn.Module, path: str, norm_path: str) -> None:
+    convolution: Any = method.get_submodule(path)
+    norm: Any = method.get_submodule(norm_path)
+    statistics = (norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias)
+    convolution.weight, convolution.bias = fuse_conv_bn_weights(convolution.weight, convolution.bias, *statistics)
+    rest = nn.Sequential(norm.drop, norm.act) if _activates(norm) else nn.Identity()
+    method.set_submodule(norm_path, rest.eval())
+
+
+def _shared(method: nn.Module) -> set[int]:
+    """Identities of the modules and parameters that are found in more than one place."""
+    modules = [module for _, module in method.named_modules(remove_duplicate=False)]
+    parameters = [value for module in set(modules) for value in module._parameters.values() if value is not None]
+    return {identity for identity, count in Counter(map(id, modules + parameters)).items() if count > 1}
+
+
+def _identities(method: nn.Module, path: str) -> set[int]:
+    module = method.get_submodule(path)
+    return {id(module), *map(id, module.parameters())}

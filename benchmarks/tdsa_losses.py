@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fgvc_cli.engine.session import StepModule
+from fgvc_cli.engine.learner import StepModule
 from fgvc_cli.methods import build_method
 from fgvc_cli.ops.channels import (
     channel_groups,

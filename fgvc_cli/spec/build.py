@@ -44,6 +44,7 @@ def build_spec(
     for layer in layers:
         tree = _merge(tree, layer, RunSpec)
     _scale_resize(tree, base)
+    _adapt_plain_epochs(tree, base, layers)
     return validate(tree)
 
 
@@ -115,8 +116,7 @@ def _checked(spec: RunSpec, method: str | None) -> RunSpec:
 
 
 def _text(tree: Tree, section: str, key: str) -> str | None:
-    part = tree.get(section)
-    value = part.get(key) if isinstance(part, dict) else None
+    value = _section(tree, section).get(key)
     return value if isinstance(value, str) else None
 
 
@@ -154,6 +154,23 @@ def _merge(base: Tree, layer: Tree, model: Any) -> Tree:
         else:
             merged[key] = value
     return merged
+
+
+def _adapt_plain_epochs(tree: Tree, base: Tree, layers: Sequence[Tree]) -> None:
+    """A recipe's plain network gets its share of the epochs that are asked for; none where other weights are named."""
+    if not base["backbone"]["plain_epochs"] or any("plain_epochs" in _section(layer, "backbone") for layer in layers):
+        return
+    backbone, epochs = _section(tree, "backbone"), _section(tree, "train").get("epochs")
+    if backbone.get("weights") != base["backbone"]["weights"]:
+        backbone["plain_epochs"] = 0
+    elif isinstance(epochs, int) and epochs > 0:
+        share = base["backbone"]["plain_epochs"] / base["train"]["epochs"]
+        backbone["plain_epochs"] = max(1, round(share * epochs))
+
+
+def _section(tree: Tree, name: str) -> Tree:
+    part = tree.get(name)
+    return part if isinstance(part, dict) else {}
 
 
 def _scale_resize(tree: Tree, base: Tree) -> None:

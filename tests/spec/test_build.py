@@ -67,6 +67,27 @@ def test_the_recipes_crop_scales_with_the_image_size(size, resize) -> None:
     assert (data.image_size, data.resize_side) == (size, resize)
 
 
+@pytest.mark.parametrize(
+    ("flags", "sets", "expected"),
+    [
+        ({}, [], 20),
+        ({"train.epochs": 1}, [], 1),
+        ({"train.epochs": 10}, [], 10),
+        ({"train.epochs": 10}, ["backbone.plain_epochs=20"], 20),
+        ({"backbone.weights": "a.pth"}, [], 0),
+        ({"backbone.weights": "a.pth"}, ["backbone.plain_epochs=20"], 20),
+    ],
+)
+def test_the_plain_network_comes_first_where_the_recipe_has_it(flags, sets, expected) -> None:
+    assert build_spec(preset="apcnn-demo", flags=flags, sets=sets).backbone.plain_epochs == expected
+
+
+def test_a_run_that_began_with_the_plain_network_is_repeated_as_it_was(tmp_path) -> None:
+    spec = build_spec(preset="apcnn-demo", flags={"backbone.weights": "a.pth"}, sets=["backbone.plain_epochs=20"])
+    (tmp_path / "run.json").write_text(spec.model_dump_json())
+    assert build_spec(config=tmp_path) == spec
+
+
 def test_a_given_resize_is_left_alone() -> None:
     data = build_spec(preset="baseline-cub", flags={"data.image_size": 224}, sets=["data.resize=256"]).data
     assert data.resize == 256

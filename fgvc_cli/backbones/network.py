@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from fgvc_cli.backbones.recompute import in_a_row, in_units
+from fgvc_cli.backbones.recompute import Unit, in_a_row, in_units, units
 from fgvc_cli.errors import BadRequest
 
 
@@ -104,6 +104,10 @@ class Backbone(nn.Module):
     def checkpoint(self, on: bool) -> None:
         """Whether training computes activations again from now on. BadRequest where that could not be exact."""
         self.checkpointing = on
+
+    def units(self) -> list[Unit]:
+        """What is computed again as one, if no map is asked for on the way; of a network that runs whole nothing."""
+        return units([self.trunk.get_submodule(path) for segment in self.segments for path in segment.modules])
 
     @property
     def _recomputes(self) -> bool:

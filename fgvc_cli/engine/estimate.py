@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.console import Console
 from torch import Tensor
 
+from fgvc_cli.backbones import Backbone
+from fgvc_cli.backbones.recompute import Unit, in_a_row
 from fgvc_cli.data.cache_files import available_memory
 from fgvc_cli.data.types import DatasetIndex
 from fgvc_cli.engine.device import prepare_device
@@ -96,6 +101,8 @@ def estimate_memory(spec: RunSpec, num_classes: int, batch: int, device: torch.d
     weights = sum(_bytes(tensor) for tensor in method.state_dict().values())
     trained = sum(_bytes(parameter) for parameter in method.parameters() if parameter.requires_grad)
     kept = saved_bytes(method, spec.data.image_size, num_classes) / _PROBE * batch
+    if spec.train.gradient_checkpointing:
+        kept += recomputed_bytes(method, spec.data.image_size, num_classes) / _PROBE * batch
     if spec.train.precision != "fp32":
         kept /= 2  # nearly all of them are of two bytes then
     average = weights if spec.train.ema_decay else 0
@@ -105,6 +112,27 @@ def estimate_memory(spec: RunSpec, num_classes: int, batch: int, device: torch.d
 
 def saved_bytes(method: Method, image_size: int, num_classes: int) -> int:
     """Bytes that the backward pass of two images would need, weights not counted. `method` is on the meta device."""
+    batch = random_batch(_PROBE, image_size, num_classes, torch.device("meta"))
+    return _kept(method, lambda: StepModule(method.train())(batch.images, batch.labels))
+
+
+def recomputed_bytes(method: Method, image_size: int, num_classes: int) -> int:
+    """Bytes that the largest unit of a backbone needs once it is computed again, for two images, on the meta device."""
+    given: list[tuple[Unit, Any]] = []
+    handles = [
+        unit[0].register_forward_pre_hook(lambda _, args, unit=unit: given.append((unit, args[0])))
+        for backbone in method.modules()
+        if isinstance(backbone, Backbone)
+        for unit in backbone.units()
+    ]
+    saved_bytes(method, image_size, num_classes)
+    for handle in handles:
+        handle.remove()
+    return max((_kept(method, partial(in_a_row, unit, x)) for unit, x in given), default=0)
+
+
+def _kept(method: Method, run: Callable[[], object]) -> int:
+    """Bytes that what `run` returns keeps for its backward pass, the method's own tensors not counted."""
     own = {tensor.untyped_storage()._cdata for tensor in method.state_dict().values()}
     found: dict[int, torch.UntypedStorage] = {}  # kept alive, so that no other storage gets the same address
 
@@ -114,9 +142,8 @@ def saved_bytes(method: Method, image_size: int, num_classes: int) -> int:
             found[storage._cdata] = storage
         return tensor
 
-    batch = random_batch(_PROBE, image_size, num_classes, torch.device("meta"))
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        values = StepModule(method.train())(batch.images, batch.labels)
+        values = run()
     del values
     return sum(storage.nbytes() for storage in found.values())
 

@@ -14,7 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from fgvc_cli.backbones import Backbone, build_backbone, set_checkpointing
 from fgvc_cli.backbones.recompute import units
-from fgvc_cli.engine.session import StepModule
+from fgvc_cli.engine.learner import StepModule
 from fgvc_cli.errors import BadRequest
 from fgvc_cli.methods import METHODS, build_method
 from fgvc_cli.methods.base import Method

@@ -8,7 +8,14 @@ import pytest
 import torch
 
 from fgvc_cli.engine import estimate as module
-from fgvc_cli.engine.estimate import estimate, estimate_memory, estimate_time, free_memory, saved_bytes
+from fgvc_cli.engine.estimate import (
+    estimate,
+    estimate_memory,
+    estimate_time,
+    free_memory,
+    recomputed_bytes,
+    saved_bytes,
+)
 from fgvc_cli.engine.learner import StepModule
 from fgvc_cli.errors import BadRequest
 from fgvc_cli.methods import build_method
@@ -56,6 +63,21 @@ def test_memory_is_that_of_the_last_stage(photos) -> None:
     whole, staged = (small_spec(photos, "scapnet", *sets) for sets in ((), ("method.two_stage=1",)))
     found = [replace(estimate_memory(spec, 3, 4, CPU), free=None) for spec in (staged, whole)]
     assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("method", ["baseline", "apcnn", "scapnet"])
+def test_what_is_computed_again_is_counted_once_and_a_block_at_a_time(photos, method) -> None:
+    spec = small_spec(photos, method, "backbone.name=resnet18")
+    sparing = small_spec(photos, method, "backbone.name=resnet18", "train.gradient_checkpointing=true")
+    usual, least = (estimate_memory(s, 3, 8, CPU).activations for s in (spec, sparing))
+    assert 0.1 * usual < least < 0.9 * usual
+    with torch.device("meta"):
+        model, _ = build_method(sparing, 3, load_weights=False)
+    kept = saved_bytes(model, 32, 3)
+    # Most in a residual network: a block of the first stage, 2 images of 64 channels and 8 × 8 float32 a map. There are
+    # its input, and of both convolutions what comes out, normalised; all but the last is changed by ReLU in place.
+    assert recomputed_bytes(model, 32, 3) >= 5 * 2 * 64 * 8 * 8 * 4
+    assert least == 4 * (kept + recomputed_bytes(model, 32, 3))
 
 
 def test_what_is_kept_by_hand() -> None:

@@ -18,6 +18,7 @@ def evaluate(
     batch_size: options.BatchSize = None,
     device: options.Device = None,
     precision: options.Precision = None,
+    compile: options.Compile = None,
     workers: options.Workers = None,
     data_dir: options.DataDir = None,
 ) -> None:
@@ -40,7 +41,8 @@ def evaluate(
     from fgvc_cli.engine.confusion import read_classes
     from fgvc_cli.engine.evaluate import EvalRequest, evaluate_run
 
-    result = evaluate_run(folder, EvalRequest(split, device, precision, batch_size, workers, data_dir), console)
+    request = EvalRequest(split, device, precision, batch_size, workers, data_dir, bool(compile))
+    result = evaluate_run(folder, request, console)
     if per_class:
         result["per_class"] = read_classes(folder.path / result["files"]["classes"])
     if json_only:

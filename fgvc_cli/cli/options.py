@@ -36,6 +36,9 @@ Weights = Annotated[str | None, _flag("imagenet, none, a .pth or .safetensors fi
 ImageSize = Annotated[int | None, _flag("Side of the network's input, in pixels.")]
 Device = Annotated[str | None, _flag("auto, cpu, mps, cuda or cuda:N.")]
 Precision = Annotated[str | None, _flag("fp32, bf16 or fp16.")]
+Compile = Annotated[
+    bool | None, _flag("Compile the network first: a minute or more, then faster.", _COMMON, "--compile/--no-compile")
+]
 Seed = Annotated[int | None, _flag("Seed of weights, order and augmentation.")]
 EmaDecay = Annotated[
     float | None, _flag("Measure and keep a moving average of the weights, for example 0.999.", _REGULAR)
@@ -77,6 +80,7 @@ _FIELDS = {
     "image_size": "data.image_size",
     "device": "train.device",
     "precision": "train.precision",
+    "compile": "train.compile",
     "seed": "train.seed",
     "ema_decay": "train.ema_decay",
     "label_smoothing": "regularise.label_smoothing",

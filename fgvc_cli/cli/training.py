@@ -10,7 +10,7 @@ import typer
 from fgvc_cli.cli import options
 from fgvc_cli.errors import BadRequest
 
-_KEPT_ON_RESUME = ("resume", "device", "workers", "cache", "data_dir")
+_KEPT_ON_RESUME = ("resume", "device", "workers", "cache", "data_dir", "compile")
 
 
 def train(
@@ -42,6 +42,7 @@ def train(
     image_size: options.ImageSize = None,
     device: options.Device = None,
     precision: options.Precision = None,
+    compile: options.Compile = None,
     seed: options.Seed = None,
     ema_decay: options.EmaDecay = None,
     label_smoothing: options.LabelSmoothing = None,
@@ -114,5 +115,5 @@ def _resume(path: Path, flags: dict[str, Any]) -> dict[str, Any]:
 
     from fgvc_cli.engine.train import Machine, resume
 
-    machine = Machine(flags["device"], flags["workers"], flags["data_dir"], flags["cache"])
+    machine = Machine(flags["device"], flags["workers"], flags["data_dir"], flags["cache"], flags["compile"])
     return resume(path, machine, Console(stderr=True))

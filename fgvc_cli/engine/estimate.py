@@ -17,6 +17,7 @@ from fgvc_cli.backbones import Backbone
 from fgvc_cli.backbones.recompute import Unit, in_a_row
 from fgvc_cli.data.cache_files import available_memory
 from fgvc_cli.data.types import DatasetIndex
+from fgvc_cli.engine.compiling import check_compiler
 from fgvc_cli.engine.device import prepare_device
 from fgvc_cli.engine.learner import Learner, StepModule, random_batch
 from fgvc_cli.engine.runfolder import RunFolder
@@ -79,6 +80,8 @@ def estimate(spec: RunSpec, out: Path, console: Console) -> Estimate:
     """
     run = RunFolder.unused(out)
     device = prepare_device(spec.train)
+    if spec.train.compile:
+        check_compiler(device)
     index = open_training_index(run, spec, console)
     batches = len(training_loader(index, spec, device))
     batch = min(spec.train.batch_size, len(index.train))
@@ -174,6 +177,8 @@ class _Probe:
     """Real training steps of the run's method on random pixels."""
 
     def __init__(self, spec: RunSpec, num_classes: int, device: torch.device) -> None:
+        train = spec.train.model_copy(update={"compile": False})  # it takes longer than all that is measured here
+        spec = spec.model_copy(update={"train": train})
         self.learner = Learner.build(spec, num_classes, device, steps_per_epoch=1, load_weights=False)
         self.learner.begin_epoch(spec.train.epochs - 1)
         self.learner.method.train()

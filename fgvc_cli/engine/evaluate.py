@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from rich.console import Console
+from torch import nn
 from torch.nn import functional as F
 
 from fgvc_cli.data.cache import Squares
@@ -18,6 +19,7 @@ from fgvc_cli.data.loader import Loader, make_loader, to_device
 from fgvc_cli.data.splits import apply_record, apply_spec, limit
 from fgvc_cli.data.types import Batch, DatasetIndex, Split
 from fgvc_cli.engine.checkpoint import load_model
+from fgvc_cli.engine.compiling import Compiled, check_compiler, told
 from fgvc_cli.engine.confusion import Confusion, class_rows, worst_classes, write_classes
 from fgvc_cli.engine.confusion_picture import draw_confusion
 from fgvc_cli.engine.device import autocast, prepare_device
@@ -110,7 +112,7 @@ class Measures:
 
 
 def evaluate(
-    method: Method,
+    method: nn.Module,
     loader: Loader,
     spec: RunSpec,
     classes: int,
@@ -131,17 +133,19 @@ def evaluate(
 
 
 def run_through(
-    method: Method, loader: Loader, spec: RunSpec, device: torch.device, reporter: Reporter, measures: Measures
+    method: nn.Module, loader: Loader, spec: RunSpec, device: torch.device, reporter: Reporter, measures: Measures
 ) -> None:
-    """One pass over a loader's images, counted in `measures`."""
-    method.eval()
+    """One pass of a method, compiled or not, over a loader's images, counted in `measures`."""
+    method.eval()  # also within what is compiled
     with torch.inference_mode():
         for batch in loader.epoch(0):
-            batch = to_device(batch, device, spec.data.mean, spec.data.std)
-            with autocast(device, spec.train.precision):
-                output = method(batch.images, evidence=measures.located is not None)
-            measures.update(output, batch)
-            reporter.advance(len(batch.labels))
+            fresh = isinstance(method, Compiled) and method.fresh
+            with told(fresh, "the network", reporter):
+                batch = to_device(batch, device, spec.data.mean, spec.data.std)
+                with autocast(device, spec.train.precision):
+                    output = method(batch.images, evidence=measures.located is not None)
+                measures.update(output, batch)
+                reporter.advance(len(batch.labels))
 
 
 @dataclass(frozen=True)
@@ -154,6 +158,7 @@ class EvalRequest:
     batch_size: int | None = None
     workers: int | None = None
     root: Path | None = None
+    compile: bool = False  # seldom worth it, so the run's own setting counts for its training only
 
 
 @dataclass(frozen=True)
@@ -171,6 +176,8 @@ def open_trained(run: RunFolder, request: EvalRequest, console: Console, index: 
     trained = load_trained(run.model_file)
     spec = with_request(trained.spec, request)
     device = prepare_device(spec.train)
+    if request.compile:
+        check_compiler(device)
     index = open_index(run, spec.data, console) if index is None else index
     _same_classes(trained.classes, index)
     make_ready(trained, device)
@@ -188,6 +195,7 @@ def evaluate_run(
     """
     opened = open_trained(run, request, console, index)
     trained, spec, device = opened.trained, opened.spec, opened.device
+    method = Compiled(trained.method) if request.compile else trained.method
     split = split_of(run, opened.index, request.split)
     loader = evaluation_loader(opened.index, split, spec, device)
     located = _localisation(opened.index, split, spec, device)
@@ -195,7 +203,7 @@ def evaluate_run(
     reporter = Reporter(console)
     reporter.begin(f"evaluating on {request.split}", len(loader))
     try:
-        run_through(trained.method, loader, spec, device, reporter, measures)
+        run_through(method, loader, spec, device, reporter, measures)
     finally:
         reporter.end()
     about = {"run": str(run.path), "split": request.split, "method": spec.method.name, "epoch": trained.epoch}

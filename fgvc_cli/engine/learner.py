@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +14,7 @@ from fgvc_cli.data.loader import to_device
 from fgvc_cli.data.transforms import mix
 from fgvc_cli.data.types import Batch
 from fgvc_cli.engine.averaging import Average
+from fgvc_cli.engine.compiling import Compiled, compiling
 from fgvc_cli.engine.device import autocast, grad_scaler
 from fgvc_cli.engine.distributed import quiet, shared_statistics, together, world
 from fgvc_cli.engine.mixing import regularise
@@ -54,6 +55,8 @@ class Learner:
     average: Average | None  # of the weights, where the spec asks for one
     notes: tuple[str, ...]  # what the user should know of the weights it starts from
     step: nn.Module = field(default_factory=nn.Identity)  # forward and losses, wrapped; from begin_epoch on
+    compiled: Compiled | None = None  # what of the step is compiled, where the spec asks for it
+    measured: nn.Module = field(default_factory=nn.Identity)  # `selected` as evaluation calls it
 
     @classmethod
     def build(
@@ -82,11 +85,25 @@ class Learner:
         """Tell the method, and the copy that follows it, where they are."""
         epochs = self.spec.train.epochs
         changed = self.method.on_epoch(epoch, epochs)
-        if changed or isinstance(self.step, nn.Identity):
-            step = StepModule(self.method)
-            self.step = together(step, self.device, accumulate=self.spec.optim.accumulate)
         if self.average is not None:
             self.average.method.on_epoch(epoch, epochs)
+        if changed or isinstance(self.step, nn.Identity):
+            self._wrap()
+
+    def _wrap(self) -> None:
+        """Make the step of the method as it is now."""
+        step: nn.Module = StepModule(self.method)
+        self.measured = self.selected
+        if self.spec.train.compile:
+            torch.compiler.reset()  # the graphs of the stage before are of no use
+            step = self.compiled = Compiled(step)
+            self.measured = Compiled(self.selected)
+        self.step = together(step, self.device, accumulate=self.spec.optim.accumulate)
+
+    @property
+    def fresh(self) -> bool:
+        """Whether the next step will be compiled first."""
+        return self.compiled is not None and self.compiled.fresh
 
     def prepared(self, batch: Batch) -> Batch:
         """A loader's batch on the device: normalised, mixed, labels smoothed."""
@@ -101,10 +118,12 @@ class Learner:
             share: what its loss counts.
             complete: an update follows: several processes exchange their gradients.
         """
+        fresh = self.fresh
         with quiet(self.step, complete=complete):
             with autocast(self.device, self.spec.train.precision), batch_norm_explained():
                 values: dict[str, Tensor] = self.step(batch.images, batch.labels)
-            self.scaler.scale(values["loss"] * share).backward()  # type: ignore[no-untyped-call]
+            with compiling() if fresh else nullcontext():  # the way back is compiled when it is first gone
+                self.scaler.scale(values["loss"] * share).backward()  # type: ignore[no-untyped-call]
         return values
 
     def update(self) -> None:

@@ -136,12 +136,12 @@ class Reporter:
         self.console = console
         self._bar: Progress | None = None
         self._title = ""
-        self._total = self._done = self._images = 0
+        self._total = self._done = self._before = self._images = 0
         self._started = self._last_line = 0.0
 
     def begin(self, title: str, total: int, done: int = 0) -> None:
         """Start a pass of `total` batches of which `done` are behind us."""
-        self._title, self._total, self._done, self._images = title, total, done, 0
+        self._title, self._total, self._done, self._before, self._images = title, total, done, done, 0
         self._started = self._last_line = time.monotonic()
         if self.console.is_terminal:
             columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -169,6 +169,11 @@ class Reporter:
         """Images per second of this pass."""
         return self._images / max(time.monotonic() - self._started, 1e-9)
 
+    def restart(self) -> None:
+        """Measure the rate from here on, unless nothing is left to measure it by."""
+        if self._done < self._total:
+            self._started, self._images, self._before = time.monotonic(), 0, self._done
+
     def end(self) -> None:
         """The pass is over; the bar goes."""
         if self._bar:
@@ -180,5 +185,5 @@ class Reporter:
         self.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def _remaining(self) -> str:
-        seconds = (time.monotonic() - self._started) * (self._total - self._done) / max(self._done, 1)
+        seconds = (time.monotonic() - self._started) * (self._total - self._done) / max(self._done - self._before, 1)
         return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"

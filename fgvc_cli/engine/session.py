@@ -16,6 +16,7 @@ from fgvc_cli.data.splits import split_record
 from fgvc_cli.data.transforms import mix
 from fgvc_cli.data.types import DatasetIndex
 from fgvc_cli.engine.checkpoint import load_checkpoint, random_state, restore_random_state, save_checkpoint
+from fgvc_cli.engine.compiling import check_compiler
 from fgvc_cli.engine.device import prepare_device
 from fgvc_cli.engine.distributed import gathered, on_main, total, world
 from fgvc_cli.engine.environment import describe
@@ -115,6 +116,8 @@ class Session:
         `plain`: the trained plain network to start from, instead of the spec's weights.
         """
         device = prepare_device(spec.train)
+        if spec.train.compile:
+            check_compiler(device)
         index = open_training_index(run, spec, console)
         squares = open_squares(index, spec.data, device, looking(console))
         loader = training_loader(index, spec, device, squares)

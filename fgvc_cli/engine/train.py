@@ -14,6 +14,7 @@ from rich.console import Console
 from fgvc_cli.data.types import Batch
 from fgvc_cli.engine.calibration import calibrate_run
 from fgvc_cli.engine.checkpoint import about_model, save_model
+from fgvc_cli.engine.compiling import told
 from fgvc_cli.engine.distributed import (
     gathered,
     joined,
@@ -41,12 +42,13 @@ class Machine:
     workers: int | None = None
     root: Path | None = None
     cache: str | None = None
+    compile: bool | None = None
 
     def applied(self, spec: RunSpec) -> RunSpec:
         """`spec` on this machine. BadRequest where that makes no sense."""
         tree = spec.model_dump()
         tree["data"] |= _given(workers=self.workers, root=self.root, cache=self.cache)
-        tree["train"] |= _given(device=self.device)
+        tree["train"] |= _given(device=self.device, compile=self.compile)
         return validate(tree)
 
 
@@ -224,15 +226,16 @@ def _train_batches(session: Session, epoch: int, journal: Journal, reporter: Rep
     reporter.begin(f"epoch {epoch + 1}/{train.epochs}", total, position.batch)
     try:
         for batch in session.loader.epoch(epoch, position.batch):
-            stepped = _train_batch(session, batch, total)
-            reporter.advance(session.loader.batch_images)
-            told = position.batch % train.log_every == 0 or position.batch == total
-            if told:
+            with told(session.learner.fresh, "the training step", reporter):
+                stepped = _train_batch(session, batch, total)
+                reporter.advance(session.loader.batch_images)
+            logged = position.batch % train.log_every == 0 or position.batch == total
+            if logged:
                 means = session.averages.flush()
                 reporter.facts(means)
                 journal.scalars({"step/loss": means["loss"]}, position.step)
             if stepped and position.batch < total:
-                _between_steps(session, wish, told)
+                _between_steps(session, wish, logged)
     finally:
         reporter.end()
     return session.averages.flush()
@@ -288,7 +291,7 @@ def _validate(session: Session, reporter: Reporter) -> dict[str, float]:
     share_buffers(learner.selected)
     reporter.begin("held-out part", len(loader))
     try:
-        result = evaluate(learner.selected, loader, session.spec, learner.num_classes, learner.device, reporter)
+        result = evaluate(learner.measured, loader, session.spec, learner.num_classes, learner.device, reporter)
     finally:
         reporter.end()
     check_values({"val_loss": result["loss"]})

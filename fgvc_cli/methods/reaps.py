@@ -20,6 +20,7 @@ from fgvc_cli.methods.parts import cross_entropy, global_pool, image_frame, pred
 from fgvc_cli.ops.boxes import box_of_mask, compose_boxes, grow_boxes
 from fgvc_cli.ops.cam import keep_largest_component
 from fgvc_cli.ops.crops import crop_and_resize
+from fgvc_cli.ops.recurrent import lstm_states
 from fgvc_cli.spec.methods.reaps import ReapsSpec
 
 
@@ -46,7 +47,7 @@ class PartSequence(nn.Module):
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """(B, C, h, w) → hidden states P_p (B, N, U) and logits (B, K)."""
-        states, _ = self.lstm(sequence(features, self.grid))
+        states = lstm_states(self.lstm, sequence(features, self.grid))
         return states, self.classifier(states.flatten(1))
 
     @torch.no_grad()

@@ -1,0 +1,71 @@
+"""A recurrent layer that a compiler takes as one operation."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+def lstm_states(lstm: nn.LSTM, sequence: Tensor) -> Tensor:
+    """The hidden states (B, N, U) of an LSTM over sequences (B, N, C), beginning at zero.
+
+    torch.compile would write the loop over N cells out, in both directions, and in training compile each of them. Here
+    the layer is one operation to it, which it leaves as it is: no break in the graph, and the kernels that run anyway.
+
+    Args:
+        lstm: batch_first, with biases, without dropout and projection.
+        sequence: on its device.
+    """
+    if not torch.compiler.is_dynamo_compiling() or torch.compiler.is_exporting():
+        states: Tensor = lstm(sequence)[0]
+        return states
+    tensors = [sequence, *lstm.parameters()]
+    kind = sequence.device.type
+    if torch.is_autocast_enabled(kind):  # as autocast does with the layer itself
+        tensors = [tensor.to(torch.get_autocast_dtype(kind)) for tensor in tensors]
+    return _lstm(tensors[0], tensors[1:], lstm.bidirectional)
+
+
+def _states(sequence: Tensor, weights: list[Tensor], bidirectional: bool) -> Tensor:
+    layers = len(weights) // (8 if bidirectional else 4)
+    start = sequence.new_zeros(len(weights) // 4, len(sequence), weights[1].shape[1])
+    states: Tensor
+    states, _, _ = torch.lstm(sequence, (start, start), weights, True, layers, 0.0, True, bidirectional, True)
+    return states.contiguous()
+
+
+@torch.library.custom_op("fgvc::lstm", mutates_args=())
+def _lstm(sequence: Tensor, weights: list[Tensor], bidirectional: bool) -> Tensor:
+    return _states(sequence, weights, bidirectional)
+
+
+@_lstm.register_fake
+def _(sequence: Tensor, weights: list[Tensor], bidirectional: bool) -> Tensor:
+    return sequence.new_empty(*sequence.shape[:2], weights[1].shape[1] * (2 if bidirectional else 1))
+
+
+@torch.library.custom_op("fgvc::lstm_backward", mutates_args=())
+def _lstm_backward(gradient: Tensor, sequence: Tensor, weights: list[Tensor], bidirectional: bool) -> list[Tensor]:
+    """Gradients of the sequence and of each weight; the states are computed once more, which is cheap."""
+    _, pullback = torch.func.vjp(lambda x, w: _states(x, w, bidirectional), sequence, list(weights))
+    of_sequence, of_weights = pullback(gradient)
+    return [tensor.contiguous() for tensor in (of_sequence, *of_weights)]
+
+
+@_lstm_backward.register_fake
+def _(gradient: Tensor, sequence: Tensor, weights: list[Tensor], bidirectional: bool) -> list[Tensor]:
+    return [torch.empty_like(tensor, memory_format=torch.contiguous_format) for tensor in (sequence, *weights)]
+
+
+def _remember(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
+    sequence, weights, ctx.bidirectional = inputs
+    ctx.save_for_backward(sequence, *weights)
+
+
+def _pull_back(ctx, gradient: Tensor) -> tuple[Tensor, list[Tensor], None]:  # type: ignore[no-untyped-def]
+    sequence, *weights = ctx.saved_tensors
+    of_sequence, *of_weights = _lstm_backward(gradient.contiguous(), sequence, weights, ctx.bidirectional)
+    return of_sequence, of_weights, None
+
+
+_lstm.register_autograd(_pull_back, setup_context=_remember)

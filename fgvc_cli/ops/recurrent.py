@@ -47,9 +47,11 @@ def _(sequence: Tensor, weights: list[Tensor], bidirectional: bool) -> Tensor:
 @torch.library.custom_op("fgvc::lstm_backward", mutates_args=())
 def _lstm_backward(gradient: Tensor, sequence: Tensor, weights: list[Tensor], bidirectional: bool) -> list[Tensor]:
     """Gradients of the sequence and of each weight; the states are computed once more, which is cheap."""
-    _, pullback = torch.func.vjp(lambda x, w: _states(x, w, bidirectional), sequence, list(weights))
-    of_sequence, of_weights = pullback(gradient)
-    return [tensor.contiguous() for tensor in (of_sequence, *of_weights)]
+    with torch.enable_grad():  # oneDNN keeps what its backward pass needs only then
+        _, pullback = torch.func.vjp(lambda x, w: _states(x, w, bidirectional), sequence, list(weights))
+        of_sequence, of_weights = pullback(gradient)
+    # Copies: the two biases of a cell have one gradient, and an operation's results must not share memory.
+    return [tensor.detach().clone(memory_format=torch.contiguous_format) for tensor in (of_sequence, *of_weights)]
 
 
 @_lstm_backward.register_fake

@@ -22,7 +22,8 @@ class TrainSpec(Spec):
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     seed: int = Field(0, ge=0, lt=2**32)
     compile: bool = Field(
-        False, description="torch.compile the training step and the held-out part's measuring: slow to start, then faster"
+        False,
+        description="torch.compile the training step and the held-out part's measuring: slow to start, then faster",
     )
     ema_decay: float | None = Field(
         None,

@@ -101,7 +101,7 @@ def _reason(error: Exception) -> str:
 
 @contextmanager
 def told(fresh: bool, what: str, reporter: Reporter) -> Iterator[None]:
-    """Around a batch: if it is the first of what is compiled, the user reads what takes so long, and no rate counts it."""
+    """Around a batch: if it is the first of what is compiled, the user reads what takes so long; no rate counts it."""
     if not fresh:
         yield
         return

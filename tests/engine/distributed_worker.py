@@ -12,6 +12,7 @@ from rich.console import Console
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from fgvc_cli.engine import compiling
 from fgvc_cli.engine.distributed import joined
 from fgvc_cli.engine.evaluate import EvalRequest, evaluate_run
 from fgvc_cli.engine.interrupt import Wish
@@ -49,9 +50,9 @@ def freeze_statistics(method: nn.Module) -> None:
             module.train = lambda mode=True, module=module: module
 
 
-def steps(method: str, photos: Path, file: Path) -> None:
+def steps(method: str, photos: Path, file: Path, *sets: str) -> None:
     """Weights after some epochs of training steps."""
-    spec = small_spec(photos, method, f"train.epochs={EPOCHS}", "train.batch_size=5", "optim.lr=0.001")
+    spec = small_spec(photos, method, f"train.epochs={EPOCHS}", "train.batch_size=5", "optim.lr=0.001", *sets)
     session = Session.build(RunFolder(Path("nowhere")), spec, QUIET, load_weights=True)
     freeze_statistics(session.learner.method)
     for epoch in range(EPOCHS):
@@ -76,8 +77,16 @@ def all_methods(photos: Path, folder: Path) -> None:
         torch.rand = DICE
 
 
+def compiled(photos: Path, folder: Path) -> None:
+    """The steps of the plain network as graphs, alone and with gradients of two batches added up."""
+    for accumulate in (1, 2):
+        file = folder / f"{accumulate}.safetensors"
+        steps("baseline", photos, file, "train.compile=true", f"optim.accumulate={accumulate}")
+
+
 if __name__ == "__main__":
-    work = {"evaluate": evaluate, "steps": all_methods}[sys.argv[1]]
+    compiling.BACKEND = "aot_eager"
+    work = {"evaluate": evaluate, "steps": all_methods, "compiled": compiled}[sys.argv[1]]
     torch.set_num_threads(1)
     with joined(5) as here:
         out = Path(sys.argv[3]) / str(here.rank)

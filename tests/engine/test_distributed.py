@@ -96,6 +96,19 @@ def test_steps_are_those_of_one_process(many: Path, tmp_path: Path) -> None:
                 assert torch.allclose(other[name], weight, rtol=1e-5, atol=1e-5), (method, name)
 
 
+@pytest.mark.slow
+def test_compiled_steps_are_those_of_one_process(many: Path, tmp_path: Path) -> None:
+    """As a static graph, and with gradients of two batches exchanged at once."""
+    worker("compiled", str(many), "two", cwd=tmp_path)
+    for accumulate in (1, 2):
+        file = f"{accumulate}.safetensors"
+        distributed_worker.steps("baseline", many, tmp_path / file, f"optim.accumulate={accumulate}")
+        one, *two = (load_file(tmp_path / part / file) for part in (".", "two/0", "two/1"))
+        for name, weight in one.items():
+            for other in two:
+                assert torch.allclose(other[name], weight, rtol=1e-5, atol=1e-5), (accumulate, name)
+
+
 def test_one_killed_process_and_a_restart_change_nothing(many: Path, tmp_path: Path) -> None:
     """kill -9 of one of two processes: torchrun starts both again, and the run ends as if nothing had happened."""
     arguments = [*FLAGS, "--data-dir", str(many), "--method", "baseline", "--batch-size", "5", "--ema-decay", "0.9"]

@@ -23,7 +23,8 @@ def lstm_states(lstm: nn.LSTM, sequence: Tensor) -> Tensor:
     kind = sequence.device.type
     if torch.is_autocast_enabled(kind):  # as autocast does with the layer itself
         tensors = [tensor.to(torch.get_autocast_dtype(kind)) for tensor in tensors]
-    return _lstm(tensors[0], tensors[1:], lstm.bidirectional)
+    compiled: Tensor = _lstm(tensors[0], tensors[1:], lstm.bidirectional)
+    return compiled
 
 
 def _states(sequence: Tensor, weights: list[Tensor], bidirectional: bool) -> Tensor:
@@ -48,7 +49,7 @@ def _(sequence: Tensor, weights: list[Tensor], bidirectional: bool) -> Tensor:
 def _lstm_backward(gradient: Tensor, sequence: Tensor, weights: list[Tensor], bidirectional: bool) -> list[Tensor]:
     """Gradients of the sequence and of each weight; the states are computed once more, which is cheap."""
     with torch.enable_grad():  # oneDNN keeps what its backward pass needs only then
-        _, pullback = torch.func.vjp(lambda x, w: _states(x, w, bidirectional), sequence, list(weights))
+        _, pullback, *_ = torch.func.vjp(lambda x, w: _states(x, w, bidirectional), sequence, list(weights))
         of_sequence, of_weights = pullback(gradient)
     # Copies: the two biases of a cell have one gradient, and an operation's results must not share memory.
     return [tensor.detach().clone(memory_format=torch.contiguous_format) for tensor in (of_sequence, *of_weights)]

@@ -22,6 +22,7 @@ from fgvc_cli.spec.run import RunSpec
 
 _AHEAD_OF_A_WORKER = 2  # batches that a process prepares before they are asked for
 _AHEAD_OF_COPIES = 5  # those on their way from a cache, at most
+_AHEAD_ON_GPU = 1  # and the one that is copied to the GPU meanwhile
 
 
 @dataclass
@@ -88,7 +89,7 @@ def _draw(folder: Path, cases: Sequence[Case], steps: int, device: torch.device,
     """Photographs, as many as the largest turn takes: where an epoch ends, its loader starts anew."""
     (folder / "images").mkdir()
     workers = max(_workers(case.spec, device) for case in cases)
-    ahead = max(_AHEAD_OF_COPIES, _AHEAD_OF_A_WORKER * workers)
+    ahead = max(_AHEAD_OF_COPIES, _AHEAD_OF_A_WORKER * workers) + _AHEAD_ON_GPU
     batch = max(case.spec.train.batch_size for case in cases)
     with explained(str(folder)):
         return photographs(folder / "images", (ahead + steps) * batch, progress)
@@ -101,7 +102,7 @@ def _workers(spec: RunSpec, device: torch.device) -> int:
 def _feed(spec: RunSpec, index: DatasetIndex, squares: Squares | None, device: torch.device) -> Feed:
     size = min(spec.train.batch_size, len(index.train))
     loader = make_loader(index, index.train, spec.data, batch_size=size, train=True, device=device, squares=squares)
-    return Feed(loader, _ahead(loader, squares))
+    return Feed(loader, _ahead(loader))
 
 
 def _squares_of_drawn(
@@ -117,7 +118,8 @@ def _squares_of_drawn(
     return squares_in_file(wanted, home / wanted.name(), progress, passing=cache == "ram")
 
 
-def _ahead(loader: Loader, squares: Squares | None) -> int:
+def _ahead(loader: Loader) -> int:
+    squares = loader.dataset.squares
     if squares is not None and loader.dataset.spec.only_copies:
-        return 1 if squares.on_device else _AHEAD_OF_COPIES
-    return max(1, _AHEAD_OF_A_WORKER * loader.workers)
+        return _AHEAD_ON_GPU if squares.on_device else _AHEAD_OF_COPIES + _AHEAD_ON_GPU
+    return _AHEAD_OF_A_WORKER * loader.workers + _AHEAD_ON_GPU

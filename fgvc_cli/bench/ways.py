@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
@@ -116,9 +117,10 @@ class StockTraining:
 
     def step(self) -> None:
         """Forward, backward, update."""
-        with batch_norm_explained():
-            loss = F.cross_entropy(self.method(self.images).logits, self.labels)
-        loss.backward()  # type: ignore[no-untyped-call]
+        with _untuned():
+            with batch_norm_explained():
+                loss = F.cross_entropy(self.method(self.images).logits, self.labels)
+            loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
         self.optimizer.zero_grad()
 
@@ -174,13 +176,18 @@ class StockLooking:
         return self._look(self.images[:1])
 
     def _look(self, images: Tensor) -> object:
-        with torch.no_grad():
+        with torch.no_grad(), _untuned():
             return self.method(images)
 
     def tensors(self) -> Iterator[Tensor]:
         """Weights and the batch."""
         yield self.images
         yield from self.method.state_dict().values()
+
+
+def _untuned() -> AbstractContextManager[None]:
+    """cuDNN as PyTorch comes: its algorithms chosen by rule, not by trying."""
+    return torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=False, allow_tf32=True)
 
 
 def _untrained(case: Case) -> Method:

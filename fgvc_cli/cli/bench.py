@@ -173,6 +173,8 @@ def data(
     Without a dataset: photographs of 500 x 400 pixels that are drawn for it, resized to 512 and cropped to 448.
     """
     flags = dict(locals())
+    if json is not None:
+        _check_writable(json, folder=False)
     drawn = () if _named(flags) else ("data.image_size=448", "data.resize=512")
     spec = options.spec_of({**flags, "sets": [*drawn, *(sets or ())]})
 
@@ -215,6 +217,9 @@ class _Bench:
         self.what, self.flags, self.specs = what, flags, specs
         self.console = Console(stderr=True)
         self.classes = options.classes_of(specs[0], flags["classes"])
+        for path, folder in ((flags["json"], False), (flags["profile"], True)):
+            if path is not None:
+                _check_writable(path, folder=folder)
         self.found: list[dict[str, Any]] = []
         self.short: list[str] = []  # what did not fit into memory
 
@@ -291,8 +296,21 @@ class _Bench:
     def _write(self, device: torch.device, *, whole: bool) -> None:
         """The file after each comparison, standard output when all is known."""
         if whole or self.flags["json"] != Path("-"):
-            settings = {"rounds": self.flags["rounds"], "classes": self.classes, "specs": list(self.specs)}
+            settings = {"rounds": self.flags["rounds"], "classes": self.classes, "specs": self.specs, "complete": whole}
             _write(self.flags["json"], self.what, device, settings, self.found)
+
+
+def _check_writable(path: Path, *, folder: bool) -> None:
+    """BadRequest where a file or folder cannot be written: minutes of measuring would be lost."""
+    from fgvc_cli.errors import BadRequest
+
+    if path == Path("-") and not folder:
+        return
+    home = path if folder else path.parent
+    while not home.exists():
+        home = home.parent
+    if (path.is_dir() and not folder) or not home.is_dir() or not os.access(home, os.W_OK):
+        raise BadRequest(f"cannot write {path}: choose another {'--profile' if folder else '--json'}")
 
 
 def _write(
@@ -307,7 +325,8 @@ def _write(
     from fgvc_cli.files import write_json
 
     specs = [spec.model_dump(mode="json") for spec in settings["specs"]]
-    whole = {"bench": what, "machine": describe(device), "settings": {**settings, "specs": specs}, "comparisons": found}
+    settings = {**settings, "specs": specs}
+    whole = {"bench": what, "machine": describe(device), "settings": settings, "comparisons": found}
     if path == Path("-"):
         print(json.dumps(whole, ensure_ascii=False))
     else:

@@ -37,7 +37,7 @@ def print_measured(measured: Measured, device: torch.device) -> None:
 
 
 def _print_speed(measured: Measured, *, infer: bool) -> None:
-    numbers = ("images/s", "ms a step", "p10 to p90", *(("one: p50", "p99") if infer else ()), "peak memory")
+    numbers = ("images/s", "ms a step", "p10–p90", *(("one: p50", "p99") if infer else ()), "memory")
     table = new_table("way", *numbers, numbers=numbers)
     for row in measured.rows:
         if row.trouble:
@@ -46,7 +46,7 @@ def _print_speed(measured: Measured, *, infer: bool) -> None:
         low, high = (1000 * value for value in quantiles(row.steps, 0.1, 0.9))
         single = [_ms(1000 * value) for value in quantiles(row.single, 0.5, 0.99)] if infer else []
         memory = "–" if row.peak_memory is None else mib(row.peak_memory)
-        spread = f"{_ms(low)} to {_ms(high)}"
+        spread = f"{_ms(low)}–{_ms(high)}"
         table.add_row(row.name, f"{row.rate:,.1f}", _ms(1000 * row.median), spread, *single, memory)
     show(table)
 
@@ -66,19 +66,19 @@ def _print_counts(measured: Measured) -> None:
 def _notes(measured: Measured, device: torch.device) -> str:
     """What the columns are."""
     lines = [
-        "ms a step: median of all steps; multiply-adds: of one image; time × plain: the best round of each;",
-        "efficiency: multiply-adds × plain / time × plain",
+        f"plain: {measured.rows[0].name}; ms a step: median of all steps; time × plain: the best round of each;",
+        "multiply-adds: of one image; efficiency: multiply-adds × plain / time × plain",
     ]
     if measured.what == "infer":
         calls = max(len(row.single) for row in measured.rows)
-        lines.append(f"one: what a single image waits, of {calls} calls")
-    lines.append(_MEMORY.get(device.type, "peak memory: not known on this device"))
+        lines.append(f"one: milliseconds until a single image is answered, of {calls} calls")
+    lines.append(_MEMORY.get(device.type, "memory: not known on this device"))
     return "\n".join(lines)
 
 
 _MEMORY = {
-    "cuda": "peak memory: what PyTorch's allocator gave out at the most, the other ways' taken off",
-    "cpu": "peak memory: weights and what PyTorch's allocator gave out during a step, at the most",
+    "cuda": "memory: at the peak of a step, as PyTorch's allocator counts it, the other ways' taken off",
+    "cpu": "memory: at the peak of a step: weights, and what PyTorch's allocator has given out",
 }
 
 

@@ -288,7 +288,8 @@ def looking(console: Console, note: str = ", once") -> Callable[[str, int, int],
     def progress(what: str, done: int, total: int) -> None:
         if done == 0:
             reporter.line(f"{what}{note}" if total else what)
-            reporter.begin(what, total)
+            if total:
+                reporter.begin(what, total)
         else:
             reporter.advance(1)
         if done == total:

@@ -6,11 +6,12 @@ import gc
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import TypeVar
 
 import torch
 
 from fgvc_cli.bench.feed import Feed
-from fgvc_cli.bench.memory import PeakMemory
+from fgvc_cli.bench.memory import PeakMemory, allocated
 from fgvc_cli.bench.rounds import Progress, Stopwatch, in_turns, timed, waited
 from fgvc_cli.bench.rows import Measured, Row
 from fgvc_cli.bench.ways import Answering, Case, Training, Way, What, build_way
@@ -21,6 +22,7 @@ SINGLE_SECONDS = 60.0  # and its calls with one image
 _SINGLE_CALLS, _FEWEST_ON_GPU = 400, 100
 MOST_STEPS = 20
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory")  # of a GPU, of the CPU
+T = TypeVar("T")
 Visit = Callable[[Case, Way], object]
 
 
@@ -30,6 +32,19 @@ class Plan:
 
     rounds: int = 8
     steps: int | None = None
+
+
+@dataclass(frozen=True)
+class _Built:
+    case: Case
+    way: Way | None  # none: it does not fit
+    own: int  # bytes that it took on a GPU
+
+    @classmethod
+    def of(cls, case: Case, what: What, device: torch.device) -> _Built:
+        before = allocated(device)
+        way = _fitted(partial(build_way, case, what, device), device)
+        return cls(case, way, allocated(device) - before)
 
 
 @dataclass(frozen=True)
@@ -64,12 +79,17 @@ def measure(
     Raises:
         FgvcError: a batch of one that BatchNorm cannot train on.
     """
-    rows, started = {}, {}
-    for case in cases:
-        progress(_warming(case), 0, 0)
-        rows[case.name], ready = _start(case, what, device)
+    rows = {case.name: _row(case, summarize(case.spec, case.classes)) for case in cases}
+    # All are built before any is warmed up: what compiles resets the compiler as it is built.
+    built = [_Built.of(case, what, device) for case in cases]
+    started = {}
+    while built:
+        cold = built.pop(0)
+        progress(f"warming up: {cold.case.name}", 0, 0)
+        row, ready = _start(rows[cold.case.name], cold, device)
+        rows[row.name] = row
         if ready is not None:
-            started[case.name] = ready
+            started[row.name] = ready
     everyone = list(started.values())
     steps = plan.steps or _affordable([one.seconds for one in everyone], SECONDS[what], plan.rounds, MOST_STEPS)
     _time_steps(rows, everyone, steps, device, plan.rounds, progress, feeds or {})
@@ -81,27 +101,33 @@ def measure(
     return Measured(what, steps, tuple(rows.values()))
 
 
-def _warming(case: Case) -> str:
-    return f"warming up: {case.name}"
+def _start(row: Row, built: _Built, device: torch.device) -> tuple[Row, _Started | None]:
+    """The row with its memory, and what to time; None where it does not fit."""
+    if built.way is not None:
+        found = _fitted(partial(_warm, built.way, PeakMemory(device, built.own)), device)
+        if found is not None:
+            return replace(row, peak_memory=found[1]), _Started(built.case, built.way, found[0])
+    return replace(row, trouble=_OUT_OF_MEMORY[0]), None
 
 
-def _start(case: Case, what: What, device: torch.device) -> tuple[Row, _Started | None]:
-    """A case's row without times, and what to time; None where it does not fit."""
-    row = _row(case, summarize(case.spec, case.classes))
-    peak = PeakMemory(device)
+def _warm(way: Way, peak: PeakMemory) -> tuple[float, int | None]:
+    """Seconds of a step, after one that makes what lasts, and bytes at its peak."""
+    way.step()
+    (seconds,) = waited(way.step, 1, peak.device)
+    return seconds, peak.of(way.step, way.tensors)
+
+
+def _fitted(work: Callable[[], T], device: torch.device) -> T | None:
+    """What `work` returns; None where there is not memory enough."""
     try:
-        way = build_way(case, what, device)
-        way.step()
-        (seconds,) = waited(way.step, 1, device)
-        row = replace(row, peak_memory=peak.of(way.step, lambda: list(way.tensors())))
+        return work()
     except (RuntimeError, MemoryError) as error:
         if not isinstance(error, MemoryError) and not any(sign in str(error).lower() for sign in _OUT_OF_MEMORY):
             raise
-        trouble = replace(row, trouble=_OUT_OF_MEMORY[0])
-    else:
-        return row, _Started(case, way, seconds)
-    _free(device)  # outside of the handler: the error holds what the step had
-    return trouble, None
+    gc.collect()  # outside of the handler: the error holds what there was
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    return None
 
 
 def _row(case: Case, counts: Summary) -> Row:
@@ -151,9 +177,3 @@ def _affordable(seconds: Sequence[float], limit: float, rounds: int, most: int) 
     """Steps a round that fit into the limit, one at least; a round more than are counted warms up."""
     once = sum(seconds) * (rounds + 1)
     return max(1, min(most, int(limit / once))) if once else 1
-
-
-def _free(device: torch.device) -> None:
-    gc.collect()
-    if device.type == "cuda":
-        torch.cuda.empty_cache()

@@ -14,29 +14,42 @@ from torch.profiler import ProfilerActivity, profile
 
 
 class PeakMemory:
-    """Of what is built after this was: the bytes at the peak of a step, those of what was there before taken off.
+    """Of one way: the bytes at the peak of a step. What others keep meanwhile, which stand still, is taken off.
 
     On CUDA as its allocator counts them. On the CPU the bytes of the tensors that outlive a step, and on top of them
     what the step asks PyTorch's allocator for and has not given back; scratch space that a library allocates for
     itself is in neither. Elsewhere nobody tells.
+
+    Args:
+        device: where it is.
+        own: bytes that building it took (`allocated` after less before); its steps begin after this.
     """
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, device: torch.device, own: int) -> None:
         self.device = device
-        if device.type == "cuda":
-            _take_workspace(device)
-            self.before = torch.cuda.memory_allocated(device)
+        self.others = allocated(device) - own
 
     def of(self, step: Callable[[], object], lasting: Callable[[], Iterable[Tensor]]) -> int | None:
         """Bytes at the peak of one step. `lasting`: the tensors that are there before and after it."""
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
             step()
-            return torch.cuda.max_memory_allocated(self.device) - self.before
+            return torch.cuda.max_memory_allocated(self.device) - self.others
         if self.device.type == "cpu":
             return storage_bytes(lasting()) + allocated_at_peak(step)
         step()
         return None
+
+
+def allocated(device: torch.device) -> int:
+    """Bytes that are given out on a GPU now; 0 elsewhere.
+
+    cuBLAS keeps some for the whole process: they are asked for first, else they would be those of the first way.
+    """
+    if device.type != "cuda":
+        return 0
+    torch.ones(8, 8, device=device) @ torch.ones(8, 8, device=device)
+    return torch.cuda.memory_allocated(device)
 
 
 def storage_bytes(tensors: Iterable[Tensor]) -> int:
@@ -72,8 +85,3 @@ def _highest(events: list[dict[str, Any]]) -> int:
             now -= taken.pop(about["Addr"], 0)
         highest = max(highest, now)
     return highest
-
-
-def _take_workspace(device: torch.device) -> None:
-    """Let cuBLAS allocate what it keeps for the whole process now, else it would be the first way's."""
-    torch.ones(8, 8, device=device) @ torch.ones(8, 8, device=device)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from fgvc_cli.data.types import Batch
 from fgvc_cli.engine.device import autocast
+from fgvc_cli.engine.evaluate import Trained, make_ready
 from fgvc_cli.engine.learner import Learner, batch_norm_explained, random_batch
 from fgvc_cli.methods import build_method
 from fgvc_cli.methods.base import Method
@@ -137,7 +138,8 @@ class Looking:
     def __init__(self, case: Case, device: torch.device) -> None:
         spec = case.spec
         self.spec, self.device = spec, device
-        self.method = _untrained(case).eval().to(device).to(memory_format=torch.channels_last)
+        self.method = _untrained(case).eval()
+        make_ready(Trained(self.method, spec, tuple(map(str, range(case.classes))), spec.train.epochs), device)
         self.images = random_batch(spec.train.batch_size, spec.data.image_size, case.classes, device).images
         self.first = random_batch(1, spec.data.image_size, case.classes, device).images
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from fgvc_cli.bench.memory import PeakMemory, allocated_at_peak, storage_bytes
+from fgvc_cli.bench.memory import PeakMemory, allocated, allocated_at_peak, storage_bytes
 
 MEGA = 1_000_000
 
@@ -49,16 +49,18 @@ def test_shared_storage_counts_once() -> None:
 
 def test_the_cpu_adds_what_stays() -> None:
     lasting = torch.zeros(MEGA)
-    found = PeakMemory(torch.device("cpu")).of(lambda: torch.ones(2 * MEGA), lambda: [lasting])
+    found = PeakMemory(torch.device("cpu"), 0).of(lambda: torch.ones(2 * MEGA), lambda: [lasting])
     assert 12 * MEGA <= found < 12 * MEGA + 4096
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_a_gpu_takes_off_what_was_there_before() -> None:
+def test_a_gpu_takes_off_what_others_keep() -> None:
     device = torch.device("cuda")
-    before = torch.zeros(MEGA, device=device)
-    peak = PeakMemory(device)
+    others = torch.zeros(MEGA, device=device)
+    before = allocated(device)
     lasting = torch.zeros(MEGA, device=device)
-    found = peak.of(lambda: torch.zeros(2 * MEGA, device=device), lambda: [lasting])
+    own = allocated(device) - before
+    later = torch.zeros(MEGA, device=device)  # built after it, before its steps
+    found = PeakMemory(device, own).of(lambda: torch.zeros(2 * MEGA, device=device), lambda: [lasting])
     assert 12 * MEGA <= found < 12 * MEGA + 4096
-    del before
+    del others, later

@@ -17,6 +17,7 @@ from fgvc_cli.data.cache import Squares, Wanted, decode_to, open_squares, square
 from fgvc_cli.data.cache_files import shared_memory
 from fgvc_cli.data.loader import Loader, default_workers, make_loader
 from fgvc_cli.data.types import Batch, DatasetIndex
+from fgvc_cli.errors import BadRequest
 from fgvc_cli.files import explained
 from fgvc_cli.spec.run import RunSpec
 
@@ -69,10 +70,12 @@ def opened_feeds(
         progress: is told.
 
     Raises:
-        BadRequest: there is no room for the images, or no image.
+        BadRequest: there is no room for the images, there are fewer than a batch, or they are of more classes.
     """
     with tempfile.TemporaryDirectory(prefix="fgvc-bench-") as name:
         folder = Path(name)
+        if index is not None:
+            _check_enough(index, cases)
         drawn = _draw(folder, cases, steps, device, progress) if index is None else None
         feeds = {}
         for case in cases:
@@ -83,6 +86,17 @@ def opened_feeds(
                 squares = open_squares(index, case.spec.data, device, progress)
                 feeds[case.name] = _feed(case.spec, index, squares, device)
         yield feeds
+
+
+def _check_enough(index: DatasetIndex, cases: Sequence[Case]) -> None:
+    """BadRequest where the dataset does not go with what is measured."""
+    batch, classes = max(case.spec.train.batch_size for case in cases), min(case.classes for case in cases)
+    if len(index.train) < batch:
+        raise BadRequest(
+            f"--from-files: {len(index.train)} training images are no batch of {batch}: lower --batch-size"
+        )
+    if len(index.classes) > classes:
+        raise BadRequest(f"--from-files: {index.root} has {len(index.classes)} classes: leave --classes {classes} out")
 
 
 def _draw(folder: Path, cases: Sequence[Case], steps: int, device: torch.device, progress: Progress) -> DatasetIndex:
@@ -100,8 +114,9 @@ def _workers(spec: RunSpec, device: torch.device) -> int:
 
 
 def _feed(spec: RunSpec, index: DatasetIndex, squares: Squares | None, device: torch.device) -> Feed:
-    size = min(spec.train.batch_size, len(index.train))
-    loader = make_loader(index, index.train, spec.data, batch_size=size, train=True, device=device, squares=squares)
+    loader = make_loader(
+        index, index.train, spec.data, batch_size=spec.train.batch_size, train=True, device=device, squares=squares
+    )
     return Feed(loader, _ahead(loader))
 
 

@@ -79,8 +79,7 @@ def train(
     Weights are random, nothing is fetched; without --from-files no dataset is needed.
     """
     flags = dict(locals())
-    bench = _Bench("train", flags, options.spec_of({**flags, "weights": "none"}))
-    bench.run(("train",))
+    _Bench("train", flags, options.spec_of({**flags, "weights": "none"})).run(("train",))
 
 
 @bench.command("infer")
@@ -107,8 +106,7 @@ def infer(
     Weights are random, nothing is fetched; no dataset is needed.
     """
     flags = dict(locals())
-    bench = _Bench("infer", flags, options.spec_of({**flags, "weights": "none"}))
-    bench.run(("infer",))
+    _Bench("infer", flags, options.spec_of({**flags, "weights": "none"})).run(("infer",))
 
 
 @bench.command("methods")

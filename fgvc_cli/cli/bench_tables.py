@@ -31,8 +31,8 @@ def print_measured(measured: Measured, device: torch.device) -> None:
         if row.trouble:
             say(f"{row.name}: {row.trouble}")
         elif row.files_share is not None:
-            rate = row.batch_size / fastest(row.files)
-            say(f"{row.name} from files: {rate:,.1f} images/s, {row.files_share:.3f} of the batch that never changes")
+            rate = _digits(row.batch_size / fastest(row.files))
+            say(f"{row.name} from files: {rate} images/s, {row.files_share:.3f} of the batch that never changes")
     say(_notes(measured, device))
 
 
@@ -44,10 +44,10 @@ def _print_speed(measured: Measured, *, infer: bool) -> None:
             table.add_row(row.name, *("–" for _ in numbers))
             continue
         low, high = (1000 * value for value in quantiles(row.steps, 0.1, 0.9))
-        single = [_ms(1000 * value) for value in quantiles(row.single, 0.5, 0.99)] if infer else []
+        single = [_digits(1000 * value) for value in quantiles(row.single, 0.5, 0.99)] if infer else []
         memory = "–" if row.peak_memory is None else mib(row.peak_memory)
-        spread = f"{_ms(low)}–{_ms(high)}"
-        table.add_row(row.name, f"{row.rate:,.1f}", _ms(1000 * row.median), spread, *single, memory)
+        spread = f"{_digits(low)}–{_digits(high)}"
+        table.add_row(row.name, _digits(row.rate), _digits(1000 * row.median), spread, *single, memory)
     show(table)
 
 
@@ -89,7 +89,7 @@ def print_dearest(name: str, what: str, operations: list[Operation], file: Path)
     numbers = ("calls", "ms", "share")
     table = new_table("operation", *numbers, numbers=numbers)
     for one in operations:
-        table.add_row(one.name, f"{one.calls:,}", _ms(1000 * one.seconds), percent(one.share))
+        table.add_row(one.name, f"{one.calls:,}", _digits(1000 * one.seconds), percent(one.share))
     show(table, f"{name}, {_WHAT[what]}: the dearest operations of {STEPS} steps, their own time; trace: {file}")
 
 
@@ -109,6 +109,6 @@ def print_data(found: Found, what: str) -> None:
     say("as float32: also converted and normalised on the device; times: as fast as the first way")
 
 
-def _ms(value: float) -> str:
-    """Milliseconds with three digits that count."""
+def _digits(value: float) -> str:
+    """Three digits that count, and all before the point."""
     return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"

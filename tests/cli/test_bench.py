@@ -46,7 +46,7 @@ def test_training(command, tmp_path) -> None:
     (comparison,) = told["comparisons"]
     assert [row["name"] for row in comparison["rows"]] == ["tiny alone", "stock PyTorch", "clan"]
     clan = comparison["rows"][2]
-    assert f"{clan['images_per_second']:,.1f}" in found["clan"][0]
+    assert float(found["clan"][0].split()[1].replace(",", "")) == pytest.approx(clan["images_per_second"], rel=0.01)
     assert f"{clan['efficiency']:.2f}" == found["clan"][1].split()[-1]
 
 
@@ -77,6 +77,19 @@ def test_some_methods_from_files(command) -> None:
     assert "mc from files: " in answer.out
     assert "baseline from files: " in answer.out
     assert "of the batch that never changes" in answer.out
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (("--batch-size", "50", "--classes", "3"), "24 training images are no batch of 50: lower --batch-size"),
+        (("--classes", "2"), "has 3 classes: leave --classes 2 out"),
+    ],
+)
+def test_files_that_do_not_go_with_it(command, photos, more, words) -> None:
+    answer = command("bench", "train", *QUICK, "--dataset", "folder", "--data-dir", photos, "--from-files", *more)
+    assert answer.code == 2
+    assert words in answer.err.splitlines()[-1]
 
 
 def test_the_dearest_operations(command, tmp_path) -> None:

@@ -60,6 +60,12 @@ class Ratios:
 
     time: float  # the best round of each
     multiply_adds: float
+    median_time: float  # of all steps' medians
+
+    @property
+    def disturbed(self) -> bool:
+        """Whether the two ratios of time differ by more than a sixth: too few rounds for what else was going on."""
+        return not 6 / 7 < self.time / self.median_time < 7 / 6
 
     @property
     def efficiency(self) -> float:
@@ -80,7 +86,8 @@ class Measured:
         plain = self.rows[0]
         if plain.trouble or row.trouble:
             return None
-        return Ratios(row.best / plain.best, row.multiply_adds / plain.multiply_adds)
+        times = row.best / plain.best, row.median / plain.median
+        return Ratios(times[0], row.multiply_adds / plain.multiply_adds, times[1])
 
     def as_json(self) -> dict[str, Any]:
         """Plain values: all single times, and what the table shows."""
@@ -99,12 +106,13 @@ class Measured:
         if row.files_share is not None:
             told["from_files"] = {"images_per_second": row.batch_size / fastest(row.files), "share": row.files_share}
         ratios = self.ratios(row)
-        return told | ({} if ratios is None else {**_named(ratios)})
+        return told | ({} if ratios is None else _named(ratios))
 
 
 def _named(ratios: Ratios) -> dict[str, float]:
     return {
         "time_ratio": ratios.time,
+        "median_time_ratio": ratios.median_time,
         "multiply_adds_ratio": ratios.multiply_adds,
         "efficiency": ratios.efficiency,
     }

@@ -34,6 +34,12 @@ def print_measured(measured: Measured, device: torch.device) -> None:
             rate = _digits(row.batch_size / fastest(row.files))
             say(f"{row.name} from files: {rate} images/s, {row.files_share:.3f} of the batch that never changes")
     say(_notes(measured, device))
+    disturbed = [row.name for row in measured.rows if (ratios := measured.ratios(row)) and ratios.disturbed]
+    if disturbed:
+        say(
+            f"{', '.join(disturbed)}: the medians of all steps give another time × plain: the machine was busy with "
+            "something else, use more --rounds"
+        )
 
 
 def _print_speed(measured: Measured, *, infer: bool) -> None:

@@ -71,7 +71,7 @@ def test_training_beside_the_plain_backbone() -> None:
     found = measure(cases, "train", CPU, Plan(rounds=2, steps=2), silent)
     plain, stock, reaps = found.rows
     assert [len(steps) for row in found.rows for steps in row.rounds] == [2] * 6
-    assert found.ratios(plain) == Ratios(time=1.0, multiply_adds=1.0)
+    assert found.ratios(plain) == Ratios(time=1.0, multiply_adds=1.0, median_time=1.0)
     assert found.ratios(reaps).multiply_adds == reaps.multiply_adds / plain.multiply_adds > 2
     assert reaps.multiply_adds == summarize(cases[2].spec, 12).multiply_adds
     assert reaps.parameters > 2 * plain.parameters == 2 * stock.parameters

@@ -32,6 +32,9 @@ def test_efficiency() -> None:
     assert (itself.time, itself.multiply_adds, itself.efficiency) == (1.0, 1.0, 1.0)
     assert (ratios.time, ratios.multiply_adds) == (2.5, 2.0)
     assert ratios.efficiency == pytest.approx(0.8)
+    assert ratios.median_time == pytest.approx(5.75 / 1.5)
+    assert ratios.disturbed
+    assert not itself.disturbed
 
 
 def test_from_files_is_a_share_of_the_best_rounds() -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -51,6 +51,14 @@ class Found:
     loaded: dict[str, Rates]
     ready: dict[str, Rates]
 
+    def as_json(self) -> dict[str, Any]:
+        """Plain values: images a second of every round."""
+        rows = [
+            {"name": name, "images_per_second": rates.rounds, "as_float32_per_second": self.ready[name].rounds}
+            for name, rates in self.loaded.items()
+        ]
+        return {"what": "data", "images": self.images, "workers": self.workers, "rows": rows}
+
 
 def measure(setting: Setting, index: DatasetIndex | None, progress: Progress) -> Found:
     """Images a second of every way; of drawn photographs where there is no index.
@@ -70,7 +78,7 @@ def measure(setting: Setting, index: DatasetIndex | None, progress: Progress) ->
         ways = {(name, ready): _way(source, setting, ready) for name, source in sources.items() for ready in (0, 1)}
         named = {f"{name}/{ready}": way for (name, ready), way in ways.items()}
         rates = in_turns(named, setting.rounds, progress)
-    loaded, ready = ({name: rates[f"{name}/{kind}"] for name in sources} for kind in (0, 1))
+    loaded, ready = ({name: Rates(rates[f"{name}/{kind}"]) for name in sources} for kind in (0, 1))
     return Found(len(train), workers, loaded, ready)
 
 

@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from fgvc_cli.cli.tables import new_table, show
+from fgvc_cli.cli.tables import large, mib, new_table, show
 
 if TYPE_CHECKING:
     from fgvc_cli.engine.estimate import Estimate, Memory
     from fgvc_cli.spec.run import RunSpec
-
-_GIB = 1 << 30
 
 
 def print_estimate(spec: RunSpec, found: Estimate) -> None:
@@ -27,7 +25,7 @@ def print_estimate(spec: RunSpec, found: Estimate) -> None:
     show(table, f"dry run of {spec.method.name} on {spec.data.dataset}: nothing was trained, no run folder was made")
     free = found.memory.free
     if free is not None and found.memory.total > free:
-        typer.echo(f"this may not fit: {_size(free)} are free; take a smaller --batch-size or --image-size")
+        typer.echo(f"this may not fit: {mib(free)} are free; take a smaller --batch-size or --image-size")
 
 
 def _rows(spec: RunSpec, found: Estimate) -> Iterator[tuple[str, str, str]]:
@@ -41,11 +39,11 @@ def _rows(spec: RunSpec, found: Estimate) -> Iterator[tuple[str, str, str]]:
     if spec.backbone.plain_epochs:
         yield "before that", f"{spec.backbone.plain_epochs} epochs", "of the plain network, not counted in what follows"
     yield "parameters", f"{counts.parameters:,}", f"{counts.trainable:,} of them trained"
-    yield "multiply-adds", _large(counts.multiply_adds), "one image in evaluation"
-    yield "memory of a step", f"about {_size(found.memory.total)}", _parts(found.memory)
+    yield "multiply-adds", large(counts.multiply_adds), "one image in evaluation"
+    yield "memory of a step", f"about {mib(found.memory.total)}", _parts(found.memory)
     if spec.data.cache != "off":
         kept = (found.images["train"] + found.images.get("val", 0)) * spec.data.resize_side**2 * 3
-        yield f"cache ({spec.data.cache})", _size(kept), "images of train and val, made once"
+        yield f"cache ({spec.data.cache})", mib(kept), "images of train and val, made once"
     yield "time of a batch", f"about {_seconds(found.time.batch)}", f"{found.time.basis}, on {found.device}"
     once = found.time.batch * batches
     yield "time of an epoch", f"about {_seconds(once)}", "its batches alone: reading images and measuring come on top"
@@ -54,10 +52,6 @@ def _rows(spec: RunSpec, found: Estimate) -> Iterator[tuple[str, str, str]]:
 
 def _at_most(spec: RunSpec) -> str:
     return "" if spec.train.patience is None else " at most: it may stop early"
-
-
-def _large(count: int) -> str:
-    return f"{count / 1e9:.2f} G" if count >= 1e9 else f"{count / 1e6:.2f} M"
 
 
 def _few(names: tuple[str, ...], most: int = 4) -> str:
@@ -74,11 +68,7 @@ def _parts(memory: Memory) -> str:
         "optimizer": memory.optimizer,
     }
     largest_first = sorted(parts.items(), key=lambda part: -part[1])
-    return ", ".join(f"{name} {_size(size)}" for name, size in largest_first if size) + "; scratch space not counted"
-
-
-def _size(count: int) -> str:
-    return f"{count / _GIB:.1f} GiB" if count >= _GIB else f"{count / 2**20:.1f} MiB"
+    return ", ".join(f"{name} {mib(size)}" for name, size in largest_first if size) + "; scratch space not counted"
 
 
 def _seconds(count: float) -> str:

@@ -120,6 +120,17 @@ def spec_of(flags: dict[str, Any]) -> RunSpec:
     return spec
 
 
+def classes_of(spec: RunSpec, classes: int | None) -> int:
+    """The number of classes that was given, else the dataset's. BadRequest where nobody knows it."""
+    from fgvc_cli.data.facts import CATALOG
+    from fgvc_cli.errors import BadRequest
+
+    found = classes or CATALOG[spec.data.dataset].classes_at(spec.data.level)
+    if not found or found < 2:
+        raise BadRequest("say how many classes there are with --classes (two at least)")
+    return found
+
+
 def given(flags: dict[str, Any]) -> list[str]:
     """The flags that were given, as the user wrote them."""
     names = [key for key, value in flags.items() if value is not None and value != []]

@@ -22,13 +22,9 @@ def summary(
     spec = options.spec_of(flags)
 
     from fgvc_cli.cli.tables import new_table, show
-    from fgvc_cli.data.facts import CATALOG
     from fgvc_cli.engine.summary import summarize
-    from fgvc_cli.errors import BadRequest
 
-    classes = classes or CATALOG[spec.data.dataset].classes_at(spec.data.level)
-    if not classes or classes < 2:
-        raise BadRequest("say how many classes there are with --classes (two at least)")
+    classes = options.classes_of(spec, classes)
     counted = summarize(spec, classes)
     size = spec.data.image_size
     title = f"{spec.method.name}, {spec.backbone.name}, {classes} classes, {size}x{size} pixels"

@@ -40,6 +40,16 @@ def percent(value: float | None) -> str:
     return "–" if value is None else f"{100 * value:.2f} %"
 
 
+def large(count: int) -> str:
+    """A count in billions (G) or millions (M)."""
+    return f"{count / 1e9:.2f} G" if count >= 1e9 else f"{count / 1e6:.2f} M"
+
+
+def mib(count: int) -> str:
+    """Bytes as MiB or GiB."""
+    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.1f} MiB"
+
+
 def print_evaluation(result: dict[str, Any]) -> None:
     """The measures of an evaluation, a row a branch, `final` first; older ones may lack some of the rest."""
     _print_branches(result)

@@ -286,14 +286,18 @@ def open_index(run: RunFolder, data: DataSpec, console: Console) -> DatasetIndex
     return index
 
 
-def looking(console: Console) -> Callable[[str, int, int], None]:
-    """Progress of a first look at many images, and of data that are made on first use; of no steps: a line."""
+def looking(console: Console, note: str = ", once") -> Callable[[str, int, int], None]:
+    """Progress of a first look at many images, and of data that are made on first use; of no steps: a line.
+
+    `note` stands behind what it is.
+    """
     reporter = Reporter(console)
 
     def progress(what: str, done: int, total: int) -> None:
         if done == 0:
-            reporter.line(f"{what}, once" if total else what)
-            reporter.begin(what, total)
+            reporter.line(f"{what}{note}" if total else what)
+            if total:
+                reporter.begin(what, total)
         else:
             reporter.advance(1)
         if done == total:

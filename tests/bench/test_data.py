@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from fgvc_cli.bench.data import PLAIN, Setting, measure
-from fgvc_cli.bench.rounds import in_turns
+from fgvc_cli.bench.rounds import Rates, in_turns
 from fgvc_cli.cli.main import app
 from fgvc_cli.data import cache_files
 from tests.data.archives import spec_of
@@ -26,8 +26,8 @@ def test_ways_take_turns() -> None:
     steps = []
     found = in_turns({"a": way("a"), "b": way("b")}, 3, lambda *step: steps.append(step[1:]))
     assert calls == ["a", "b"] * 4
-    assert found["a"].rounds == (2.0, 4.0, 6.0)  # the first of all warms up
-    assert (found["b"].best, found["b"].median) == (7.0, 5.0)
+    assert found["a"] == (2.0, 4.0, 6.0)  # the first of all warms up
+    assert (Rates(found["b"]).best, Rates(found["b"]).median) == (7.0, 5.0)
     assert steps == [(done, 8) for done in range(9)]
 
 

@@ -1,0 +1,179 @@
+"""Training and inference of methods beside their plain backbone, in turns."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TypeVar
+
+import torch
+
+from fgvc_cli.bench.feed import Feed
+from fgvc_cli.bench.memory import PeakMemory, allocated
+from fgvc_cli.bench.rounds import Progress, Stopwatch, in_turns, timed, waited
+from fgvc_cli.bench.rows import Measured, Row
+from fgvc_cli.bench.ways import Answering, Case, Training, Way, What, build_way
+from fgvc_cli.engine.summary import Summary, summarize
+
+SECONDS = {"train": 200.0, "infer": 100.0}  # that the steps of a comparison may take, about, where nobody says how many
+SINGLE_SECONDS = 60.0  # and its calls with one image
+_SINGLE_CALLS, _FEWEST_ON_GPU = 400, 100
+MOST_STEPS = 20
+_OUT_OF_MEMORY = ("out of memory", "can't allocate memory")  # of a GPU, of the CPU
+T = TypeVar("T")
+Visit = Callable[[Case, Way], object]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much is measured; without `steps` as many as there is time for."""
+
+    rounds: int = 8
+    steps: int | None = None
+
+
+@dataclass(frozen=True)
+class _Built:
+    case: Case
+    way: Way | None  # none: it does not fit
+    own: int  # bytes that it took on a GPU
+
+    @classmethod
+    def of(cls, case: Case, what: What, device: torch.device) -> _Built:
+        before = allocated(device)
+        way = _fitted(partial(build_way, case, what, device), device)
+        return cls(case, way, allocated(device) - before)
+
+
+@dataclass(frozen=True)
+class _Started:
+    case: Case
+    way: Way
+    seconds: float  # of a step, about
+
+
+def measure(
+    cases: Sequence[Case],
+    what: What,
+    device: torch.device,
+    plan: Plan,
+    progress: Progress,
+    feeds: Mapping[str, Feed] | None = None,
+    visit: Visit | None = None,
+) -> Measured:
+    """Steps of every case in turns; with inference also calls with one image.
+
+    A case that does not fit into memory has a row that says so, the others go on.
+
+    Args:
+        cases: the plain backbone first.
+        what: train or infer.
+        device: where.
+        plan: how much.
+        progress: is told.
+        feeds: by a case's name, images from files: training on those takes turns, too.
+        visit: is called with each case and its way after all is measured.
+
+    Raises:
+        FgvcError: a batch of one that BatchNorm cannot train on.
+    """
+    rows = {case.name: _row(case, summarize(case.spec, case.classes)) for case in cases}
+    # All are built before any is warmed up: what compiles resets the compiler as it is built.
+    built = [_Built.of(case, what, device) for case in cases]
+    started = {}
+    while built:
+        cold = built.pop(0)
+        progress(f"warming up: {cold.case.name}", 0, 0)
+        row, ready = _start(rows[cold.case.name], cold, device)
+        rows[row.name] = row
+        if ready is not None:
+            started[row.name] = ready
+    everyone = list(started.values())
+    steps = plan.steps or _affordable([one.seconds for one in everyone], SECONDS[what], plan.rounds, MOST_STEPS)
+    _time_steps(rows, everyone, steps, device, plan.rounds, progress, feeds or {})
+    if what == "infer":
+        _time_single(rows, everyone, device, plan.rounds, progress)
+    for one in everyone:
+        if visit is not None:
+            visit(one.case, one.way)
+    return Measured(what, steps, tuple(rows.values()))
+
+
+def _start(row: Row, built: _Built, device: torch.device) -> tuple[Row, _Started | None]:
+    """The row with its memory, and what to time; None where it does not fit."""
+    if built.way is not None:
+        found = _fitted(partial(_warm, built.way, PeakMemory(device, built.own)), device)
+        if found is not None:
+            return replace(row, peak_memory=found[1]), _Started(built.case, built.way, found[0])
+    return replace(row, trouble=_OUT_OF_MEMORY[0]), None
+
+
+def _warm(way: Way, peak: PeakMemory) -> tuple[float, int | None]:
+    """Seconds of a step, after one that makes what lasts, and bytes at its peak."""
+    way.step()
+    (seconds,) = waited(way.step, 1, peak.device)
+    return seconds, peak.of(way.step, way.tensors)
+
+
+def _fitted(work: Callable[[], T], device: torch.device) -> T | None:
+    """What `work` returns; None where there is not memory enough."""
+    try:
+        return work()
+    except (RuntimeError, MemoryError) as error:
+        if not isinstance(error, MemoryError) and not any(sign in str(error).lower() for sign in _OUT_OF_MEMORY):
+            raise
+    gc.collect()  # outside of the handler: the error holds what there was
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    return None
+
+
+def _row(case: Case, counts: Summary) -> Row:
+    spec = case.spec
+    about = (case.name, spec.method.name, spec.backbone.name, spec.data.image_size)
+    return Row(*about, spec.train.batch_size, spec.train.precision, counts.parameters, counts.multiply_adds)
+
+
+def _time_steps(
+    rows: dict[str, Row],
+    started: Sequence[_Started],
+    steps: int,
+    device: torch.device,
+    rounds: int,
+    progress: Progress,
+    feeds: Mapping[str, Feed],
+) -> None:
+    ways: dict[str, Callable[[], tuple[float, ...]]] = {}
+    for one in started:
+        ways[one.case.name] = partial(_turn, one.way.step, steps, device)
+        feed = feeds.get(one.case.name)
+        if feed is not None and isinstance(one.way, Training):
+            ways[f"{one.case.name}/files"] = partial(feed.turn, one.way, steps)
+    for name, found in in_turns(ways, rounds, progress).items():
+        case, _, files = name.partition("/")
+        rows[case] = replace(rows[case], files=found) if files else replace(rows[case], rounds=found)
+
+
+def _time_single(
+    rows: dict[str, Row], started: Sequence[_Started], device: torch.device, rounds: int, progress: Progress
+) -> None:
+    """Calls with one image: as many as wanted where that is quick; on a GPU never fewer than p99 needs."""
+    answering = {one.case.name: one.way for one in started if isinstance(one.way, Answering)}
+    seconds = [waited(way.single, 2, device)[1] for way in answering.values()]
+    calls = _affordable(seconds, SINGLE_SECONDS, rounds, -(-_SINGLE_CALLS // rounds))
+    calls = calls if device.type == "cpu" else max(calls, -(-_FEWEST_ON_GPU // rounds))
+    ways = {name: partial(waited, way.single, calls, device) for name, way in answering.items()}
+    for name, found in in_turns(ways, rounds, progress, "measuring one image").items():
+        rows[name] = replace(rows[name], single=tuple(call for turn in found for call in turn))
+
+
+def _turn(step: Callable[[], object], steps: int, device: torch.device) -> tuple[float, ...]:
+    return timed(step, steps, Stopwatch(device))
+
+
+def _affordable(seconds: Sequence[float], limit: float, rounds: int, most: int) -> int:
+    """Steps a round that fit into the limit, one at least; a round more than are counted warms up."""
+    once = sum(seconds) * (rounds + 1)
+    return max(1, min(most, int(limit / once))) if once else 1

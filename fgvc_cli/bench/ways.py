@@ -1,0 +1,204 @@
+"""What is timed: training steps and looks at images, by the very code that trains and predicts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Literal, Protocol, runtime_checkable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fgvc_cli.data.types import Batch
+from fgvc_cli.engine.device import autocast
+from fgvc_cli.engine.evaluate import Trained, make_ready
+from fgvc_cli.engine.learner import Learner, batch_norm_explained, random_batch
+from fgvc_cli.methods import build_method
+from fgvc_cli.methods.base import Method
+from fgvc_cli.spec.methods.baseline import BaselineSpec
+from fgvc_cli.spec.run import RunSpec
+
+What = Literal["train", "infer"]
+_SCHEDULE = 1_000_000  # steps an epoch: the learning rate stays at its start
+
+
+@dataclass(frozen=True)
+class Case:
+    """One row: a method for K classes, at its spec's size, batch and precision."""
+
+    name: str
+    spec: RunSpec
+    classes: int
+    asked: bool = True  # the user's own, not what it stands beside
+    stock: bool = False  # as PyTorch comes: fp32, NCHW, nothing folded or compiled, a plain loop
+
+
+class Way(Protocol):
+    """A case on a device, ready."""
+
+    def step(self) -> object:
+        """A training step, or a look at a batch."""
+
+    def tensors(self) -> Iterator[Tensor]:
+        """What stays in memory between steps."""
+
+
+@runtime_checkable
+class Answering(Way, Protocol):
+    """A way that looks, at one image too."""
+
+    def single(self) -> object:
+        """A look at the first image alone."""
+
+
+def cases_of(specs: Sequence[RunSpec], classes: int, *, stock: bool = False) -> list[Case]:
+    """The rows of methods on one backbone, at one size, batch and precision: the plain backbone first.
+
+    Where that is among the methods it is not there twice. `stock`: it also stands there as PyTorch comes, in fp32.
+    """
+    plain = specs[0].model_copy(update={"method": BaselineSpec()})
+    asked = any(spec.method == plain.method for spec in specs)
+    cases = [Case(plain.method.name if asked else f"{plain.backbone.name} alone", plain, classes, asked=asked)]
+    if stock:
+        fp32 = plain.model_copy(update={"train": plain.train.model_copy(update={"precision": "fp32"})})
+        cases.append(Case("stock PyTorch", fp32, classes, asked=False, stock=True))
+    return cases + [Case(spec.method.name, spec, classes) for spec in specs if spec.method != plain.method]
+
+
+def comparable(specs: Iterable[RunSpec]) -> list[list[RunSpec]]:
+    """Specs that have a plain backbone in common, together."""
+    groups: dict[tuple[object, ...], list[RunSpec]] = {}
+    for spec in specs:
+        key = (spec.backbone.name, spec.data.image_size, spec.train.batch_size, spec.train.precision)
+        groups.setdefault(key, []).append(spec)
+    return list(groups.values())
+
+
+def build_way(case: Case, what: What, device: torch.device) -> Way:
+    """A case with random weights, ready to train or to look. Nothing is fetched."""
+    if what == "train":
+        return StockTraining(case, device) if case.stock else Training(case, device)
+    return StockLooking(case, device) if case.stock else Looking(case, device)
+
+
+class Training:
+    """Steps of a run's own learner, in its last epoch, on a batch that never changes."""
+
+    def __init__(self, case: Case, device: torch.device) -> None:
+        spec = case.spec
+        self.learner = Learner.build(spec, case.classes, device, steps_per_epoch=_SCHEDULE, load_weights=False)
+        self.learner.begin_epoch(spec.train.epochs - 1)  # the last stage, which trains everything
+        self.learner.method.train()
+        self.batch = random_batch(spec.train.batch_size, spec.data.image_size, case.classes, device)
+
+    def step(self, batch: Batch | None = None) -> None:
+        """Forward, backward, update: of the batch that never changes, or of a prepared one."""
+        self.learner.backward(self.batch if batch is None else batch)
+        self.learner.update()
+
+    def tensors(self) -> Iterator[Tensor]:
+        """Weights, what the optimizer and the average keep, the batch."""
+        yield self.batch.images
+        yield from self.learner.method.state_dict().values()
+        if self.learner.average is not None:
+            yield from self.learner.average.method.state_dict().values()
+        yield from _kept(self.learner.optimizer)
+
+
+class StockTraining:
+    """A training loop as a tutorial has it: contiguous NCHW, fp32, SGD with momentum."""
+
+    def __init__(self, case: Case, device: torch.device) -> None:
+        self.method = _untrained(case).to(device).train()
+        self.optimizer = torch.optim.SGD(self.method.parameters(), lr=0.001, momentum=0.9)
+        batch = random_batch(case.spec.train.batch_size, case.spec.data.image_size, case.classes, device)
+        self.images, self.labels = batch.images.contiguous(), batch.labels
+
+    def step(self) -> None:
+        """Forward, backward, update."""
+        with _untuned():
+            with batch_norm_explained():
+                loss = F.cross_entropy(self.method(self.images).logits, self.labels)
+            loss.backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+
+    def tensors(self) -> Iterator[Tensor]:
+        """Weights, momentum, the batch."""
+        yield self.images
+        yield from self.method.state_dict().values()
+        yield from _kept(self.optimizer)
+
+
+class Looking:
+    """A model as predict and eval have it, looking at images that never change."""
+
+    def __init__(self, case: Case, device: torch.device) -> None:
+        spec = case.spec
+        self.spec, self.device = spec, device
+        self.method = _untrained(case).eval()
+        make_ready(Trained(self.method, spec, tuple(map(str, range(case.classes))), spec.train.epochs), device)
+        self.images = random_batch(spec.train.batch_size, spec.data.image_size, case.classes, device).images
+        self.first = random_batch(1, spec.data.image_size, case.classes, device).images
+
+    def step(self) -> object:
+        """Logits of the batch."""
+        return self._look(self.images)
+
+    def single(self) -> object:
+        """Logits of one image."""
+        return self._look(self.first)
+
+    def _look(self, images: Tensor) -> object:
+        with torch.inference_mode(), autocast(self.device, self.spec.train.precision):
+            return self.method(images)
+
+    def tensors(self) -> Iterator[Tensor]:
+        """Weights and the batch."""
+        yield self.images
+        yield from self.method.state_dict().values()
+
+
+class StockLooking:
+    """The same as PyTorch comes: eager, contiguous NCHW, BatchNorm as a layer."""
+
+    def __init__(self, case: Case, device: torch.device) -> None:
+        self.method: nn.Module = _untrained(case).eval().to(device)
+        batch = random_batch(case.spec.train.batch_size, case.spec.data.image_size, case.classes, device)
+        self.images = batch.images.contiguous()
+
+    def step(self) -> object:
+        """Logits of the batch."""
+        return self._look(self.images)
+
+    def single(self) -> object:
+        """Logits of one image."""
+        return self._look(self.images[:1])
+
+    def _look(self, images: Tensor) -> object:
+        with torch.no_grad(), _untuned():
+            return self.method(images)
+
+    def tensors(self) -> Iterator[Tensor]:
+        """Weights and the batch."""
+        yield self.images
+        yield from self.method.state_dict().values()
+
+
+def _untuned() -> AbstractContextManager[None]:
+    """cuDNN as PyTorch comes: its algorithms chosen by rule, not by trying."""
+    return torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=False, allow_tf32=True)
+
+
+def _untrained(case: Case) -> Method:
+    torch.manual_seed(case.spec.train.seed)
+    method, _ = build_method(case.spec, case.classes, load_weights=False)
+    method.on_epoch(case.spec.train.epochs - 1, case.spec.train.epochs)
+    return method
+
+
+def _kept(optimizer: torch.optim.Optimizer) -> Iterator[Tensor]:
+    for state in optimizer.state.values():
+        yield from (value for value in state.values() if isinstance(value, Tensor))

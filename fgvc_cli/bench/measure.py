@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
@@ -79,26 +80,54 @@ def measure(
     Raises:
         FgvcError: a batch of one that BatchNorm cannot train on.
     """
+    with _room_for_graphs(cases):
+        return _measure(cases, what, device, plan, progress, feeds or {}, visit)
+
+
+def _measure(
+    cases: Sequence[Case],
+    what: What,
+    device: torch.device,
+    plan: Plan,
+    progress: Progress,
+    feeds: Mapping[str, Feed],
+    visit: Visit | None,
+) -> Measured:
     rows = {case.name: _row(case, summarize(case.spec, case.classes)) for case in cases}
     # All are built before any is warmed up: what compiles resets the compiler as it is built.
     built = [_Built.of(case, what, device) for case in cases]
     started = {}
     while built:
         cold = built.pop(0)
-        progress(f"warming up: {cold.case.name}", 0, 0)
+        progress(f"{_warming(cold.case)}: {cold.case.name}", 0, 0)
         row, ready = _start(rows[cold.case.name], cold, device)
         rows[row.name] = row
         if ready is not None:
             started[row.name] = ready
     everyone = list(started.values())
     steps = plan.steps or _affordable([one.seconds for one in everyone], SECONDS[what], plan.rounds, MOST_STEPS)
-    _time_steps(rows, everyone, steps, device, plan.rounds, progress, feeds or {})
+    _time_steps(rows, everyone, steps, device, plan.rounds, progress, feeds)
     if what == "infer":
         _time_single(rows, everyone, device, plan.rounds, progress)
     for one in everyone:
         if visit is not None:
             visit(one.case, one.way)
     return Measured(what, steps, tuple(rows.values()))
+
+
+def _warming(case: Case) -> str:
+    return "compiling (half a minute to several) and warming up" if case.spec.train.compile else "warming up"
+
+
+@contextmanager
+def _room_for_graphs(cases: Sequence[Case]) -> Iterator[None]:
+    """Within, the compiler keeps a graph of every way, and none from before: all steps are one function to it."""
+    if not any(case.spec.train.compile for case in cases):
+        yield
+        return
+    torch.compiler.reset()
+    with torch._dynamo.config.patch(recompile_limit=2 * len(cases) + 8):
+        yield
 
 
 def _start(row: Row, built: _Built, device: torch.device) -> tuple[Row, _Started | None]:
@@ -133,7 +162,8 @@ def _fitted(work: Callable[[], T], device: torch.device) -> T | None:
 def _row(case: Case, counts: Summary) -> Row:
     spec = case.spec
     about = (case.name, spec.method.name, spec.backbone.name, spec.data.image_size)
-    return Row(*about, spec.train.batch_size, spec.train.precision, counts.parameters, counts.multiply_adds)
+    how = (spec.train.batch_size, spec.train.precision, spec.train.compile)
+    return Row(*about, *how, counts.parameters, counts.multiply_adds)
 
 
 def _time_steps(

@@ -20,6 +20,7 @@ class Row:
     image_size: int
     batch_size: int
     precision: str
+    compiled: bool
     parameters: int
     multiply_adds: int  # of one image
     peak_memory: int | None = None

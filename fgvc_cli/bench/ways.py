@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fgvc_cli.data.types import Batch
+from fgvc_cli.engine.compiling import Compiled
 from fgvc_cli.engine.device import autocast
 from fgvc_cli.engine.evaluate import Trained, make_ready
 from fgvc_cli.engine.learner import Learner, batch_norm_explained, random_batch
@@ -62,8 +63,9 @@ def cases_of(specs: Sequence[RunSpec], classes: int, *, stock: bool = False) -> 
     asked = any(spec.method == plain.method for spec in specs)
     cases = [Case(plain.method.name if asked else f"{plain.backbone.name} alone", plain, classes, asked=asked)]
     if stock:
-        fp32 = plain.model_copy(update={"train": plain.train.model_copy(update={"precision": "fp32"})})
-        cases.append(Case("stock PyTorch", fp32, classes, asked=False, stock=True))
+        stock_train = plain.train.model_copy(update={"precision": "fp32", "compile": False})
+        stock_spec = plain.model_copy(update={"train": stock_train})
+        cases.append(Case("stock PyTorch", stock_spec, classes, asked=False, stock=True))
     return cases + [Case(spec.method.name, spec, classes) for spec in specs if spec.method != plain.method]
 
 
@@ -140,20 +142,22 @@ class Looking:
         self.spec, self.device = spec, device
         self.method = _untrained(case).eval()
         make_ready(Trained(self.method, spec, tuple(map(str, range(case.classes))), spec.train.epochs), device)
+        # A graph is compiled for batches of one size.
+        self._batched, self._alone = (Compiled(self.method) if spec.train.compile else self.method for _ in range(2))
         self.images = random_batch(spec.train.batch_size, spec.data.image_size, case.classes, device).images
         self.first = random_batch(1, spec.data.image_size, case.classes, device).images
 
     def step(self) -> object:
         """Logits of the batch."""
-        return self._look(self.images)
+        return self._look(self._batched, self.images)
 
     def single(self) -> object:
         """Logits of one image."""
-        return self._look(self.first)
+        return self._look(self._alone, self.first)
 
-    def _look(self, images: Tensor) -> object:
+    def _look(self, network: nn.Module, images: Tensor) -> object:
         with torch.inference_mode(), autocast(self.device, self.spec.train.precision):
-            return self.method(images)
+            return network(images)
 
     def tensors(self) -> Iterator[Tensor]:
         """Weights and the batch."""

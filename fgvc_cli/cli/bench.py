@@ -64,6 +64,7 @@ def train(
     image_size: options.ImageSize = None,
     device: options.Device = None,
     precision: options.Precision = None,
+    compile: options.Compile = None,
     data_dir: options.DataDir = None,
     workers: options.Workers = None,
     cache: options.Cache = None,
@@ -95,6 +96,7 @@ def infer(
     image_size: options.ImageSize = None,
     device: options.Device = None,
     precision: options.Precision = None,
+    compile: options.Compile = None,
     rounds: Rounds = 8,
     steps: Steps = None,
     stock: Stock = False,
@@ -119,6 +121,7 @@ def methods(
     image_size: options.ImageSize = None,
     device: options.Device = None,
     precision: options.Precision = None,
+    compile: options.Compile = None,
     data_dir: options.DataDir = None,
     workers: options.Workers = None,
     cache: options.Cache = None,
@@ -224,10 +227,13 @@ class _Bench:
     def run(self, kinds: Sequence[What]) -> None:
         """Measure all there is, a table as soon as it is known."""
         from fgvc_cli.bench.ways import cases_of, comparable
+        from fgvc_cli.engine.compiling import check_compiler
         from fgvc_cli.engine.device import prepare_device
         from fgvc_cli.errors import FgvcError
 
         device = prepare_device(self.specs[0].train)
+        if self.specs[0].train.compile:
+            check_compiler(device)
         for specs in comparable(self.specs):
             cases = cases_of(specs, self.classes, stock=self.flags["stock"])
             for kind in kinds:

@@ -21,9 +21,10 @@ def print_measured(measured: Measured, device: torch.device) -> None:
     """Speed and memory of each way, then what it computes for that."""
     first, infer = measured.rows[0], measured.what == "infer"
     rounds = max(len(row.rounds) for row in measured.rows)
+    compiled = ", compiled" if first.compiled else ""
     say(
         f"{_WHAT[measured.what]} on {device}: {first.backbone}, {first.image_size}x{first.image_size} pixels, "
-        f"batches of {first.batch_size}, {first.precision}; {rounds} rounds of {measured.steps} steps"
+        f"batches of {first.batch_size}, {first.precision}{compiled}; {rounds} rounds of {measured.steps} steps"
     )
     _print_speed(measured, infer=infer)
     _print_counts(measured)

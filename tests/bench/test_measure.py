@@ -14,6 +14,7 @@ from fgvc_cli.bench.feed import opened_feeds
 from fgvc_cli.bench.measure import Plan, _affordable, measure
 from fgvc_cli.bench.rows import Ratios
 from fgvc_cli.bench.ways import StockLooking, StockTraining, Training, build_way, cases_of, comparable
+from fgvc_cli.engine import compiling
 from fgvc_cli.engine.summary import summarize
 from fgvc_cli.errors import FgvcError
 from fgvc_cli.spec.build import build_spec
@@ -202,3 +203,15 @@ def test_the_trace_is_json_with_the_methods_operations(tmp_path) -> None:
     assert 0.3 < sum(one.share for one in dearest) <= 1
     convolutions = next(one for one in dearest if one.name == "aten::convolution_backward")
     assert convolutions.calls % STEPS == 0
+
+
+@pytest.mark.parametrize(("what", "method", "graphs"), [("train", "mc", 2), ("infer", "baseline", 2)])
+def test_compiled_ways_keep_their_graphs(monkeypatch, what, method, graphs) -> None:
+    """Each is compiled once, before the clock starts; for single images there is another; never stock PyTorch."""
+    monkeypatch.setattr(compiling, "BACKEND", "eager")
+    monkeypatch.setattr(module, "_SINGLE_CALLS", 2)
+    torch._dynamo.utils.counters.clear()
+    cases = cases_of([spec_of(method, **{"train.compile": True})], 12, stock=True)
+    found = measure(cases, what, CPU, Plan(rounds=2, steps=1), silent)
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == graphs
+    assert [(row.name == "stock PyTorch") for row in found.rows] == [not row.compiled for row in found.rows]

@@ -10,7 +10,7 @@ from fgvc_cli.bench.rows import Measured, Row, quantiles
 
 
 def row(name: str, *rounds: tuple[float, ...], adds: int = 100, **more) -> Row:
-    return Row(name, "m", "b", 64, 4, "fp32", 10, adds, rounds=rounds, **more)
+    return Row(name, "m", "b", 64, 4, "fp32", False, 10, adds, rounds=rounds, **more)
 
 
 def test_numbers_of_a_row() -> None:

@@ -53,7 +53,7 @@ def test_the_cpu_adds_what_stays() -> None:
     assert 12 * MEGA <= found < 12 * MEGA + 4096
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.gpu
 def test_a_gpu_takes_off_what_others_keep() -> None:
     device = torch.device("cuda")
     others = torch.zeros(MEGA, device=device)

@@ -44,7 +44,7 @@ def test_ways_of_any_value_take_turns_and_the_first_round_is_dropped() -> None:
     assert found == {"plain": ((1.0, 1.0),) * 2, "other": ((3.0, 3.0),) * 2}
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.gpu
 def test_a_gpu_is_timed_without_waiting_for_it() -> None:
     device = torch.device("cuda")
     factor = torch.randn(4096, 4096, device=device)

@@ -54,6 +54,8 @@ def main() -> None:
     """Run the command line; every error becomes one plain message and an exit code."""
     try:
         code = app(standalone_mode=False)
+        if code == _INTERRUPTED:  # Typer answers Ctrl-C itself, without a word
+            raise KeyboardInterrupt
     except BaseException as error:
         if "--debug" in sys.argv:
             raise
@@ -70,7 +72,7 @@ def explain(error: BaseException) -> tuple[str, int]:
     if isinstance(error, SystemExit):
         return "", error.code if isinstance(error.code, int) else 1
     if isinstance(error, KeyboardInterrupt | typer.Abort):
-        return "fgvc: interrupted", 130
+        return "fgvc: interrupted", _INTERRUPTED
     if isinstance(error, BrokenPipeError):
         return "", 1
     if hasattr(error, "format_message"):  # Typer's own errors, whose class is not public in every version
@@ -83,6 +85,7 @@ def explain(error: BaseException) -> tuple[str, int]:
     return f"fgvc: {type(error).__name__}: {error} (--debug before the command shows where)", 1
 
 
+_INTERRUPTED = 130  # as a shell has it
 _GONE = "another process of this run ended or does not answer; what it said stands above or below"
 _KNOWN = (  # what an error's text has in it, in small letters, and what to say
     ("dataloader worker", "a process that loads images died, most likely for want of memory: use fewer with --workers"),

@@ -235,6 +235,7 @@ def test_a_stopped_drawing_leaves_a_manifest_of_what_is_there(here: Command, mon
     monkeypatch.setattr(sheet.Sheet, "write", stop_at_the_second)
     answer = here("viz", "rois", "images", "--out", "o", "--dpi", 50)
     assert answer.code == 130
+    assert answer.err.endswith("fgvc: interrupted\n")
     assert [entry["file"] for entry in manifest("o")] == ["001-bird0.png"]
     assert sorted(path.name for path in Path("o").iterdir()) == ["001-bird0.png", "manifest.json"]
 

@@ -47,6 +47,11 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Those on real photographs take minutes: first, so that no process is left alone with one at the end."""
+    items.sort(key=lambda item: item.get_closest_marker("realdata") is None)
+
+
 def small_spec(photos: Path, method: str = "baseline", *sets: str) -> RunSpec:
     """A run that takes a second: 32 pixels, tiny network."""
     flags = {

@@ -47,7 +47,7 @@ def attention_of(keep: Tensor) -> Attention:
 
 
 def losses(method: ScapNet, output: Output) -> dict[str, float]:
-    return {name: float(loss) for name, loss in method.losses(output, torch.tensor([0, 4, 2])).items()}
+    return {name: float(loss.detach()) for name, loss in method.losses(output, torch.tensor([0, 4, 2])).items()}
 
 
 # ---------------------------------------------------------------- the selection

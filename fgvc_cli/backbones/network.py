@@ -92,9 +92,10 @@ class Backbone(nn.Module):
         reachable = self.names[start:]
         if not taps or not set(taps) <= set(reachable):
             raise ValueError(f"taps {list(taps)} are not maps above {after or 'the image'}: those are {reachable}")
+        end = max(self.names.index(tap) for tap in taps) + 1
         maps: dict[str, Tensor] = {}
         modules: list[nn.Module] = []
-        for segment in self.segments[start:]:
+        for segment in self.segments[start:end]:
             modules += [self.trunk.get_submodule(path) for path in segment.modules]
             if segment.name in taps:
                 maps[segment.name] = x = self._run(modules, x)

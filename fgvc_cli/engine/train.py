@@ -263,10 +263,10 @@ def _completes(batch: int, group: int, total: int) -> bool:
     return (batch + 1) % group == 0 or batch + 1 == total
 
 
-def _between_steps(session: Session, wish: Wish, told: bool) -> None:
+def _between_steps(session: Session, wish: Wish, logged: bool) -> None:
     """Save where it is time to, stop where somebody asked to; several processes ask each other only as they log."""
     every = session.spec.train.checkpoint_every
-    stop = (told or world().size == 1) and _wanted(wish)
+    stop = (logged or world().size == 1) and _wanted(wish)
     if stop or (every and session.position.step % every == 0):
         session.save()
     if stop:

@@ -79,7 +79,7 @@ def test_batches_pass_in_order_on_the_cpu() -> None:
 
 
 @pytest.mark.parametrize(("deterministic", "tf32"), [(False, True), (True, False)])
-def test_what_cuda_may_choose(monkeypatch, deterministic, tf32) -> None:
+def test_what_cuda_may_choose(deterministic, tf32) -> None:
     before = torch.backends.cudnn.benchmark, torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
     try:
         device_module._prepare_cuda(TrainSpec(deterministic=deterministic, tf32=tf32))

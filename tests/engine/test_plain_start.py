@@ -56,5 +56,5 @@ def test_stopped_in_the_plain_network_it_names_the_run(photos, tmp_path, monkeyp
     assert [run.path.name for run in find_runs(tmp_path)] == ["run"]
 
 
-def test_a_run_that_is_called_plain_is_its_own(photos, tmp_path, monkeypatch) -> None:
+def test_a_run_that_is_called_plain_is_its_own(tmp_path) -> None:
     assert RunFolder(tmp_path / "plain").outermost.path == tmp_path / "plain"

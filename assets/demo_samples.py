@@ -17,7 +17,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from PIL import Image
 
-from fgvc_cli.data.demo import CLASSES, PARTS, TRAITS, draw
+from fgvc_cli.data.demo.image import CLASSES, PARTS, TRAITS, draw
 
 COLUMNS, ROWS, SHOWN = 2, 6, 4
 TILE = 140  # pixels a side in the picture

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torchvision.ops import nms
 
-from fgvc_cli.methods.apcnn_rois import RoiPyramid
+from fgvc_cli.methods.apcnn.rois import RoiPyramid
 from fgvc_cli.spec.methods.apcnn import ApCnnSpec
 
 IMAGE = (448, 448)

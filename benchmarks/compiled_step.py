@@ -12,9 +12,9 @@ import time
 import torch
 
 from fgvc_cli.data.types import Batch
-from fgvc_cli.engine.device import prepare_device
-from fgvc_cli.engine.learner import Learner, random_batch
+from fgvc_cli.machine.device import prepare_device
 from fgvc_cli.spec.build import build_spec
+from fgvc_cli.training.learner import Learner, random_batch
 
 SIZE, BATCH, CLASSES, CPU = 224, 4, 200, torch.device("cpu")
 

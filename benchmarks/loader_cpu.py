@@ -23,9 +23,9 @@ from torchvision.io import ImageReadMode, decode_image
 
 from fgvc_cli.bench.photographs import photographs
 from fgvc_cli.bench.plain import PlainImages, PlainLoader
-from fgvc_cli.data.cache import Wanted, squares_in_file
-from fgvc_cli.data.loader import make_loader
-from fgvc_cli.engine.device import keep_freed_memory
+from fgvc_cli.data.loading.cache import Wanted, squares_in_file
+from fgvc_cli.data.loading.loader import make_loader
+from fgvc_cli.machine.device import keep_freed_memory
 from fgvc_cli.spec.data import DataSpec
 
 Array = np.ndarray

@@ -21,10 +21,10 @@ from pathlib import Path
 import torch
 
 from fgvc_cli.bench.photographs import photographs
-from fgvc_cli.data.cache import Wanted, squares_in_file
-from fgvc_cli.data.loader import make_loader
+from fgvc_cli.data.loading.cache import Wanted, squares_in_file
+from fgvc_cli.data.loading.loader import make_loader
 from fgvc_cli.data.types import DatasetIndex, Split
-from fgvc_cli.engine.device import keep_freed_memory
+from fgvc_cli.machine.device import keep_freed_memory
 from fgvc_cli.spec.data import DataSpec
 
 CASES = [(cache, workers) for cache in ("off", "disk") for workers in (1, 2, 4, 8)]

@@ -26,10 +26,10 @@ from torch import Tensor, nn
 from torchvision.models.resnet import Bottleneck
 
 from fgvc_cli.data.types import Batch
-from fgvc_cli.engine.device import autocast, prepare_device
-from fgvc_cli.engine.folding import fold_batch_norm
-from fgvc_cli.engine.learner import Learner
+from fgvc_cli.inference.folding import fold_batch_norm
+from fgvc_cli.machine.device import autocast, prepare_device
 from fgvc_cli.spec.build import build_spec
+from fgvc_cli.training.learner import Learner
 
 CLASSES = 200
 WORK = ("inference", "training")

@@ -20,7 +20,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fgvc_cli.engine.learner import StepModule
 from fgvc_cli.methods import build_method
 from fgvc_cli.ops.channels import (
     channel_groups,
@@ -30,6 +29,7 @@ from fgvc_cli.ops.channels import (
     draw_channel_mask,
 )
 from fgvc_cli.spec.build import build_spec
+from fgvc_cli.training.learner import StepModule
 
 K = 200
 LEVELS = {"high, 600 channels at 14×14": (600, 14), "middle, 1800 channels at 28×28": (1800, 28)}

@@ -14,8 +14,8 @@ import pytest
 import torch
 from PIL import Image
 
-from fgvc_cli.engine.checkpoint import save_model
 from fgvc_cli.methods import build_method
+from fgvc_cli.runs.checkpoint import save_model
 from fgvc_cli.spec.build import build_spec
 from fgvc_cli.spec.run import RunSpec
 

@@ -12,11 +12,11 @@ import torch
 from rich.console import Console
 from safetensors.torch import load_file
 
-from fgvc_cli.engine import session as session_module
-from fgvc_cli.engine import train as train_module
-from fgvc_cli.engine.runfolder import RunFolder
-from fgvc_cli.engine.train import Machine, resume, train
 from fgvc_cli.errors import FgvcError
+from fgvc_cli.runs.folder import RunFolder
+from fgvc_cli.training import session as session_module
+from fgvc_cli.training import train as train_module
+from fgvc_cli.training.train import Machine, resume, train
 from tests.conftest import disk_of, small_spec
 
 MEGABYTE = 1 << 20

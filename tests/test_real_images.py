@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from fgvc_cli.engine.evaluate import EvalRequest, evaluate_run
-from fgvc_cli.engine.runfolder import RunFolder
-from fgvc_cli.engine.train import train
+from fgvc_cli.evaluation.evaluate import evaluate_run
+from fgvc_cli.inference.trained import EvalRequest
+from fgvc_cli.runs.folder import RunFolder
 from fgvc_cli.spec.build import build_spec
 from fgvc_cli.spec.methods import METHOD_SPECS
+from fgvc_cli.training.train import train
 
 pytestmark = pytest.mark.realdata
 

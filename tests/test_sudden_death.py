@@ -72,7 +72,7 @@ def test_killed_twice(photos, tmp_path) -> None:
 def test_killed_while_the_demo_is_drawn(tmp_path) -> None:
     """The cache is there whole or not at all, and the next to draw sweeps up."""
     arguments = "Path('here'), size=32, train_per_class=20, test_per_class=1"
-    code = f"from pathlib import Path; from fgvc_cli.data import demo; print(demo.generate({arguments}))"
+    code = f"from pathlib import Path; from fgvc_cli.data.demo.folder import generate; print(generate({arguments}))"
     process = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path)
     while len(list(tmp_path.rglob("*.png"))) < 20:
         assert process.poll() is None

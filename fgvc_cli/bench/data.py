@@ -16,11 +16,12 @@ from torch import Tensor
 from fgvc_cli.bench.photographs import photographs
 from fgvc_cli.bench.plain import PlainImages, PlainLoader
 from fgvc_cli.bench.rounds import Progress, Rates, in_turns
-from fgvc_cli.data.cache import Squares, Wanted, decode_to, squares_in_file
-from fgvc_cli.data.cache_files import shared_memory
-from fgvc_cli.data.loader import make_loader, to_device
-from fgvc_cli.data.threads import cores
+from fgvc_cli.data.loading.cache import Squares, Wanted, decode_to, squares_in_file
+from fgvc_cli.data.loading.cache_files import shared_memory
+from fgvc_cli.data.loading.loader import make_loader
+from fgvc_cli.data.loading.to_device import to_device
 from fgvc_cli.data.types import Batch, DatasetIndex
+from fgvc_cli.machine.threads import cores
 from fgvc_cli.spec.data import DataSpec
 
 PLAIN = "Pillow, v1 transforms"

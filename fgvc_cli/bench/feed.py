@@ -13,9 +13,9 @@ import torch
 from fgvc_cli.bench.photographs import photographs
 from fgvc_cli.bench.rounds import Progress, Stopwatch, timed
 from fgvc_cli.bench.ways import Case, Training
-from fgvc_cli.data.cache import Squares, Wanted, decode_to, open_squares, squares_in_file
-from fgvc_cli.data.cache_files import shared_memory
-from fgvc_cli.data.loader import Loader, default_workers, make_loader
+from fgvc_cli.data.loading.cache import Squares, Wanted, decode_to, open_squares, squares_in_file
+from fgvc_cli.data.loading.cache_files import shared_memory
+from fgvc_cli.data.loading.loader import Loader, default_workers, make_loader
 from fgvc_cli.data.types import Batch, DatasetIndex
 from fgvc_cli.errors import BadRequest
 from fgvc_cli.files import explained

@@ -16,7 +16,7 @@ from fgvc_cli.bench.memory import PeakMemory, allocated
 from fgvc_cli.bench.rounds import Progress, Stopwatch, in_turns, timed, waited
 from fgvc_cli.bench.rows import Measured, Row
 from fgvc_cli.bench.ways import Answering, Case, Training, Way, What, build_way
-from fgvc_cli.engine.summary import Summary, summarize
+from fgvc_cli.methods.cost import Summary, summarize
 
 SECONDS = {"train": 200.0, "infer": 100.0}  # that the steps of a comparison may take, about, where nobody says how many
 SINGLE_SECONDS = 60.0  # and its calls with one image

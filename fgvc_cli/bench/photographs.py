@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from fgvc_cli.bench.rounds import Progress
-from fgvc_cli.data.demo import draw
+from fgvc_cli.data.demo.image import draw
 from fgvc_cli.data.types import DatasetIndex, Split
 
 WIDTH, HEIGHT, QUALITY = 500, 400, 95  # about 90 KB a file

@@ -12,14 +12,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fgvc_cli.data.types import Batch
-from fgvc_cli.engine.compiling import Compiled
-from fgvc_cli.engine.device import autocast
-from fgvc_cli.engine.evaluate import Trained, make_ready
-from fgvc_cli.engine.learner import Learner, batch_norm_explained, random_batch
+from fgvc_cli.inference.trained import Trained, make_ready
+from fgvc_cli.machine.compiling import Compiled
+from fgvc_cli.machine.device import autocast
 from fgvc_cli.methods import build_method
 from fgvc_cli.methods.base import Method
 from fgvc_cli.spec.methods.baseline import BaselineSpec
 from fgvc_cli.spec.run import RunSpec
+from fgvc_cli.training.learner import Learner, batch_norm_explained, random_batch
 
 What = Literal["train", "infer"]
 _SCHEDULE = 1_000_000  # steps an epoch: the learning rate stays at its start

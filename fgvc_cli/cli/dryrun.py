@@ -11,8 +11,8 @@ import typer
 from fgvc_cli.cli.tables import large, mib, new_table, show
 
 if TYPE_CHECKING:
-    from fgvc_cli.engine.estimate import Estimate, Memory
     from fgvc_cli.spec.run import RunSpec
+    from fgvc_cli.training.estimate import Estimate, Memory
 
 
 def print_estimate(spec: RunSpec, found: Estimate) -> None:

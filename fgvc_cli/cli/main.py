@@ -9,7 +9,10 @@ from typing import Annotated
 import typer
 
 from fgvc_cli import __version__
-from fgvc_cli.cli import bench, catalog, download, evaluation, predict, report, runs, summary, training, viz
+from fgvc_cli.cli.commands import datasets, download_data, methods, predict, presets, report, runs, summary, train
+from fgvc_cli.cli.commands import eval as evaluation
+from fgvc_cli.cli.commands.bench import bench
+from fgvc_cli.cli.commands.viz import viz
 from fgvc_cli.errors import FgvcError
 
 app = typer.Typer(
@@ -20,18 +23,18 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("train")(training.train)
+app.command("train")(train.train)
 app.command("eval")(evaluation.evaluate)
 app.command("predict")(predict.predict)
 app.command("report")(report.report)
 app.command("runs")(runs.runs)
 app.command("summary")(summary.summary)
-app.command("methods")(catalog.methods)
-app.command("datasets")(catalog.datasets)
-app.command("download-data")(download.download_data)
-app.add_typer(viz.viz, name="viz")
-app.add_typer(catalog.presets, name="presets")
-app.add_typer(bench.bench, name="bench")
+app.command("methods")(methods.methods)
+app.command("datasets")(datasets.datasets)
+app.command("download-data")(download_data.download_data)
+app.add_typer(viz, name="viz")
+app.add_typer(presets.presets, name="presets")
+app.add_typer(bench, name="bench")
 
 
 def _version(wanted: bool) -> None:

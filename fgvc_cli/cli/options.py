@@ -13,63 +13,64 @@ if TYPE_CHECKING:
 _RECIPE, _COMMON, _REGULAR, _DATA = "What to run", "Common settings", "Regularisation", "Data"
 
 
-def _flag(help: str, panel: str = _COMMON, *names: str, **more: Any) -> Any:
+def flag(help: str, panel: str = _COMMON, *names: str, **more: Any) -> Any:
+    """A flag whose default the help does not show, in a panel of the help."""
     return typer.Option(*names, help=help, rich_help_panel=panel, show_default=False, **more)
 
 
-Method = Annotated[str | None, _flag("Method; `fgvc methods` lists them. Default: baseline.", _RECIPE)]
-Dataset = Annotated[str | None, _flag("Dataset; `fgvc datasets` lists them. Default: demo.", _RECIPE)]
-Preset = Annotated[str | None, _flag("A recipe by name instead of the one for method and dataset.", _RECIPE)]
-Config = Annotated[Path | None, _flag("Repeat a run: its run.json, or its folder.", _RECIPE)]
+Method = Annotated[str | None, flag("Method; `fgvc methods` lists them. Default: baseline.", _RECIPE)]
+Dataset = Annotated[str | None, flag("Dataset; `fgvc datasets` lists them. Default: demo.", _RECIPE)]
+Preset = Annotated[str | None, flag("A recipe by name instead of the one for method and dataset.", _RECIPE)]
+Config = Annotated[Path | None, flag("Repeat a run: its run.json, or its folder.", _RECIPE)]
 Sets = Annotated[
     list[str] | None,
-    _flag(
+    flag(
         "Any field of the spec, for example method.tau=0.2; may be repeated.", _RECIPE, "--set", metavar="FIELD=VALUE"
     ),
 ]
 
-Epochs = Annotated[int | None, _flag("Passes over the training images.")]
-BatchSize = Annotated[int | None, _flag("Images a step.")]
-Lr = Annotated[float | None, _flag("Learning rate at that batch size.")]
-Backbone = Annotated[str | None, _flag("tiny, resnet18/34/50/101, vgg16/19[_bn], or timm:NAME.")]
-Weights = Annotated[str | None, _flag("imagenet, none, a .pth or .safetensors file, or a run.")]
-ImageSize = Annotated[int | None, _flag("Side of the network's input, in pixels.")]
-Device = Annotated[str | None, _flag("auto, cpu, mps, cuda or cuda:N.")]
-Precision = Annotated[str | None, _flag("fp32, bf16 or fp16.")]
+Epochs = Annotated[int | None, flag("Passes over the training images.")]
+BatchSize = Annotated[int | None, flag("Images a step.")]
+Lr = Annotated[float | None, flag("Learning rate at that batch size.")]
+Backbone = Annotated[str | None, flag("tiny, resnet18/34/50/101, vgg16/19[_bn], or timm:NAME.")]
+Weights = Annotated[str | None, flag("imagenet, none, a .pth or .safetensors file, or a run.")]
+ImageSize = Annotated[int | None, flag("Side of the network's input, in pixels.")]
+Device = Annotated[str | None, flag("auto, cpu, mps, cuda or cuda:N.")]
+Precision = Annotated[str | None, flag("fp32, bf16 or fp16.")]
 Compile = Annotated[
-    bool | None, _flag("Compile the network first: a minute or more, then faster.", _COMMON, "--compile/--no-compile")
+    bool | None, flag("Compile the network first: a minute or more, then faster.", _COMMON, "--compile/--no-compile")
 ]
-Seed = Annotated[int | None, _flag("Seed of weights, order and augmentation.")]
+Seed = Annotated[int | None, flag("Seed of weights, order and augmentation.")]
 EmaDecay = Annotated[
-    float | None, _flag("Measure and keep a moving average of the weights, for example 0.999.", _REGULAR)
+    float | None, flag("Measure and keep a moving average of the weights, for example 0.999.", _REGULAR)
 ]
-LabelSmoothing = Annotated[float | None, _flag("Share of a label spread over all classes, for example 0.1.", _REGULAR)]
-Mixup = Annotated[float | None, _flag("Blend images and their labels: α of Beta(α, α), for example 0.2.", _REGULAR)]
-Cutmix = Annotated[float | None, _flag("Paste boxes of other images: α of Beta(α, α), for example 1.", _REGULAR)]
-ClassBalance = Annotated[bool | None, _flag("Draw every class equally often, whatever its number of images.", _REGULAR)]
+LabelSmoothing = Annotated[float | None, flag("Share of a label spread over all classes, for example 0.1.", _REGULAR)]
+Mixup = Annotated[float | None, flag("Blend images and their labels: α of Beta(α, α), for example 0.2.", _REGULAR)]
+Cutmix = Annotated[float | None, flag("Paste boxes of other images: α of Beta(α, α), for example 1.", _REGULAR)]
+ClassBalance = Annotated[bool | None, flag("Draw every class equally often, whatever its number of images.", _REGULAR)]
 Patience = Annotated[
-    int | None, _flag("Stop after so many epochs without a better result on the held-out part.", _REGULAR)
+    int | None, flag("Stop after so many epochs without a better result on the held-out part.", _REGULAR)
 ]
 Augment = Annotated[
-    str | None, _flag("randaugment or trivialaugment: torchvision's, drawn for each image; off.", _REGULAR)
+    str | None, flag("randaugment or trivialaugment: torchvision's, drawn for each image; off.", _REGULAR)
 ]
-Erasing = Annotated[float | None, _flag("Share of images that lose a random rectangle, for example 0.25.", _REGULAR)]
-Workers = Annotated[int | None, _flag("Processes that load images; any number gives the same run.", _DATA)]
+Erasing = Annotated[float | None, flag("Share of images that lose a random rectangle, for example 0.25.", _REGULAR)]
+Workers = Annotated[int | None, flag("Processes that load images; any number gives the same run.", _DATA)]
 Cache = Annotated[
-    str | None, _flag("Keep decoded images in ram, on disk or on the gpu, or off; each gives the same run.", _DATA)
+    str | None, flag("Keep decoded images in ram, on disk or on the gpu, or off; each gives the same run.", _DATA)
 ]
-DataDir = Annotated[Path | None, _flag("Where datasets are kept, or your folder of photos or CSV file.", _DATA)]
-ValFraction = Annotated[float | None, _flag("Share of train held out to choose the best epoch.", _DATA)]
+DataDir = Annotated[Path | None, flag("Where datasets are kept, or your folder of photos or CSV file.", _DATA)]
+ValFraction = Annotated[float | None, flag("Share of train held out to choose the best epoch.", _DATA)]
 GroupBy = Annotated[
     str | None,
-    _flag("What stays on one side of a split drawn here: folder, regex:PATTERN or csv:FILE:COLUMN.", _DATA),
+    flag("What stays on one side of a split drawn here: folder, regex:PATTERN or csv:FILE:COLUMN.", _DATA),
 ]
 OnBadImage = Annotated[
-    str | None, _flag("error: name bad images, start nothing. skip: decode all once, leave bad ones out.", _DATA)
+    str | None, flag("error: name bad images, start nothing. skip: decode all once, leave bad ones out.", _DATA)
 ]
-LimitTrain = Annotated[int | None, _flag("Use only so many training images, spread over the classes.", _DATA)]
-LimitTest = Annotated[int | None, _flag("Use only so many test images, spread over the classes.", _DATA)]
-Classes = Annotated[int | None, _flag("Number of classes. Default: the dataset's.", _RECIPE)]
+LimitTrain = Annotated[int | None, flag("Use only so many training images, spread over the classes.", _DATA)]
+LimitTest = Annotated[int | None, flag("Use only so many test images, spread over the classes.", _DATA)]
+Classes = Annotated[int | None, flag("Number of classes. Default: the dataset's.", _RECIPE)]
 
 _FIELDS = {
     "epochs": "train.epochs",

@@ -10,13 +10,13 @@ from torch import Tensor
 
 from fgvc_cli.backbones import build_backbone, find_run, load_backbone_weights, set_checkpointing
 from fgvc_cli.errors import BadRequest
-from fgvc_cli.methods.apcnn import ApCnn
+from fgvc_cli.methods.apcnn.method import ApCnn
 from fgvc_cli.methods.base import Method
 from fgvc_cli.methods.baseline import Baseline
 from fgvc_cli.methods.clan import Clan
 from fgvc_cli.methods.reaps import Reaps
-from fgvc_cli.methods.scapnet import ScapNet
-from fgvc_cli.methods.tdsa import Mc, Tdsa
+from fgvc_cli.methods.scapnet.method import ScapNet
+from fgvc_cli.methods.tdsa.method import Mc, Tdsa
 from fgvc_cli.spec.methods.apcnn import ApCnnSpec
 from fgvc_cli.spec.methods.base import MethodSpec
 from fgvc_cli.spec.methods.baseline import BaselineSpec

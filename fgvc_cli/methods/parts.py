@@ -46,3 +46,8 @@ def predicted_cam(features: Tensor, weight: Tensor, logits: Tensor, frame: Tenso
     """CAM of the class that `logits` rank first, as evidence: features (B, C, h, w), weight (K, C), logits (B, K)."""
     top = logits.argmax(1)
     return Maps("cam", class_activation(features, weight, top)[:, None], frame, top[:, None])
+
+
+def precise(values: Tensor) -> Tensor:
+    """In fp32 at least, whatever autocast made of them."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))

@@ -42,3 +42,16 @@ def wave_code(values: Tensor, dims: int = 64, factor: float = 100.0, base: float
     length = base ** (torch.arange(waves, device=values.device, dtype=values.dtype) / waves)
     angles = (factor * values[..., None] / length).flatten(-2)
     return torch.cat([angles.sin(), angles.cos()], -1)
+
+
+def to_original(affine: Tensor, points: Tensor) -> Tensor:
+    """Points (B, Q, 2) through an affine map (B, 2, 3)."""
+    return points @ affine[:, :, :2].transpose(1, 2) + affine[:, None, :, 2]
+
+
+def to_input(affine: Tensor, points: Tensor) -> Tensor:
+    """Points (B, Q, 2) through the inverse of an affine map (B, 2, 3); in closed form, which waits for no device."""
+    a, b, c, d = affine[:, 0, 0], affine[:, 0, 1], affine[:, 1, 0], affine[:, 1, 1]
+    adjugate = torch.stack([torch.stack([d, -b], 1), torch.stack([-c, a], 1)], 1)  # (B, 2, 2)
+    inverse = adjugate / (a * d - b * c)[:, None, None]
+    return (points - affine[:, None, :, 2]) @ inverse.transpose(1, 2)

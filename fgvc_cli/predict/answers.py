@@ -6,8 +6,8 @@ import math
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from fgvc_cli.engine.inference import Model, Seen, look
-from fgvc_cli.engine.pictures import Picture
+from fgvc_cli.inference.look import Model, Seen, look
+from fgvc_cli.inference.pictures import Picture
 
 UNSURE = "unsure"
 

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-from fgvc_cli.data.images import is_image_name
-from fgvc_cli.engine.interrupt import Stopped, listening
-from fgvc_cli.engine.log import Reporter
+from fgvc_cli.data.images.read import is_image_name
 from fgvc_cli.errors import BadRequest
 from fgvc_cli.files import explained, write_atomically
+from fgvc_cli.machine.interrupt import Stopped, listening
 from fgvc_cli.predict.answers import Answer, Answers, Failed
 from fgvc_cli.predict.rows import Rows, on_one_line
+from fgvc_cli.progress import Reporter
 
 _ERRORS = "backslashreplace"  # of a file name that is no UTF-8: JSON stays JSON
 

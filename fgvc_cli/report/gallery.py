@@ -12,18 +12,19 @@ import numpy as np
 from PIL import Image
 from rich.console import Console
 
-from fgvc_cli.data.images import ImageError
+from fgvc_cli.data.images.read import ImageError
 from fgvc_cli.data.splits import limit
 from fgvc_cli.data.types import DatasetIndex
-from fgvc_cli.engine.evaluate import EvalRequest, split_of, with_request
-from fgvc_cli.engine.inference import Model, Seen, look, open_model
-from fgvc_cli.engine.log import Reporter
-from fgvc_cli.engine.pictures import Picture, split_pictures
 from fgvc_cli.errors import FgvcError
+from fgvc_cli.inference.dataset import split_of
+from fgvc_cli.inference.look import Model, Seen, look, open_model
+from fgvc_cli.inference.pictures import Picture, split_pictures
+from fgvc_cli.inference.trained import EvalRequest, with_request
+from fgvc_cli.progress import Reporter
 from fgvc_cli.report.record import Record, Tree
-from fgvc_cli.viz.boxes import set_colours
+from fgvc_cli.viz.kinds.boxes import set_colours
+from fgvc_cli.viz.kinds.saliency import saliency
 from fgvc_cli.viz.overview import overview
-from fgvc_cli.viz.saliency import saliency
 
 LOOKED = 600  # images to choose from, beside those of the classes confused most
 PAIRS = 6  # confusions with pictures

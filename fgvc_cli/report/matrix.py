@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fgvc_cli.engine.confusion import DENSE_CLASSES, Confusion
+from fgvc_cli.evaluation.confusion import DENSE_CLASSES, Confusion
 
 SHADES = 8
 LONGEST_NAME = 22  # letters

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fgvc_cli.engine.confusion import ClassRow
+from fgvc_cli.evaluation.confusion import ClassRow
 from fgvc_cli.report.record import Record
 
 _Z = 1.959964  # 95 % of a normal distribution lie within so many standard deviations

@@ -14,16 +14,16 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from rich.console import Console
 
 from fgvc_cli import __version__
-from fgvc_cli.engine.device import prepare_device
-from fgvc_cli.engine.evaluate import EvalRequest, with_request
-from fgvc_cli.engine.runfolder import RunFolder
 from fgvc_cli.errors import BadRequest
 from fgvc_cli.files import write_text
+from fgvc_cli.inference.trained import EvalRequest, with_request
+from fgvc_cli.machine.device import prepare_device
 from fgvc_cli.report import chart
 from fgvc_cli.report.gallery import make_gallery
 from fgvc_cli.report.matrix import LONGEST_NAME
 from fgvc_cli.report.record import names_of, read_record
 from fgvc_cli.report.view import RunView, comparison, run_view
+from fgvc_cli.runs.folder import RunFolder
 
 REPORT = "report.html"
 

@@ -9,12 +9,15 @@ from typing import Any, TypeVar
 
 from rich.console import Console
 
-from fgvc_cli.engine.checkpoint import about_model
-from fgvc_cli.engine.confusion import ClassRow, Confusion, read_classes
-from fgvc_cli.engine.evaluate import EvalRequest, NoSplitError, evaluate_run, kept_result
-from fgvc_cli.engine.log import read_metrics
-from fgvc_cli.engine.runfolder import RunFolder
 from fgvc_cli.errors import FgvcError
+from fgvc_cli.evaluation.confusion import ClassRow, Confusion, read_classes
+from fgvc_cli.evaluation.evaluate import evaluate_run
+from fgvc_cli.evaluation.results import kept_result
+from fgvc_cli.inference.dataset import NoSplitError
+from fgvc_cli.inference.trained import EvalRequest
+from fgvc_cli.runs.checkpoint import about_model
+from fgvc_cli.runs.folder import RunFolder
+from fgvc_cli.runs.journal import read_metrics
 from fgvc_cli.spec.run import RunSpec
 
 Tree = dict[str, Any]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from fgvc_cli.engine.confusion import ClassRow, Confusion
+from fgvc_cli.evaluation.confusion import ClassRow, Confusion
 from fgvc_cli.report.chart import Chart, run_charts, shared_charts
 from fgvc_cli.report.gallery import Gallery
 from fgvc_cli.report.matrix import Matrix, matrix, taken_for

@@ -9,15 +9,16 @@ from typing import Any
 
 from rich.console import Console
 
-from fgvc_cli.data.images import ImageError
-from fgvc_cli.engine.evaluate import EvalRequest
-from fgvc_cli.engine.inference import Model, Wanted, evidence_of, look, methods_with, newest_model, open_model
-from fgvc_cli.engine.log import Reporter
-from fgvc_cli.engine.pictures import OnBad, Picture
+from fgvc_cli.data.images.read import ImageError
 from fgvc_cli.errors import BadRequest, FgvcError
+from fgvc_cli.inference.find import Wanted, evidence_of, methods_with, newest_model
+from fgvc_cli.inference.look import Model, look, open_model
+from fgvc_cli.inference.pictures import OnBad, Picture
+from fgvc_cli.inference.trained import EvalRequest
 from fgvc_cli.methods.base import Evidence
+from fgvc_cli.progress import Reporter
 from fgvc_cli.viz.colours import DARK, GREY, RIGHT, WRONG
-from fgvc_cli.viz.kinds import ALL, KINDS, kinds_of
+from fgvc_cli.viz.kinds.table import ALL, KINDS, kinds_of
 from fgvc_cli.viz.manifest import PAGE, Manifest
 from fgvc_cli.viz.pixels import opencv
 from fgvc_cli.viz.scene import Looked, Options, Scene

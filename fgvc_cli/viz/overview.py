@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from fgvc_cli.engine.inference import Model, Seen
-from fgvc_cli.viz.boxes import draw_boxes
+from fgvc_cli.inference.look import Model, Seen
+from fgvc_cli.viz.kinds.boxes import draw_boxes
+from fgvc_cli.viz.kinds.saliency import Saliency
 from fgvc_cli.viz.pixels import Pixels, heated, spread
-from fgvc_cli.viz.saliency import Saliency
 from fgvc_cli.viz.scene import Looked, Scene
 
 

@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fgvc_cli.engine.inference import Model, Seen
-from fgvc_cli.engine.localisation import to_original
-from fgvc_cli.engine.pictures import Picture
+from fgvc_cli.inference.look import Model, Seen
+from fgvc_cli.inference.pictures import Picture
 from fgvc_cli.methods.base import Evidence
+from fgvc_cli.ops.geometry import to_original
+from fgvc_cli.viz.kinds.saliency import Saliency, saliency
 from fgvc_cli.viz.pixels import Box, Pixels, Size, Values, cut, resized
-from fgvc_cli.viz.saliency import Saliency, saliency
 
 LONGEST = 1.45  # sides of the square that a picture takes as much room as
 MOST_STRETCHED = 5  # a picture longer than about so many times its width is drawn wider than it is

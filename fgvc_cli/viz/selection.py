@@ -13,9 +13,9 @@ from rich.console import Console
 from fgvc_cli.data.datasets import load_index
 from fgvc_cli.data.splits import apply_spec, spread_order
 from fgvc_cli.data.types import DatasetIndex
-from fgvc_cli.engine.inference import Model, look
-from fgvc_cli.engine.pictures import OnBad, Picture, find_pictures, split_pictures
 from fgvc_cli.errors import BadRequest
+from fgvc_cli.inference.look import Model, look
+from fgvc_cli.inference.pictures import OnBad, Picture, find_pictures, split_pictures
 from fgvc_cli.spec.data import DATASET_NAMES
 
 SAMPLE = 24  # of a split, where nothing else is asked for

@@ -14,13 +14,13 @@ from torch.nn.parallel import DistributedDataParallel
 
 from fgvc_cli.backbones import Backbone, build_backbone, set_checkpointing
 from fgvc_cli.backbones.recompute import units
-from fgvc_cli.engine.learner import StepModule
 from fgvc_cli.errors import BadRequest
 from fgvc_cli.methods import METHODS, build_method
 from fgvc_cli.methods.base import Method
 from fgvc_cli.spec.methods.apcnn import ApCnnSpec
 from fgvc_cli.spec.methods.base import MethodSpec
 from fgvc_cli.spec.methods.scapnet import ScapNetSpec
+from fgvc_cli.training.learner import StepModule
 from tests.conftest import small_spec
 
 K, SIZE = 5, 64

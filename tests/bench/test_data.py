@@ -6,8 +6,8 @@ import torch
 from fgvc_cli.bench.data import PLAIN, Setting, measure
 from fgvc_cli.bench.rounds import Rates, in_turns
 from fgvc_cli.cli.main import app
-from fgvc_cli.data import cache_files
-from tests.data.archives import spec_of
+from fgvc_cli.data.loading import cache_files
+from tests.data.small_archives import spec_of
 
 
 @pytest.fixture(autouse=True)

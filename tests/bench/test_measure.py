@@ -14,9 +14,9 @@ from fgvc_cli.bench.feed import opened_feeds
 from fgvc_cli.bench.measure import Plan, _affordable, measure
 from fgvc_cli.bench.rows import Ratios
 from fgvc_cli.bench.ways import StockLooking, StockTraining, Training, build_way, cases_of, comparable
-from fgvc_cli.engine import compiling
-from fgvc_cli.engine.summary import summarize
 from fgvc_cli.errors import FgvcError
+from fgvc_cli.machine import compiling
+from fgvc_cli.methods.cost import summarize
 from fgvc_cli.spec.build import build_spec
 from fgvc_cli.spec.methods import METHOD_SPECS
 

@@ -215,7 +215,7 @@ def test_a_traceback_only_when_asked_for(command, monkeypatch) -> None:
 
 
 def test_a_run_that_another_process_writes(command, tmp_path, photos_run) -> None:
-    from fgvc_cli.engine.runfolder import RunFolder
+    from fgvc_cli.runs.folder import RunFolder
 
     with RunFolder(photos_run).locked():
         answer = command("train", "--resume", photos_run)

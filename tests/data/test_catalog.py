@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from fgvc_cli.data.archives import BUNDLES
 from fgvc_cli.data.catalog import data_roots, locate, require
 from fgvc_cli.data.datasets import load_index
+from fgvc_cli.data.download.archives import BUNDLES
 from fgvc_cli.data.facts import CATALOG
 from fgvc_cli.errors import BadRequest
 from fgvc_cli.spec.data import DATASET_NAMES
-from tests.data.archives import spec_of, write_cub
+from tests.data.small_archives import spec_of, write_cub
 
 
 def test_every_dataset_has_facts_and_they_need_no_torch() -> None:

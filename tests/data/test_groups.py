@@ -13,7 +13,7 @@ from fgvc_cli.data.groups import group_codes, grouped_holdout
 from fgvc_cli.data.splits import apply_record, apply_spec, split_record
 from fgvc_cli.data.types import DatasetIndex, Split
 from fgvc_cli.errors import BadRequest
-from tests.data.archives import spec_of, write_cub, write_folder, write_image, write_lines
+from tests.data.small_archives import spec_of, write_cub, write_folder, write_image, write_lines
 
 CLASSES = ("robin", "wren")
 

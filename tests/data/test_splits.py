@@ -12,7 +12,7 @@ from fgvc_cli.data.datasets import load_index
 from fgvc_cli.data.splits import apply_record, apply_spec, limit, split_record, stratified_holdout
 from fgvc_cli.data.types import DatasetIndex, Split
 from fgvc_cli.errors import BadRequest
-from tests.data.archives import spec_of, write_folder, write_image
+from tests.data.small_archives import spec_of, write_folder, write_image
 
 labels_of = st.lists(st.integers(1, 30), min_size=1, max_size=12).flatmap(
     lambda counts: st.permutations(np.repeat(np.arange(len(counts)), counts).tolist())

@@ -10,7 +10,7 @@ import numpy as np
 import scipy.io
 from PIL import Image
 
-from tests.data.archives import write_image, write_lines
+from tests.data.small_archives import write_image, write_lines
 
 BLUE = (0, 0, 254)
 

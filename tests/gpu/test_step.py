@@ -8,17 +8,19 @@ from contextlib import contextmanager
 import pytest
 import torch
 
-from fgvc_cli.data.loader import ahead, make_loader
+from fgvc_cli.data.loading.loader import make_loader
+from fgvc_cli.data.loading.to_device import ahead
 from fgvc_cli.data.types import Batch
-from fgvc_cli.engine.device import prepare_device
-from fgvc_cli.engine.evaluate import Measures, open_index
-from fgvc_cli.engine.learner import Learner
-from fgvc_cli.engine.runfolder import RunFolder
-from fgvc_cli.engine.session import Averages
+from fgvc_cli.evaluation.measures import Measures
+from fgvc_cli.inference.dataset import open_index
+from fgvc_cli.machine.device import prepare_device
+from fgvc_cli.runs.folder import RunFolder
 from fgvc_cli.spec.methods import METHOD_SPECS
+from fgvc_cli.training.learner import Learner
+from fgvc_cli.training.session import Averages
 from tests.conftest import small_spec
-from tests.engine.test_learner import uint8_batch
-from tests.engine.test_train import quiet
+from tests.training.test_learner import uint8_batch
+from tests.training.test_train import quiet
 
 pytestmark = pytest.mark.gpu
 
@@ -71,7 +73,7 @@ def test_no_step_waits(photos, method, precision, optimizer) -> None:
 
 @pytest.mark.parametrize("cache", ["off", "disk", "gpu"])
 def test_the_same_batches_arrive_as_on_the_cpu(photos, tmp_path, cache) -> None:
-    from fgvc_cli.data.cache import open_squares
+    from fgvc_cli.data.loading.cache import open_squares
 
     spec = small_spec(photos, "baseline", f"data.cache={cache}")
     index = open_index(RunFolder(tmp_path), spec.data, quiet())

@@ -10,7 +10,7 @@ import torch
 
 from fgvc_cli.backbones import build_backbone
 from fgvc_cli.methods import METHODS
-from fgvc_cli.methods.apcnn import ApCnn
+from fgvc_cli.methods.apcnn.method import ApCnn
 from fgvc_cli.methods.base import Method
 from fgvc_cli.methods.reaps import Reaps
 from fgvc_cli.spec.methods.apcnn import ApCnnSpec

@@ -9,11 +9,11 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from fgvc_cli.engine.checkpoint import load_model, save_model
-from fgvc_cli.engine.evaluate import EvalRequest
-from fgvc_cli.engine.inference import Model, look, open_model
-from fgvc_cli.engine.pictures import find_pictures
+from fgvc_cli.inference.look import Model, look, open_model
+from fgvc_cli.inference.pictures import find_pictures
+from fgvc_cli.inference.trained import EvalRequest
 from fgvc_cli.predict.answers import Answer, Failed, predict
+from fgvc_cli.runs.checkpoint import load_model, save_model
 from tests.conftest import small_spec, untrained
 
 CLASSES = ("blue", "green", "red")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from fgvc_cli.engine.pictures import Picture
+from fgvc_cli.inference.pictures import Picture
 from fgvc_cli.predict.answers import Answer, Failed, FoundBox, Guess
 from fgvc_cli.predict.rows import new_rows
 

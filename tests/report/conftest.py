@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from fgvc_cli.engine.evaluate import EvalRequest
-from fgvc_cli.engine.runfolder import RunFolder
-from fgvc_cli.engine.train import train
+from fgvc_cli.inference.trained import EvalRequest
 from fgvc_cli.report.record import Record, read_record
+from fgvc_cli.runs.folder import RunFolder
+from fgvc_cli.training.train import train
 from tests.conftest import small_spec
 
 QUIET = Console(quiet=True)

@@ -18,9 +18,9 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 
-from fgvc_cli.engine.evaluate import EvalRequest
-from fgvc_cli.engine.runfolder import RunFolder
+from fgvc_cli.inference.trained import EvalRequest
 from fgvc_cli.report.page import write_report
+from fgvc_cli.runs.folder import RunFolder
 from tests.report.conftest import IMAGE, QUIET, SCRIPT
 
 

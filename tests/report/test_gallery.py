@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from fgvc_cli.engine.evaluate import EvalRequest
-from fgvc_cli.engine.pictures import Picture
+from fgvc_cli.inference.pictures import Picture
+from fgvc_cli.inference.trained import EvalRequest
 from fgvc_cli.report.gallery import Answer, choose, make_gallery
 from fgvc_cli.report.record import Record
 from tests.report.conftest import QUIET

@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 
-from fgvc_cli.engine.confusion import Confusion
+from fgvc_cli.evaluation.confusion import Confusion
 from fgvc_cli.report.matrix import SHADES, matrix, taken_for
 
 

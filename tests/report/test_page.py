@@ -13,14 +13,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fgvc_cli.engine.confusion import Confusion
-from fgvc_cli.engine.evaluate import EvalRequest
-from fgvc_cli.engine.runfolder import RunFolder
 from fgvc_cli.errors import BadRequest, FgvcError
+from fgvc_cli.evaluation.confusion import Confusion
+from fgvc_cli.inference.trained import EvalRequest
 from fgvc_cli.report.gallery import Card, Gallery, data_uri
 from fgvc_cli.report.page import Written, render, write_report
 from fgvc_cli.report.record import Measured, Record
 from fgvc_cli.report.view import MOST_ROWS, run_view
+from fgvc_cli.runs.folder import RunFolder
 from tests.report.conftest import IMAGE, QUIET, SCRIPT
 from tests.report.test_record import hidden, spoil
 

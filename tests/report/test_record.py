@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from fgvc_cli.engine.evaluate import NoSplitError
-from fgvc_cli.engine.runfolder import RunFolder
 from fgvc_cli.errors import FgvcError
+from fgvc_cli.inference.dataset import NoSplitError
 from fgvc_cli.report.record import Record
+from fgvc_cli.runs.folder import RunFolder
 from tests.report.conftest import IMAGE, SCRIPT
 
 Read = Callable[..., Record]

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fgvc_cli.data.transforms import transform
+from fgvc_cli.data.loading.transforms import transform
 from fgvc_cli.data.types import Batch
-from fgvc_cli.engine.inference import Seen
-from fgvc_cli.engine.pictures import Picture
+from fgvc_cli.inference.look import Seen
+from fgvc_cli.inference.pictures import Picture
 from fgvc_cli.methods.base import Boxes, Evidence, Output
 from fgvc_cli.spec.data import DataSpec
 from fgvc_cli.viz.scene import Looked, Options, Scene

@@ -7,8 +7,8 @@ import torch
 
 from fgvc_cli.methods.base import Evidence, Head
 from fgvc_cli.viz.colours import SETS
+from fgvc_cli.viz.kinds.saliency import saliency
 from fgvc_cli.viz.overview import overview
-from fgvc_cli.viz.saliency import saliency
 from tests.viz.synthetic import boxes, looked, whole
 
 

@@ -24,8 +24,8 @@ from fgvc_cli.data.datasets import (
     pets,
     vegfru,
 )
-from fgvc_cli.data.datasets.common import class_notes
-from fgvc_cli.data.survey import Progress
+from fgvc_cli.data.formats.index import class_notes
+from fgvc_cli.data.images.survey import Progress
 from fgvc_cli.data.types import DatasetIndex
 from fgvc_cli.spec.data import DatasetName, DataSpec
 

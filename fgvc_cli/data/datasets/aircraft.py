@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fgvc_cli.data.catalog import require
-from fgvc_cli.data.datasets.common import checked, read_lines, read_table
+from fgvc_cli.data.formats.index import checked
+from fgvc_cli.data.formats.lists import read_lines, read_table
 from fgvc_cli.data.types import DatasetIndex, Split
 from fgvc_cli.errors import BadRequest
 from fgvc_cli.spec.data import DataSpec

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from fgvc_cli.data.catalog import require
-from fgvc_cli.data.datasets.common import checked
-from fgvc_cli.data.datasets.matlab import column, integers, texts, variable
+from fgvc_cli.data.formats.index import checked
+from fgvc_cli.data.formats.matlab import column, integers, texts, variable
 from fgvc_cli.data.types import DatasetIndex, Split
 from fgvc_cli.errors import BadRequest
 from fgvc_cli.spec.data import DataSpec

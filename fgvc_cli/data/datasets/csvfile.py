@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fgvc_cli.data.datasets.common import present
-from fgvc_cli.data.datasets.fitting import with_true_boxes
-from fgvc_cli.data.datasets.own import SPLIT_OF, Own, natural_key, own_index
+from fgvc_cli.data.formats.fitting import with_true_boxes
+from fgvc_cli.data.formats.index import present
+from fgvc_cli.data.formats.own import SPLIT_OF, Own, natural_key, own_index
 from fgvc_cli.data.groups import PATH_COLUMNS
 from fgvc_cli.data.types import DatasetIndex, Split
 from fgvc_cli.errors import BadRequest

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 from fgvc_cli.data.catalog import require
-from fgvc_cli.data.datasets.common import read_table, unique_names
-from fgvc_cli.data.datasets.idlists import class_number, index_of_lists
+from fgvc_cli.data.formats.id_lists import class_number, index_of_lists
+from fgvc_cli.data.formats.lists import read_table, unique_names
 from fgvc_cli.data.types import DatasetIndex
 from fgvc_cli.spec.data import DataSpec
 

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from fgvc_cli.data.catalog import DATA_DIR_VARIABLE, cache_home
-from fgvc_cli.data.datasets.common import checked
-from fgvc_cli.data.survey import Progress
+from fgvc_cli.data.formats.index import checked
+from fgvc_cli.data.images.survey import Progress
 from fgvc_cli.data.types import DatasetIndex, Split
 from fgvc_cli.errors import BadRequest, FgvcError
 from fgvc_cli.spec.data import DataSpec
@@ -22,11 +22,11 @@ ANNOTATIONS = "annotations.json"
 
 def load(spec: DataSpec, progress: Progress | None = None) -> DatasetIndex:
     """The index of the demo, drawn first if it is not there yet; boxes and parts of every image."""
-    from fgvc_cli.data import demo  # here, since drawing is code that no other dataset needs
+    from fgvc_cli.data.demo.folder import generate
 
     home = demo_home(spec)
     try:
-        return read(demo.generate(home, progress=progress and partial(_drawing, progress)))
+        return read(generate(home, progress=progress and partial(_drawing, progress)))
     except OSError as error:
         raise FgvcError(f"{home}: the demo cannot be drawn there ({error.strerror}); pass --data-dir") from None
 

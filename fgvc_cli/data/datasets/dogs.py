@@ -8,10 +8,11 @@ from xml.etree import ElementTree
 import numpy as np
 
 from fgvc_cli.data.catalog import require
-from fgvc_cli.data.datasets.common import checked, named_labels
-from fgvc_cli.data.datasets.matlab import numbers, texts
-from fgvc_cli.data.datasets.surveyed import Box, with_surveyed_boxes
-from fgvc_cli.data.survey import Progress
+from fgvc_cli.data.formats.index import checked
+from fgvc_cli.data.formats.lists import named_labels
+from fgvc_cli.data.formats.matlab import numbers, texts
+from fgvc_cli.data.formats.surveyed import Box, with_surveyed_boxes
+from fgvc_cli.data.images.survey import Progress
 from fgvc_cli.data.types import DatasetIndex, Split
 from fgvc_cli.errors import BadRequest
 from fgvc_cli.spec.data import DataSpec

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fgvc_cli.data.catalog import require
-from fgvc_cli.data.datasets.common import checked
-from fgvc_cli.data.datasets.matlab import numbers
-from fgvc_cli.data.datasets.surveyed import box_of_mask, with_surveyed_boxes
-from fgvc_cli.data.survey import Progress
+from fgvc_cli.data.formats.index import checked
+from fgvc_cli.data.formats.matlab import numbers
+from fgvc_cli.data.formats.surveyed import box_of_mask, with_surveyed_boxes
+from fgvc_cli.data.images.survey import Progress
 from fgvc_cli.data.types import DatasetIndex, Split
 from fgvc_cli.errors import BadRequest
 from fgvc_cli.spec.data import DataSpec

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from fgvc_cli.data.datasets.own import SPLIT_OF, Own, natural_key, own_index
-from fgvc_cli.data.images import is_image_name
+from fgvc_cli.data.formats.own import SPLIT_OF, Own, natural_key, own_index
+from fgvc_cli.data.images.read import is_image_name
 from fgvc_cli.data.types import DatasetIndex, Split
 from fgvc_cli.errors import BadRequest
 from fgvc_cli.spec.data import DataSpec

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from fgvc_cli.data.catalog import require
-from fgvc_cli.data.datasets.common import checked, read_lines
+from fgvc_cli.data.formats.index import checked
+from fgvc_cli.data.formats.lists import read_lines
 from fgvc_cli.data.types import DatasetIndex, Split
 from fgvc_cli.spec.data import DataSpec
 

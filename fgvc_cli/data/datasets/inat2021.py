@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fgvc_cli.data.catalog import require
-from fgvc_cli.data.datasets.common import checked, unique_names
-from fgvc_cli.data.datasets.jsonstream import elements
+from fgvc_cli.data.formats.index import checked
+from fgvc_cli.data.formats.json_stream import elements
+from fgvc_cli.data.formats.lists import unique_names
 from fgvc_cli.data.types import DatasetIndex, Split
 from fgvc_cli.errors import BadRequest
 from fgvc_cli.spec.data import DataSpec

@@ -10,8 +10,8 @@ from collections import Counter
 from pathlib import Path
 
 from fgvc_cli.data.catalog import require
-from fgvc_cli.data.datasets.common import Line, read_table
-from fgvc_cli.data.datasets.idlists import LABELS, class_number, index_of_lists
+from fgvc_cli.data.formats.id_lists import LABELS, class_number, index_of_lists
+from fgvc_cli.data.formats.lists import Line, read_table
 from fgvc_cli.data.types import DatasetIndex
 from fgvc_cli.spec.data import DataSpec
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from fgvc_cli.data.archives import Archive
+from fgvc_cli.data.download.archives import Archive
 from fgvc_cli.data.download.progress import Progress
 
 _CHUNK = 1 << 20

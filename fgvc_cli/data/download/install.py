@@ -15,8 +15,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from fgvc_cli.data.archives import BUNDLES, Archive, Bundle, Way
 from fgvc_cli.data.catalog import data_roots
+from fgvc_cli.data.download.archives import BUNDLES, Archive, Bundle, Way
 from fgvc_cli.data.download.checksums import difference
 from fgvc_cli.data.download.progress import SILENT, Progress, amount
 from fgvc_cli.data.download.state import Here, look, seal

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from fgvc_cli.data.datasets.common import read_lines, read_table
 from fgvc_cli.data.facts import CATALOG
+from fgvc_cli.data.formats.lists import read_lines, read_table
 
 _BY_IMAGE = ("image_class_labels.txt", "train_test_split.txt", "bounding_boxes.txt", "sizes.txt", "parts/part_locs.txt")
 _NAMED = 5  # a list that is another dataset's differs in every line

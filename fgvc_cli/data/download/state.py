@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from fgvc_cli.data.archives import BUNDLES
 from fgvc_cli.data.catalog import locate
+from fgvc_cli.data.download.archives import BUNDLES
 from fgvc_cli.data.download.progress import SILENT, Progress
 from fgvc_cli.data.facts import CATALOG
 from fgvc_cli.errors import FgvcError

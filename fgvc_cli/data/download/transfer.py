@@ -18,7 +18,7 @@ from pathlib import Path
 
 import urllib3
 
-from fgvc_cli.data.archives import Archive
+from fgvc_cli.data.download.archives import Archive
 from fgvc_cli.data.download.checksums import difference
 from fgvc_cli.data.download.http import GivenUp, TryAgain, body, host_of, open_url, what_failed
 from fgvc_cli.data.download.progress import SILENT, Progress, amount

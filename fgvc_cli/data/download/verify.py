@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 
-from fgvc_cli.data.archives import BUNDLES
 from fgvc_cli.data.datasets import load_index
+from fgvc_cli.data.download.archives import BUNDLES
 from fgvc_cli.data.download.lists import contradictions
 from fgvc_cli.data.download.progress import SILENT, Progress
 from fgvc_cli.data.download.state import files_of, read_sums, sha256
 from fgvc_cli.data.facts import CATALOG
-from fgvc_cli.data.images import ImageError, is_image_name, read_image
-from fgvc_cli.data.survey import survey
+from fgvc_cli.data.images.read import ImageError, is_image_name, read_image
+from fgvc_cli.data.images.survey import survey
 from fgvc_cli.data.types import DatasetIndex
 from fgvc_cli.errors import FgvcError
 from fgvc_cli.spec.data import DataSpec

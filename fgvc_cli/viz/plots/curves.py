@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from fgvc_cli.engine.figures import add_legend, new_figure, save_figure, short
-from fgvc_cli.engine.log import read_metrics
-from fgvc_cli.engine.runfolder import RunFolder
 from fgvc_cli.errors import BadRequest, FgvcError
+from fgvc_cli.figures import add_legend, new_figure, save_figure, short
+from fgvc_cli.runs.folder import RunFolder
+from fgvc_cli.runs.journal import read_metrics
 from fgvc_cli.viz.plots.palette import COLOURS
 
 if TYPE_CHECKING:

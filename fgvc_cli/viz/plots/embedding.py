@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fgvc_cli.engine.figures import add_legend, new_figure, save_figure, short
-from fgvc_cli.engine.inference import Model, look
-from fgvc_cli.engine.log import Reporter
-from fgvc_cli.engine.pictures import Picture
 from fgvc_cli.errors import BadRequest
+from fgvc_cli.figures import add_legend, new_figure, save_figure, short
+from fgvc_cli.inference.look import Model, look
+from fgvc_cli.inference.pictures import Picture
+from fgvc_cli.progress import Reporter
 from fgvc_cli.viz.plots.palette import COLOURS, GREY
 from fgvc_cli.viz.plots.projection import Projection
 

@@ -8,7 +8,7 @@ import pytest
 
 from fgvc_cli.data.datasets import load_index
 from fgvc_cli.errors import BadRequest
-from tests.data.archives import spec_of, write_lines
+from tests.data.small_archives import spec_of, write_lines
 
 
 def refused(dataset: str, root: Path, **values: object) -> str:

@@ -6,9 +6,9 @@ import pytest
 
 from fgvc_cli.data.datasets import load_index
 from fgvc_cli.errors import BadRequest
-from tests.data.archives import VARIANTS, spec_of, write_aircraft, write_lines
 from tests.data.datasets.refusals import refused
-from tests.data.test_datasets import assert_readable
+from tests.data.datasets.test_datasets import assert_readable
+from tests.data.small_archives import VARIANTS, spec_of, write_aircraft, write_lines
 
 
 def test_aircraft(tmp_path: Path) -> None:

@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 
 from fgvc_cli.data.datasets import load_index
-from fgvc_cli.data.loader import make_loader
+from fgvc_cli.data.loading.loader import make_loader
 from fgvc_cli.data.splits import apply_record, apply_spec, split_record
 from fgvc_cli.data.types import DatasetIndex
-from tests.data.archives import spec_of, write_image, write_lines
 from tests.data.datasets.refusals import refused
+from tests.data.small_archives import spec_of, write_image, write_lines
 
 IMAGES = tuple(f"{kind}/{i}.png" for kind in ("wren", "robin") for i in range(5))
 

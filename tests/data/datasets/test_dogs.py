@@ -7,8 +7,8 @@ import pytest
 import scipy.io
 
 from fgvc_cli.data.datasets import load_index
-from tests.data.archives import spec_of
 from tests.data.datasets.refusals import refused
+from tests.data.small_archives import spec_of
 from tests.data.trees import DOGS, cells, write_dogs
 
 

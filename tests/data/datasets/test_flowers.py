@@ -8,8 +8,8 @@ import scipy.io
 
 from fgvc_cli.data.datasets import load_index
 from fgvc_cli.data.datasets.flowers import NAMES
-from tests.data.archives import spec_of
 from tests.data.datasets.refusals import refused
+from tests.data.small_archives import spec_of
 from tests.data.trees import write_flowers
 
 

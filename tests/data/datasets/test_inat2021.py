@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from fgvc_cli.data.datasets import load_index
-from tests.data.archives import spec_of
 from tests.data.datasets.refusals import refused
+from tests.data.small_archives import spec_of
 from tests.data.trees import write_inat
 
 

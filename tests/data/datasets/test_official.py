@@ -10,12 +10,12 @@ from rich.console import Console
 
 from fgvc_cli.data.datasets import load_index
 from fgvc_cli.data.facts import CATALOG
-from fgvc_cli.data.images import read_image
-from fgvc_cli.data.loader import make_loader
-from fgvc_cli.engine.train import train
+from fgvc_cli.data.images.read import read_image
+from fgvc_cli.data.loading.loader import make_loader
 from fgvc_cli.errors import BadRequest
 from fgvc_cli.spec.build import build_spec
-from tests.data.archives import spec_of
+from fgvc_cli.training.train import train
+from tests.data.small_archives import spec_of
 from tests.data.trees import WRITERS
 
 

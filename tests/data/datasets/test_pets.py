@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from fgvc_cli.data.datasets import load_index
-from tests.data.archives import spec_of
 from tests.data.datasets.refusals import change_lines, refused
+from tests.data.small_archives import spec_of
 from tests.data.trees import write_pets
 
 

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from fgvc_cli.data.archives import BUNDLES, Bundle, Way
 from fgvc_cli.data.datasets import load_index
+from fgvc_cli.data.download.archives import BUNDLES, Bundle, Way
 from fgvc_cli.data.facts import CATALOG
-from tests.data.archives import spec_of, write_cars_devkit, write_cub, write_image
 from tests.data.download.server import Files
+from tests.data.small_archives import spec_of, write_cars_devkit, write_cub, write_image
 
 
 def pack(folder: Path, names: Iterable[str] | None = None) -> bytes:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from fgvc_cli.data.archives import Archive
+from fgvc_cli.data.download.archives import Archive
 
 
 @dataclass

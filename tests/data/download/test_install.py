@@ -13,18 +13,18 @@ from pathlib import Path
 
 import pytest
 
-from fgvc_cli.data.archives import BUNDLES, Way
 from fgvc_cli.data.catalog import locate
 from fgvc_cli.data.datasets import load_index
 from fgvc_cli.data.download import install as install_module
+from fgvc_cli.data.download.archives import BUNDLES, Way
 from fgvc_cli.data.download.install import Request, install
 from fgvc_cli.data.download.progress import Progress
 from fgvc_cli.data.download.state import MARKER, SUMS, Here, look
 from fgvc_cli.data.download.transfer import Patience
 from fgvc_cli.errors import BadRequest, FgvcError
-from tests.data.archives import spec_of, write_aircraft, write_cars_one_list, write_cub, write_image, write_lines
 from tests.data.download.official import counts, pack, pack_zip, serve_cars, serve_cub, serve_tree
 from tests.data.download.server import Files, answer, cut
+from tests.data.small_archives import spec_of, write_aircraft, write_cars_one_list, write_cub, write_image, write_lines
 from tests.data.trees import (
     write_dogs,
     write_flowers,
@@ -294,7 +294,7 @@ def test_cars_in_the_other_layout(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
 
 
 def test_cars_from_an_unpacked_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from tests.data.archives import write_cars_devkit
+    from tests.data.small_archives import write_cars_devkit
 
     write_cars_devkit(tmp_path / "mine", kit="car_devkit/devkit")
     counts(monkeypatch, "cars", 3, 6, 3)

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fgvc_cli.data.archives import Archive
+from fgvc_cli.data.download.archives import Archive
 from fgvc_cli.data.download.http import GivenUp, _redirected
 from fgvc_cli.data.download.progress import Progress
 from fgvc_cli.data.download.transfer import Patience, fetch

@@ -11,8 +11,8 @@ import pytest
 from fgvc_cli.data.download.lists import contradictions
 from fgvc_cli.data.download.state import seal
 from fgvc_cli.data.download.verify import Verdict, verify
-from tests.data.archives import write_aircraft, write_cars_devkit, write_cub, write_image, write_lines
 from tests.data.download.official import counts
+from tests.data.small_archives import write_aircraft, write_cars_devkit, write_cub, write_image, write_lines
 
 
 @pytest.fixture
@@ -75,7 +75,7 @@ def test_an_image_whose_line_is_lost(cub: Path) -> None:
 
 
 def test_decoding_is_not_remembered(cub: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("fgvc_cli.data.survey.KEPT_FROM", 1)
+    monkeypatch.setattr("fgvc_cli.data.images.survey.KEPT_FROM", 1)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     assert not verify("cub", cub).problems
     before = (cub / IMAGE).stat()

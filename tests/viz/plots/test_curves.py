@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fgvc_cli.engine.runfolder import RunFolder
 from fgvc_cli.errors import BadRequest, FgvcError
+from fgvc_cli.runs.folder import RunFolder
 from fgvc_cli.viz.plots.curves import Curves, curves_figure, draw_curves, told_apart
 from fgvc_cli.viz.plots.palette import COLOURS
 

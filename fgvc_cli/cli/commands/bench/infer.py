@@ -1,0 +1,33 @@
+"""`fgvc bench infer`."""
+
+from __future__ import annotations
+
+from fgvc_cli.cli import options
+from fgvc_cli.cli.commands.bench.shared import Bench, Json, Rounds, Steps, Stock, Trace
+
+
+def infer(
+    method: options.Method = None,
+    dataset: options.Dataset = None,
+    preset: options.Preset = None,
+    config: options.Config = None,
+    sets: options.Sets = None,
+    classes: options.Classes = None,
+    batch_size: options.BatchSize = None,
+    backbone: options.Backbone = None,
+    image_size: options.ImageSize = None,
+    device: options.Device = None,
+    precision: options.Precision = None,
+    compile: options.Compile = None,
+    rounds: Rounds = 8,
+    steps: Steps = None,
+    stock: Stock = False,
+    profile: Trace = None,
+    json: Json = None,
+) -> None:
+    """Images a second in batches, and how long one image takes, beside the plain backbone in the same rounds.
+
+    Weights are random, nothing is fetched; no dataset is needed.
+    """
+    flags = dict(locals())
+    Bench("infer", flags, options.spec_of({**flags, "weights": "none"})).run(("infer",))

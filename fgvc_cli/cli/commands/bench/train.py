@@ -1,0 +1,37 @@
+"""`fgvc bench train`."""
+
+from __future__ import annotations
+
+from fgvc_cli.cli import options
+from fgvc_cli.cli.commands.bench.shared import Bench, FromFiles, Json, Rounds, Steps, Stock, Trace
+
+
+def train(
+    method: options.Method = None,
+    dataset: options.Dataset = None,
+    preset: options.Preset = None,
+    config: options.Config = None,
+    sets: options.Sets = None,
+    classes: options.Classes = None,
+    batch_size: options.BatchSize = None,
+    backbone: options.Backbone = None,
+    image_size: options.ImageSize = None,
+    device: options.Device = None,
+    precision: options.Precision = None,
+    compile: options.Compile = None,
+    data_dir: options.DataDir = None,
+    workers: options.Workers = None,
+    cache: options.Cache = None,
+    from_files: FromFiles = False,
+    rounds: Rounds = 8,
+    steps: Steps = None,
+    stock: Stock = False,
+    profile: Trace = None,
+    json: Json = None,
+) -> None:
+    """Training steps on a batch that never changes, beside the plain backbone's in the same rounds.
+
+    Weights are random, nothing is fetched; without --from-files no dataset is needed.
+    """
+    flags = dict(locals())
+    Bench("train", flags, options.spec_of({**flags, "weights": "none"})).run(("train",))

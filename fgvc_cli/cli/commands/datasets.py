@@ -1,0 +1,20 @@
+"""`fgvc datasets`: the datasets, their licences, which of them are here."""
+
+from __future__ import annotations
+
+from fgvc_cli.cli import options
+
+
+def datasets(data_dir: options.DataDir = None) -> None:
+    """List the datasets, their licences, and which of them are here."""
+    from fgvc_cli.cli.tables import new_table, show
+    from fgvc_cli.data.catalog import locate
+    from fgvc_cli.data.facts import CATALOG
+
+    numbers = ("classes", "train", "test")
+    table = new_table("dataset", "what", *numbers, "licence", "here", numbers=numbers)
+    for name, facts in CATALOG.items():
+        found = "built in" if name == "demo" else locate(name, data_dir)
+        counts = [str(count) if count else "" for count in (facts.classes, facts.train, facts.test)]
+        table.add_row(name, facts.title, *counts, facts.licence, str(found or "no"))
+    show(table)

@@ -1,0 +1,52 @@
+"""`fgvc eval`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fgvc_cli.cli import options
+
+
+def evaluate(
+    run: Annotated[Path | None, typer.Argument(help="Run folder. Default: the newest under runs/.")] = None,
+    split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
+    per_class: Annotated[bool, typer.Option("--per-class", help="All classes, not only the ten worst.")] = False,
+    json_only: Annotated[bool, typer.Option("--json", help="Print JSON alone on stdout.")] = False,
+    batch_size: options.BatchSize = None,
+    device: options.Device = None,
+    precision: options.Precision = None,
+    compile: options.Compile = None,
+    workers: options.Workers = None,
+    data_dir: options.DataDir = None,
+) -> None:
+    """Measure a run's model on a split: every branch, calibration, boxes and maps, what is taken for what.
+
+    The measures are kept in the run's eval/ folder, with the table of all classes and the confusion matrix.
+    """
+    import json
+
+    from rich.console import Console
+
+    from fgvc_cli.runs.folder import RunFolder
+
+    console = Console(stderr=True)
+    folder = RunFolder.open(run) if run else RunFolder.newest()
+    if run is None:
+        console.print(f"newest run: {folder.path}", highlight=False, markup=False, soft_wrap=True)
+
+    from fgvc_cli.cli.tables import print_evaluation
+    from fgvc_cli.evaluation.confusion import read_classes
+    from fgvc_cli.evaluation.evaluate import evaluate_run
+    from fgvc_cli.inference.trained import EvalRequest
+
+    request = EvalRequest(split, device, precision, batch_size, workers, data_dir, bool(compile))
+    result = evaluate_run(folder, request, console)
+    if per_class:
+        result["per_class"] = read_classes(folder.path / result["files"]["classes"])
+    if json_only:
+        print(json.dumps(result, ensure_ascii=False))
+    else:
+        print_evaluation(result)

@@ -1,0 +1,28 @@
+"""`fgvc methods`: the methods, and the settings of one."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+
+def methods(name: Annotated[str | None, typer.Argument(help="A method's name: show its settings.")] = None) -> None:
+    """List the methods; `fgvc methods NAME` lists a method's settings."""
+    from fgvc_cli.cli.tables import new_table, show
+    from fgvc_cli.spec.methods import METHOD_SPECS, method_spec
+
+    if name is None:
+        table = new_table("method", "what", "paper", "settings", numbers=("settings",))
+        for method, about in METHOD_SPECS.items():
+            table.add_row(method, about.title, about.paper, str(len(about.model_fields) - 1))
+        show(table)
+        return
+    spec = method_spec(name)
+    typer.echo(f"{spec.title}\n{spec.paper}")
+    table = new_table("setting", "default", "meaning")
+    for key, field in spec.model_fields.items():
+        if key != "name":
+            table.add_row(f"method.{key}", str(field.default), field.description)
+    if len(spec.model_fields) > 1:
+        show(table)

@@ -1,0 +1,110 @@
+"""`fgvc predict`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fgvc_cli.cli import options
+from fgvc_cli.errors import BadRequest
+
+if TYPE_CHECKING:
+    from fgvc_cli.inference.look import Model
+    from fgvc_cli.methods.base import Evidence
+    from fgvc_cli.progress import Reporter
+
+_FORMATS = ("table", "json", "csv")
+_ENDINGS = {".json": "json", ".jsonl": "json", ".ndjson": "json", ".csv": "csv"}
+
+
+def predict(
+    paths: Annotated[
+        list[str],
+        typer.Argument(metavar="PATH...", help="Images, folders, patterns, or - for a list of paths on stdin."),
+    ],
+    run: Annotated[
+        Path | None, typer.Option(help="Run folder, or a model.safetensors. Default: the newest under runs/.")
+    ] = None,
+    top: Annotated[int, typer.Option(min=1, help="So many of the likeliest classes.")] = 5,
+    format: Annotated[
+        str | None,
+        typer.Option(metavar="table|json|csv", help="Default: by --output's ending, else table.", show_default=False),
+    ] = None,
+    boxes: Annotated[bool, typer.Option("--boxes", help="Also the method's boxes, in the original's pixels.")] = False,
+    min_confidence: Annotated[
+        float, typer.Option(min=0, max=1, help="An answer less likely than this is 'unsure'.")
+    ] = 0.0,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "--out", "-o", help="Write to this file, whole or not at all, instead of stdout."),
+    ] = None,
+    batch_size: options.BatchSize = None,
+    device: options.Device = None,
+    precision: options.Precision = None,
+) -> None:
+    """Say what is on images. Answers go to stdout, all else to stderr.
+
+    An image that cannot be read is reported and the rest goes on; the exit code is then 1.
+    """
+    format = _format(format, output)
+
+    from rich.console import Console
+
+    from fgvc_cli.inference.look import open_model
+    from fgvc_cli.inference.pictures import find_pictures, listed
+    from fgvc_cli.inference.trained import EvalRequest
+    from fgvc_cli.predict.answers import predict
+    from fgvc_cli.predict.rows import new_rows
+    from fgvc_cli.predict.writing import check_output, write_answers
+    from fgvc_cli.progress import Reporter
+
+    check_output(output)
+    pictures = find_pictures(paths, listed(sys.stdin))
+    reporter = Reporter(Console(stderr=True))
+    model = open_model(run or _newest(boxes, reporter), EvalRequest("test", device, precision, batch_size))
+    _tell(model, boxes, min_confidence, reporter)
+    answers = predict(model, pictures, top=top, min_confidence=min_confidence, boxes=boxes)
+    rows = new_rows(format, [picture.name for picture in pictures], model.classes, top)
+    if write_answers(answers, rows, len(pictures), output, reporter).failed:
+        raise typer.Exit(1)
+
+
+def _format(format: str | None, output: Path | None) -> str:
+    if format is None:
+        return _ENDINGS.get(output.suffix.lower(), "table") if output else "table"
+    if format not in _FORMATS:
+        raise BadRequest(f"--format {format}: choose {', '.join(_FORMATS[:-1])} or {_FORMATS[-1]}")
+    return format
+
+
+def _newest(boxes: bool, reporter: Reporter) -> Path:
+    from fgvc_cli.inference.find import newest_model
+
+    path = newest_model(_has_boxes, "boxes") if boxes else newest_model()
+    reporter.line(f"newest run{' with boxes' if boxes else ''}: {path}")
+    return path
+
+
+def _has_boxes(evidence: Evidence) -> bool:
+    return bool(evidence.boxes)
+
+
+def _tell(model: Model, boxes: bool, min_confidence: float, reporter: Reporter) -> None:
+    """Say what answers. BadRequest where it cannot answer what is asked."""
+    from fgvc_cli.inference.find import evidence_of, methods_with
+
+    method, temperature = model.spec.method.name, model.trained.temperature
+    if boxes and not evidence_of(model.spec, len(model.classes)).boxes:
+        raise BadRequest(
+            f"--boxes: method {method} has none; leave it out, or name a run of {', '.join(methods_with(_has_boxes))}"
+        )
+    sure = "" if temperature == 1 else f", probabilities calibrated at temperature {temperature:.3f}"
+    reporter.line(f"{model.name}: {method}, {len(model.classes)} classes, on {model.device}{sure}")
+    if min_confidence and temperature == 1:
+        reporter.line(
+            "note: this model has no temperature, so its probabilities may be too sure of themselves; "
+            "training with --val-fraction fits one"
+        )

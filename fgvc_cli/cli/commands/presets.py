@@ -1,0 +1,36 @@
+"""`fgvc presets`: the recipes that a method and a dataset start from."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Annotated
+
+import typer
+
+presets = typer.Typer(help="Recipes: what a method and a dataset start from.", invoke_without_command=True)
+
+
+@presets.callback()
+def list_presets(context: typer.Context) -> None:
+    """List the recipes; `fgvc presets show NAME` prints one whole."""
+    if context.invoked_subcommand is not None:
+        return
+    from fgvc_cli.cli.tables import new_table, show
+    from fgvc_cli.spec.presets import PRESETS
+
+    table = new_table("preset", "what", "published")
+    for name, preset in PRESETS.items():
+        lines = inspect.getdoc(preset).splitlines()  # type: ignore[union-attr]
+        published = next(line.removeprefix("Published: ") for line in lines if line.startswith("Published: "))
+        table.add_row(name, lines[0], published)
+    show(table)
+
+
+@presets.command("show")
+def show_preset(name: Annotated[str, typer.Argument(help="A preset's name.")]) -> None:
+    """Print a recipe: where it is from, its command, and every field as JSON."""
+    from fgvc_cli.spec.presets import PRESETS, load_preset
+
+    spec = load_preset(name)
+    typer.echo(inspect.getdoc(PRESETS[name]))
+    typer.echo(spec.model_dump_json(indent=2))

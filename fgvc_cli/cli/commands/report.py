@@ -1,0 +1,51 @@
+"""`fgvc report`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fgvc_cli.cli import options
+
+
+def report(
+    runs: Annotated[list[Path] | None, typer.Argument(help="Run folders. Default: the newest under runs/.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="The page. Default: report.html in the run's folder.")
+    ] = None,
+    split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
+    sample: Annotated[
+        int | None, typer.Option(min=0, help="Pictures a run, 0 for none. Default: 48, of several runs 24 each.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Write over a page that is there.")] = False,
+    batch_size: options.BatchSize = None,
+    device: options.Device = None,
+    precision: options.Precision = None,
+    data_dir: options.DataDir = None,
+) -> None:
+    """Write one web page about a run, or about several beside each other; it needs no network and no other file.
+
+    A run that has not been measured yet is measured first. What cannot be told, because images or files are gone, the
+    page names.
+    """
+    from rich.console import Console
+
+    from fgvc_cli.runs.folder import RunFolder
+
+    console = Console(stderr=True)
+    folders = [RunFolder.open(path) for path in runs] if runs else [RunFolder.newest()]
+    if not runs:
+        console.print(f"newest run: {folders[0].path}", highlight=False, markup=False, soft_wrap=True)
+
+    from fgvc_cli.cli.tables import say
+    from fgvc_cli.inference.trained import EvalRequest
+    from fgvc_cli.report.page import write_report
+
+    number = (48 if len(folders) == 1 else 24) if sample is None else sample
+    request = EvalRequest(split, device, precision, batch_size, root=data_dir)
+    written = write_report(folders, out, request, console, sample=number, force=force)
+    for notice in written.notices:
+        console.print(f"note: {notice}", style="yellow", highlight=False, markup=False, soft_wrap=True)
+    say(f"written: {written.file} ({written.size / 1e6:.1f} MB)")

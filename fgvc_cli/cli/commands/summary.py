@@ -1,0 +1,43 @@
+"""`fgvc summary`."""
+
+from __future__ import annotations
+
+import typer
+
+from fgvc_cli.cli import options
+
+
+def summary(
+    method: options.Method = None,
+    dataset: options.Dataset = None,
+    preset: options.Preset = None,
+    config: options.Config = None,
+    sets: options.Sets = None,
+    classes: options.Classes = None,
+    backbone: options.Backbone = None,
+    image_size: options.ImageSize = None,
+) -> None:
+    """Count a method's parameters by module, and its multiply-adds for one image in evaluation."""
+    flags = dict(locals())
+    spec = options.spec_of(flags)
+
+    from fgvc_cli.cli.tables import new_table, show
+    from fgvc_cli.methods.cost import summarize
+
+    classes = options.classes_of(spec, classes)
+    counted = summarize(spec, classes)
+    size = spec.data.image_size
+    title = f"{spec.method.name}, {spec.backbone.name}, {classes} classes, {size}x{size} pixels"
+    numbers = ("parameters", "multiply-adds")
+    table = new_table("module", "kind", *numbers, numbers=numbers)
+    for module in counted.modules:
+        table.add_row(module.name, module.kind, f"{module.parameters:,}", _giga(module.multiply_adds))
+    table.add_section()
+    table.add_row("total", "", f"{counted.parameters:,}", _giga(counted.multiply_adds), style="bold")
+    show(table, title)
+    if counted.trainable != counted.parameters:
+        typer.echo(f"trainable: {counted.trainable:,}")
+
+
+def _giga(count: int) -> str:
+    return f"{count / 1e9:.2f} G" if count >= 1e7 else f"{count / 1e6:.2f} M"

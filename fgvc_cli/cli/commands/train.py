@@ -1,0 +1,119 @@
+"""`fgvc train`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from fgvc_cli.cli import options
+from fgvc_cli.errors import BadRequest
+
+_KEPT_ON_RESUME = ("resume", "device", "workers", "cache", "data_dir", "compile")
+
+
+def train(
+    method: options.Method = None,
+    dataset: options.Dataset = None,
+    preset: options.Preset = None,
+    config: options.Config = None,
+    sets: options.Sets = None,
+    resume: Annotated[
+        Path | None, typer.Option(help="Go on with a stopped or killed run.", rich_help_panel="What to run")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="New run folder. Default: runs/METHOD-DATASET-TIME.", rich_help_panel="What to run"),
+    ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Show the spec, the data and what memory and time the run would take; train nothing.",
+            rich_help_panel="What to run",
+        ),
+    ] = False,
+    epochs: options.Epochs = None,
+    batch_size: options.BatchSize = None,
+    lr: options.Lr = None,
+    backbone: options.Backbone = None,
+    weights: options.Weights = None,
+    image_size: options.ImageSize = None,
+    device: options.Device = None,
+    precision: options.Precision = None,
+    compile: options.Compile = None,
+    seed: options.Seed = None,
+    ema_decay: options.EmaDecay = None,
+    label_smoothing: options.LabelSmoothing = None,
+    mixup: options.Mixup = None,
+    cutmix: options.Cutmix = None,
+    class_balance: options.ClassBalance = None,
+    patience: options.Patience = None,
+    augment: options.Augment = None,
+    erasing: options.Erasing = None,
+    data_dir: options.DataDir = None,
+    val_fraction: options.ValFraction = None,
+    group_by: options.GroupBy = None,
+    on_bad_image: options.OnBadImage = None,
+    limit_train: options.LimitTrain = None,
+    limit_test: options.LimitTest = None,
+    workers: options.Workers = None,
+    cache: options.Cache = None,
+) -> None:
+    """Train a method on a dataset, then evaluate it on the test split.
+
+    `fgvc train --method reaps --dataset demo` needs nothing but this command.
+    """
+    flags = dict(locals())
+    if flags.pop("dry_run"):
+        _dry_run(out, flags)
+        return
+    result = _resume(resume, flags) if resume is not None else _start(out, flags)
+    from fgvc_cli.cli.tables import print_evaluation
+    from fgvc_cli.machine.distributed import launched
+
+    if launched().main:
+        print_evaluation(result)
+
+
+def _dry_run(out: Path | None, flags: dict[str, Any]) -> None:
+    if flags["resume"] is not None:
+        raise BadRequest("--dry-run tells about a run that has not begun: leave --resume out")
+    spec = options.spec_of(flags)
+
+    from rich.console import Console
+
+    from fgvc_cli.cli.dryrun import print_estimate
+    from fgvc_cli.runs.folder import default_path
+    from fgvc_cli.training.estimate import estimate
+
+    print_estimate(spec, estimate(spec, out or default_path(spec), Console(stderr=True)))
+
+
+def _start(out: Path | None, flags: dict[str, Any]) -> dict[str, Any]:
+    spec = options.spec_of(flags)
+
+    from rich.console import Console
+
+    from fgvc_cli.runs.folder import default_path
+    from fgvc_cli.training.train import train
+
+    return train(spec, out or default_path(spec), Console(stderr=True))
+
+
+def _resume(path: Path, flags: dict[str, Any]) -> dict[str, Any]:
+    fixed = options.given({key: value for key, value in flags.items() if key not in _KEPT_ON_RESUME})
+    if fixed:
+        raise BadRequest(f"a resumed run keeps its spec: leave {', '.join(fixed)} out, or start anew with --config")
+
+    from fgvc_cli.runs.folder import RunFolder
+
+    RunFolder.open(path)  # a wrong path is told before PyTorch is loaded
+
+    from rich.console import Console
+
+    from fgvc_cli.training.train import Machine, resume
+
+    machine = Machine(flags["device"], flags["workers"], flags["data_dir"], flags["cache"], flags["compile"])
+    return resume(path, machine, Console(stderr=True))

@@ -1,0 +1,49 @@
+"""`fgvc viz embedding`: how the features of a split's images lie."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from fgvc_cli.cli import options
+from fgvc_cli.cli.commands.viz.whole_run import Dpi, Force, Out, Run, Split, open_run, picture_file
+
+
+def embedding(
+    run: Run = None,
+    projection: Annotated[str, typer.Option(metavar="pca|tsne", help="How features come on a plane.")] = "pca",
+    split: Split = "test",
+    sample: Annotated[int, typer.Option(min=3, help="At most so many images, spread over the classes.")] = 2000,
+    out: Out = None,
+    dpi: Dpi = 150,
+    force: Force = False,
+    device: options.Device = None,
+    batch_size: options.BatchSize = None,
+    data_dir: options.DataDir = None,
+) -> None:
+    """Draw how the features of a split's images lie: look-alike classes overlap. Hollow points are answered wrongly."""
+    folder = open_run(run)
+    file = picture_file(folder, out, f"embedding-{split}-{projection}", force)
+
+    from rich.console import Console
+
+    from fgvc_cli.data.splits import limit
+    from fgvc_cli.inference.dataset import split_of
+    from fgvc_cli.inference.look import open_model
+    from fgvc_cli.inference.pictures import split_pictures
+    from fgvc_cli.inference.trained import EvalRequest
+    from fgvc_cli.progress import Reporter
+    from fgvc_cli.viz.plots.embedding import draw_embedding, gather
+    from fgvc_cli.viz.plots.projection import check_projection, project
+
+    check_projection(projection)
+    console = Console(stderr=True)
+    model = open_model(folder.path, EvalRequest(split, device, batch_size=batch_size, root=data_dir))
+    index = model.open_index(console)
+    chosen = limit(split_of(folder, index, split), sample)
+    pictures = [picture for picture in split_pictures(index, chosen, model.classes) if picture.label is not None]
+    features = gather(model, pictures, Reporter(console))
+    title = f"{model.name}\n{len(pictures)} {split} images of {len(model.classes)} classes"
+    draw_embedding(file, project(features.values, projection), features, model.classes, title, dpi)
+    typer.echo(file)

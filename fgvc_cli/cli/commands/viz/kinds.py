@@ -1,0 +1,119 @@
+"""`fgvc viz KIND`: what a model looked at, as pictures; every kind takes the same flags."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from fgvc_cli.cli import options
+
+_WHAT, _LOOK, _OUT = "Which images", "How they are drawn", "Where they go"
+
+
+Paths = Annotated[
+    list[str] | None, typer.Argument(help="Images, folders or patterns; - reads a list from stdin.", show_default=False)
+]
+Run = Annotated[Path | None, options.flag("Run folder or model.safetensors.", _WHAT)]
+Compare = Annotated[
+    tuple[Path, Path] | None, options.flag("Two runs on the same images.", _WHAT, metavar="RUN_A RUN_B")
+]
+Dataset = Annotated[str | None, options.flag("Take a split of a dataset instead of images.", _WHAT)]
+Split = Annotated[str | None, options.flag("train, val or test of the dataset. Default: test.", _WHAT)]
+Sample = Annotated[
+    int | None, options.flag("So many images, of a split spread over the classes. Default: 24 of a split.", _WHAT)
+]
+Only = Annotated[str | None, options.flag("Of a split: right or wrong, as the (first) run answers.", _WHAT)]
+Truth = Annotated[bool, options.flag("Add the true boxes.", _LOOK, "--truth")]
+Alpha = Annotated[float, options.flag("How much a heat map covers the image, 0 to 1. Default: 0.6.", _LOOK)]
+Dpi = Annotated[int, options.flag("Pixels an inch. Default: 150.", _LOOK)]
+Class = Annotated[str | None, options.flag("Speak for this class instead of the predicted one.", _LOOK, "--class")]
+Against = Annotated[str | None, options.flag("The class it is told from. Default: the likeliest other one.", _LOOK)]
+Gallery = Annotated[bool, options.flag("One sheet of all images instead of a file each.", _OUT, "--gallery")]
+Out = Annotated[Path | None, options.flag("Folder. Default: viz/ in the run's folder.", _OUT)]
+Force = Annotated[bool, options.flag("Replace files that are there already.", _OUT, "--force")]
+
+
+def _draw(kind: str, given: dict[str, Any]) -> None:
+    from rich.console import Console
+
+    from fgvc_cli.cli.tables import say
+    from fgvc_cli.inference.trained import EvalRequest
+    from fgvc_cli.viz.draw import VizRequest, draw_pictures
+    from fgvc_cli.viz.scene import Options
+    from fgvc_cli.viz.selection import Selection
+
+    words = tuple(given["paths"] or ())
+    lines = sys.stdin if "-" in words else ()
+    request = VizRequest(
+        kind,
+        Selection(words, lines, given["dataset"], given["split"], given["sample"], given["only"]),
+        given["run"],
+        given["compare"],
+        given["out"],
+        given["gallery"],
+        given["force"],
+        given["class_name"],
+        given.get("against"),
+        Options(given["alpha"], given["dpi"], given["truth"]),
+        EvalRequest(device=given["device"], batch_size=given["batch_size"], root=given["data_dir"]),
+    )
+    drawn = draw_pictures(request, Console(stderr=True))
+    for folder, count in drawn.folders.items():
+        if count:
+            say(f"{count} {'picture' if count == 1 else 'pictures'} in {folder}/")
+    drawn.must_be_whole()
+
+
+def command_of(kind: str) -> Callable[..., None]:
+    """The command that draws a kind: all take the same flags."""
+
+    def command(
+        paths: Paths = None,
+        run: Run = None,
+        compare: Compare = None,
+        dataset: Dataset = None,
+        split: Split = None,
+        sample: Sample = None,
+        only: Only = None,
+        truth: Truth = False,
+        alpha: Alpha = 0.6,
+        dpi: Dpi = 150,
+        class_name: Class = None,
+        gallery: Gallery = False,
+        out: Out = None,
+        force: Force = False,
+        device: options.Device = None,
+        batch_size: options.BatchSize = None,
+        data_dir: options.DataDir = None,
+    ) -> None:
+        _draw(kind, locals())
+
+    return command
+
+
+def versus(
+    paths: Paths = None,
+    run: Run = None,
+    compare: Compare = None,
+    dataset: Dataset = None,
+    split: Split = None,
+    sample: Sample = None,
+    only: Only = None,
+    truth: Truth = False,
+    alpha: Alpha = 0.6,
+    dpi: Dpi = 150,
+    class_name: Class = None,
+    against: Against = None,
+    gallery: Gallery = False,
+    out: Out = None,
+    force: Force = False,
+    device: options.Device = None,
+    batch_size: options.BatchSize = None,
+    data_dir: options.DataDir = None,
+) -> None:
+    """What speaks for one class rather than another: by default the two likeliest."""
+    _draw("versus", locals())

@@ -1,0 +1,51 @@
+"""What the plots of a run as a whole share: their flags, the run, the file they go to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fgvc_cli.errors import BadRequest
+
+if TYPE_CHECKING:
+    from fgvc_cli.runs.folder import RunFolder
+
+
+Run = Annotated[Path | None, typer.Argument(help="Run folder. Default: the newest under runs/.", show_default=False)]
+Out = Annotated[Path | None, typer.Option(help="A .png file, or a folder. Default: viz/ in the run's folder.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace a picture that is there already.")]
+Dpi = Annotated[int, typer.Option(min=30, max=1200, help="Pixels an inch.")]
+Split = Annotated[str, typer.Option(help="train, val or test.")]
+
+
+def open_run(run: Path | None) -> RunFolder:
+    """The run that is named, else the newest."""
+    from fgvc_cli.runs.folder import RunFolder
+
+    return RunFolder.open(run) if run else newest_run()
+
+
+def newest_run() -> RunFolder:
+    """The newest run under runs/, named on stderr."""
+    from fgvc_cli.runs.folder import RunFolder
+
+    folder = RunFolder.newest()
+    _say(f"newest run: {folder.path}")
+    return folder
+
+
+def picture_file(folder: RunFolder, out: Path | None, name: str, force: bool) -> Path:
+    """Where the picture goes. BadRequest where one is there already, before anything is computed."""
+    if out is not None and out.suffix.lower() == ".png" and not out.is_dir():
+        file = out
+    else:
+        file = (out or folder.path / "viz") / f"{name}.png"
+    if file.exists() and not force:
+        raise BadRequest(f"{file} exists: replace it with --force, or give another --out")
+    return file
+
+
+def _say(line: str) -> None:
+    typer.echo(line, err=True)

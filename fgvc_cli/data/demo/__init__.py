@@ -1,0 +1,1 @@
+"""The built-in data set `demo`: finches that our own code draws."""

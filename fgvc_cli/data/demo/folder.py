@@ -1,0 +1,131 @@
+"""The demo data set as a folder on disk, drawn on first use."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from PIL import Image
+
+from fgvc_cli.data.demo.bird import PARTS
+from fgvc_cli.data.demo.image import CLASSES, SIZE, TRAITS, VERSION, draw
+from fgvc_cli.files import sync
+
+Progress = Callable[[int, int], None]  # images done, images in all
+TRAIN_PER_CLASS = 80
+TEST_PER_CLASS = 40
+
+
+def generate(
+    root: Path,
+    *,
+    seed: int = 0,
+    progress: Progress | None = None,
+    size: int = SIZE,
+    train_per_class: int = TRAIN_PER_CLASS,
+    test_per_class: int = TEST_PER_CLASS,
+) -> Path:
+    """Draw the data set into a folder of `root` and return the folder; at once if it is there already.
+
+    The folder appears whole or not at all: it is drawn under a temporary name, written through to the disk and renamed
+    last. Several processes may call this at once: each draws its own, the first to finish wins. What killed calls left
+    behind is removed. `progress(done, total)` is called after each image. Sizes other than the default ones get a
+    folder name of their own. Raises OSError if `root` cannot be written.
+    """
+    name = f"demo-v{VERSION}-seed{seed}"
+    if (size, train_per_class, test_per_class) != (SIZE, TRAIN_PER_CLASS, TEST_PER_CLASS):
+        name += f"-{size}px-{train_per_class}-{test_per_class}"
+    target = root / name
+    if target.is_dir():
+        return target
+    root.mkdir(parents=True, exist_ok=True)
+    _remove_dead(root)
+    counts = {"train": train_per_class * len(CLASSES), "test": test_per_class * len(CLASSES)}
+    with _written_whole(target) as temporary:
+        _write(temporary, seed, size, counts, progress)
+    return target
+
+
+def _write(folder: Path, seed: int, size: int, counts: dict[str, int], progress: Progress | None) -> None:
+    images: dict[str, list[dict[str, object]]] = {}
+    done, total = 0, sum(counts.values())
+    for split, count in counts.items():
+        (folder / split).mkdir()
+        images[split] = []
+        for index in range(count):
+            image, file = draw(seed, split, index, size=size), f"{split}/{index:05d}.png"
+            Image.fromarray(image.pixels).save(folder / file)
+            images[split].append({"file": file, "label": image.label, "box": image.box, "parts": image.parts})
+            done += 1
+            if progress is not None:
+                progress(done, total)
+    facts = {"version": VERSION, "seed": seed, "size": size, "classes": CLASSES, "parts": PARTS, "traits": TRAITS}
+    (folder / "annotations.json").write_text(json.dumps({**facts, "images": images}), encoding="utf-8")
+
+
+_TEMPORARY = ".demo-writing-"
+
+
+@contextmanager
+def _written_whole(target: Path) -> Iterator[Path]:
+    """A locked temporary folder beside `target`, renamed to it in the end, or dropped if `target` is there by then."""
+    lock, temporary = _claim(target.parent)
+    try:
+        yield temporary
+        for path in (*temporary.rglob("*"), temporary):
+            sync(path)
+        try:
+            temporary.rename(target)
+        except OSError:
+            if not target.is_dir():
+                raise
+        sync(target.parent)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        if lock is not None:
+            os.close(lock)
+
+
+def _claim(root: Path) -> tuple[int | None, Path]:
+    """A new temporary folder and its lock, which the system lets go when this process dies."""
+    while True:
+        temporary = Path(tempfile.mkdtemp(prefix=_TEMPORARY, dir=root))
+        temporary.chmod(0o755)
+        lock = _lock(temporary)
+        if temporary.is_dir():  # else another process took it for dead before it was locked
+            return lock, temporary
+        if lock is not None:
+            os.close(lock)
+
+
+def _lock(folder: Path) -> int | None:
+    """Lock a folder; None if it is gone, another process holds it or the system has no such locks."""
+    if sys.platform == "win32":
+        return None
+    import fcntl
+
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(handle)
+        return None
+    return handle
+
+
+def _remove_dead(root: Path) -> None:
+    """Remove the temporary folders whose process is gone: those that can be locked."""
+    for folder in root.glob(f"{_TEMPORARY}*"):
+        lock = _lock(folder)
+        if lock is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+            os.close(lock)

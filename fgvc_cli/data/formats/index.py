@@ -1,0 +1,97 @@
+"""The index of an official dataset: which images are there, boxes where they fit, notes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fgvc_cli.data.facts import CATALOG, DatasetFacts
+from fgvc_cli.data.formats.fitting import with_true_boxes
+from fgvc_cli.data.types import DatasetIndex, Split
+from fgvc_cli.errors import BadRequest
+
+
+def present(root: Path, files: Sequence[str]) -> NDArray[np.bool_]:
+    """Which files exist. Folders are listed once, one after the other, no file is touched: (N,) bool."""
+    places: dict[str, list[int]] = {}
+    for i, file in enumerate(files):
+        places.setdefault(file.rpartition("/")[0], []).append(i)
+    found = np.zeros(len(files), dtype=bool)
+    for folder, inside in places.items():
+        with contextlib.suppress(OSError), os.scandir(root / folder) as entries:
+            names = {entry.name for entry in entries}
+            found[inside] = [files[i].rpartition("/")[2] in names for i in inside]
+    return found
+
+
+def drop_missing(root: Path, split: Split, source: str) -> tuple[Split, tuple[str, ...]]:
+    """The split without files that are not on disk, and a note that says so."""
+    found = present(root, split.files)
+    if found.all():
+        return split, ()
+    missing = np.flatnonzero(~found)
+    note = f"{len(missing)} images listed in {source} are not on disk and left out (first: {split.files[missing[0]]})"
+    return split.take(np.flatnonzero(found)), (note,)
+
+
+def checked(index: DatasetIndex, sources: str | Mapping[str, str], level: str | None = None) -> DatasetIndex:
+    """The index of an official dataset without images that are not on disk, with boxes only where they fit, and notes.
+
+    Args:
+        index: as the lists have it.
+        sources: the list that names the images, or one for each split.
+        level: what its classes are, where the dataset has levels.
+
+    BadRequest without classes or images, or with two classes of one name.
+    """
+    facts = CATALOG[index.name]
+    kept: dict[str, Split] = {}
+    notes = index.notes
+    for name, split in index.splits().items():
+        kept[name], more = drop_missing(index.root, split, sources if isinstance(sources, str) else sources[name])
+        notes += more
+    for name, what in (("train", "training"), ("test", "test")):
+        if not len(kept[name]):
+            raise BadRequest(f"{facts.title} in {index.root}: not one {what} image found; {_way(facts)}")
+    twice = [name for name, times in Counter(index.classes).items() if times > 1]
+    if twice:
+        raise BadRequest(f"{facts.title} in {index.root}: two classes are called {twice[0]!r}")
+    if len(index.classes) < 2:
+        raise BadRequest(f"{facts.title} in {index.root}: {len(index.classes)} class; a classifier needs two at least")
+    index = replace(index, train=kept["train"], val=kept.get("val"), test=kept["test"], notes=notes)
+    return _part_note(with_true_boxes(index), facts, facts.classes_at(level))
+
+
+def _way(facts: DatasetFacts) -> str:
+    return facts.get or f"move the folder away and run `fgvc download-data {facts.name}`"
+
+
+def _part_note(index: DatasetIndex, facts: DatasetFacts, classes: int | None) -> DatasetIndex:
+    """The index, with a note if it is a part of the official set."""
+    here = (len(index.classes), len(index.train), len(index.test))
+    full = (classes, facts.train, facts.test)
+    if here == full:
+        return index
+    note = "a part of {}: {} of {} classes, {} of {} training and {} of {} test images"
+    values = [value for pair in zip(here, full, strict=True) for value in pair]
+    return replace(index, notes=(*index.notes, note.format(facts.title, *values)))
+
+
+def class_notes(index: DatasetIndex) -> tuple[str, ...]:
+    """Which classes have no training or test images. Where fgvc drew the test split, that has been said."""
+    notes = []
+    told = {"train": "they cannot be learnt", "test": "they are not measured"}
+    for name in ("train",) if index.drawn else ("train", "test"):
+        empty = np.setdiff1d(np.arange(len(index.classes)), index.split(name).labels)
+        if len(empty):
+            first = index.classes[empty[0]]
+            share = f"{len(empty)} of {len(index.classes)} classes"
+            notes.append(f"no {name} image in {share} (first: {first}): {told[name]}")
+    return tuple(notes)

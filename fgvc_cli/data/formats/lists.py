@@ -1,0 +1,92 @@
+"""Label files: lines of text, where each stands for messages, tables of two columns."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fgvc_cli.errors import BadRequest
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of a label file, and where it stands for messages."""
+
+    file: Path
+    number: int
+    text: str
+
+    def wrong(self, what: str) -> BadRequest:
+        """The error that names this line."""
+        return BadRequest(f"{self.file}:{self.number}: {what}")
+
+    def numbers(self, count: int) -> list[float]:
+        """Its `count` numbers; BadRequest for anything else."""
+        words = self.text.split()
+        try:
+            values = [float(word) for word in words]
+        except ValueError:
+            values = []
+        if len(values) != count or not np.isfinite(values).all():
+            raise self.wrong(f"expected {count} numbers, found {self.text!r}")
+        return values
+
+    def number_in(self, low: int, high: int) -> int:
+        """Its one integer, low..high; BadRequest for anything else."""
+        if not self.text.isdecimal() or not low <= int(self.text) <= high:
+            raise self.wrong(f"expected a number from {low} to {high}, found {self.text!r}")
+        return int(self.text)
+
+
+def read_lines(path: Path) -> Iterator[Line]:
+    """The lines of a text file that are not blank, stripped. BadRequest if it cannot be read."""
+    try:
+        text = path.read_text(encoding="utf-8", errors="surrogateescape")
+    except OSError as error:
+        raise BadRequest(f"{path}: cannot be read ({error.strerror}); is the dataset unpacked whole?") from None
+    for number, line in enumerate(text.splitlines(), start=1):
+        if line.strip():
+            yield Line(path, number, line.strip())
+
+
+def read_table(path: Path) -> dict[str, Line]:
+    """A file of lines `key rest` (the rest may hold spaces): key → rest. Each key may stand there once."""
+    table: dict[str, Line] = {}
+    for line in read_lines(path):
+        key, _, rest = line.text.partition(" ")
+        if not rest:
+            raise line.wrong(f"expected two columns, found {line.text!r}")
+        if key in table:
+            raise line.wrong(f"{key} stands here for the second time, first in line {table[key].number}")
+        table[key] = Line(path, line.number, rest.strip())
+    return table
+
+
+def unique_names(names: Sequence[str], tidy: Sequence[str]) -> tuple[str, ...]:
+    """The tidied names, but the raw ones where tidying makes two classes look the same."""
+    times = Counter(tidy)
+    return tuple(nice if times[nice] == 1 else raw for raw, nice in zip(names, tidy, strict=True))
+
+
+def named_labels(
+    names: Sequence[str], raw: Sequence[int], wrong: Callable[[int, str], BadRequest]
+) -> tuple[tuple[str, ...], NDArray[np.int64]]:
+    """From N class names and official class numbers: the names in the numbers' order, and 0-based labels (N,).
+
+    Numbers may begin anywhere and have gaps, as in a part with fewer classes; `wrong` makes the error about an image
+    whose number stood for another name before.
+    """
+    name_of: dict[int, str] = {}
+    number_of: dict[str, int] = {}
+    for i, (name, number) in enumerate(zip(names, raw, strict=True)):
+        if name_of.setdefault(number, name) != name:
+            raise wrong(i, f"class {number} is {name} here, {name_of[number]} before")
+        if number_of.setdefault(name, number) != number:
+            raise wrong(i, f"{name} is class {number} here, {number_of[name]} before")
+    order = sorted(name_of)
+    return tuple(name_of[number] for number in order), np.searchsorted(order, raw).astype(np.int64)

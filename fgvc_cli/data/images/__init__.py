@@ -1,0 +1,1 @@
+"""Image files on disk, looked at: read, measured, checked, compared."""

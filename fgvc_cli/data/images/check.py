@@ -1,0 +1,143 @@
+"""A look at the images before a run begins: bad ones, and those that are in two splits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from fgvc_cli.data.images.duplicates import duplicate_notes
+from fgvc_cli.data.images.headers import ends_whole
+from fgvc_cli.data.images.read import ImageError, must_fit, open_image, read_image
+from fgvc_cli.data.images.survey import Progress, survey
+from fgvc_cli.data.types import DatasetIndex, Split
+from fgvc_cli.errors import BadRequest
+from fgvc_cli.spec.data import DataSpec
+
+_NAMED = 3  # bad images, classes
+_TAIL = 64  # bytes
+
+
+@dataclass(frozen=True)
+class BadImage:
+    """An image that cannot be used, and why."""
+
+    split: str
+    position: int
+    error: ImageError
+
+
+def examine(
+    index: DatasetIndex, spec: DataSpec, *, recorded: bool = False, progress: Progress | None = None
+) -> DatasetIndex:
+    """The index as a run can use it. `recorded`: its splits are those of a run, in which nothing may change.
+
+    BadRequest for bad images, unless the spec says to leave them out, and where that leaves a class or split without
+    images. What is left out, and which images are in two splits, is said in the notes.
+    """
+    bad = bad_images(index, spec, progress)
+    if bad and (recorded or spec.on_bad_image == "error"):
+        raise BadRequest(_refusal(bad, sum(map(len, index.splits().values())), recorded))
+    if spec.on_bad_image == "skip":
+        index = _without(index, bad)
+    return replace(index, notes=index.notes + duplicate_notes(index, spec.duplicates, progress))
+
+
+def bad_images(index: DatasetIndex, spec: DataSpec, progress: Progress | None = None) -> list[BadImage]:
+    """The images of the index's splits that cannot be read or have too many pixels.
+
+    With `on_bad_image` error the header and the end of each file are looked at, and a file that looks odd is decoded:
+    this finds what is empty, cut off, mislabelled or oversized. With skip each image is decoded, which finds all.
+    """
+    places = [(name, position) for name, split in index.splits().items() for position in range(len(split))]
+    files = [file for split in index.splits().values() for file in split.files]
+    if spec.on_bad_image == "skip":
+        kind, look = "decoding images", _decoded_size
+    else:
+        kind, look = "checking images", _size
+    sizes = survey(kind, index.root, files, partial(look, max_pixels=spec.max_pixels), progress)
+    verdicts = [_verdict(index.root / file, size, spec) for file, size in zip(files, sizes, strict=True)]
+    return [BadImage(*place, error) for place, error in zip(places, verdicts, strict=True) if error is not None]
+
+
+def _decoded_size(path: Path, max_pixels: int) -> str:
+    """Width and height of the decoded image. ImageError for a bad one."""
+    height, width = read_image(path, max_pixels).shape[1:]
+    return f"{width} {height}"
+
+
+def _size(path: Path, max_pixels: int) -> str:
+    """Width and height as the header says, where the end of the file looks sound too; else those of the decoded image.
+
+    ImageError for a bad image. Nothing too large is decoded.
+    """
+    try:
+        with path.open("rb") as stream, open_image(stream) as image:
+            (width, height), format = image.size, image.format
+            must_fit((width, height), max_pixels)
+            stream.seek(-min(_TAIL, path.stat().st_size), 2)
+            if ends_whole(stream.read(), format):
+                return f"{width} {height}"
+    except Exception:  # what is wrong with it, reading it says best
+        pass
+    return _decoded_size(path, max_pixels)
+
+
+def _verdict(path: Path, size: str | ImageError, spec: DataSpec) -> ImageError | None:
+    """What is wrong with an image; the limit may have changed since its size was kept."""
+    if isinstance(size, ImageError):
+        return size
+    width, height = map(int, size.split())
+    try:
+        must_fit((width, height), spec.max_pixels)
+    except ImageError as error:
+        return ImageError(f"{path}: {error}")
+    return None
+
+
+def _refusal(bad: Sequence[BadImage], images: int, recorded: bool) -> str:
+    named = "; ".join(str(image.error) for image in bad[:_NAMED])
+    more = f"; and {len(bad) - _NAMED} more" if len(bad) > _NAMED else ""
+    advice = (
+        "the run was made with them: put back readable ones"
+        if recorded
+        else "replace them, or leave them out with --on-bad-image skip"
+    )
+    return f"{len(bad)} of {images} images cannot be used: {named}{more}: {advice}"
+
+
+def _without(index: DatasetIndex, bad: Sequence[BadImage]) -> DatasetIndex:
+    """The index without bad images. A run keeps these splits, so that an image repaired later changes none of them."""
+    left: dict[str, Split] = {}
+    notes: list[str] = []
+    for name, split in index.splits().items():
+        lost = [image for image in bad if image.split == name]
+        left[name] = split.take(np.setdiff1d(np.arange(len(split)), [image.position for image in lost]))
+        if lost:
+            many = "bad image is" if len(lost) == 1 else "bad images are"
+            notes.append(f"{len(lost)} {many} left out of {name} (first: {lost[0].error})")
+        if not len(left[name]):
+            raise BadRequest(f"{index.root}: not one readable {name} image is left (first: {lost[0].error})")
+    _no_class_lost(index, left["train"])
+    return replace(
+        index,
+        train=left["train"],
+        val=left.get("val"),
+        test=left["test"],
+        drawn=True,
+        notes=(*index.notes, *notes),
+    )
+
+
+def _no_class_lost(index: DatasetIndex, train: Split) -> None:
+    """BadRequest for classes that had training images and have none left."""
+    lost = np.setdiff1d(index.train.labels, train.labels)
+    if len(lost):
+        named = ", ".join(repr(index.classes[label]) for label in lost[:_NAMED])
+        raise BadRequest(
+            f"{index.root}: no readable training image is left in {len(lost)} of {len(index.classes)} classes ({named}"
+            f"{', ...' if len(lost) > _NAMED else ''}): add images to them or remove them"
+        )

@@ -1,0 +1,125 @@
+"""One image file → RGB pixels.
+
+JPEG and plain WebP are decoded by torchvision, which takes half the time; all else (PNG, TIFF, GIF, BMP, alpha) and
+whatever torchvision refuses goes through Pillow. Both ways give the same pixels. What every image becomes:
+
+- turned as its EXIF orientation says;
+- grey, palette and CMYK images become RGB;
+- transparent pixels are laid on white, as a page shows them: what is stored beneath is arbitrary;
+- 16 bits are scaled from 0..65535 to 0..255, floating point from 0..1; of an animation the first frame is taken.
+
+What a file is, its content says, not its name. An image of more pixels than asked for is refused by its header.
+"""
+
+from __future__ import annotations
+
+import importlib
+import io
+import os
+from typing import IO
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError, features
+from torch import Tensor
+from torchvision.io import ImageReadMode, decode_image
+
+from fgvc_cli.data.images.headers import phone_format, plain_size
+from fgvc_cli.errors import FgvcError
+from fgvc_cli.spec.data import MAX_PIXELS
+
+Image.MAX_IMAGE_PIXELS = None  # `must_fit` stands in for Pillow's own limit, which knows nothing of data.max_pixels
+
+_JPEG_NAMES = {".jpg", ".jpeg", ".jpe", ".jfif", ".jp2"}
+_OTHER_NAMES = {".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".tga"}
+_PHONE_NAMES = {".avif", ".heic", ".heif", ".hif"}
+EXTENSIONS = frozenset(_JPEG_NAMES | _OTHER_NAMES | _PHONE_NAMES)
+_SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N", "I")
+
+
+class ImageError(FgvcError):
+    """An image file that cannot be read; the message names it."""
+
+
+def is_image_name(name: str) -> bool:
+    """Whether a file of this name is taken for an image."""
+    _, dot, suffix = name.rpartition(".")
+    return dot + suffix.lower() in EXTENSIONS
+
+
+def read_image(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> Tensor:
+    """The picture in a file, (3, H, W) uint8 RGB, upright. ImageError if there is none, or H × W > max_pixels."""
+    try:
+        encoded = np.fromfile(path, dtype=np.uint8)
+        if encoded.size == 0:
+            raise ImageError("the image file is empty")
+        return _decode(encoded, max_pixels)
+    except Exception as error:  # Pillow's decoders raise anything from SyntaxError to struct.error
+        raise ImageError(f"{os.fspath(path)}: {_reason(error)}") from None
+
+
+def _decode(encoded: NDArray[np.uint8], max_pixels: int) -> Tensor:
+    size = plain_size(encoded)
+    if size is not None:
+        must_fit(size, max_pixels)
+        try:
+            pixels: Tensor = decode_image(torch.from_numpy(encoded), ImageReadMode.RGB, apply_exif_orientation=True)
+            return pixels
+        except RuntimeError:  # Pillow may still read it, and says better what is wrong
+            pass
+    with open_image(io.BytesIO(encoded.tobytes())) as image:
+        must_fit(image.size, max_pixels)
+        image.load()
+        return torch.from_numpy(np.array(to_rgb(ImageOps.exif_transpose(image) or image))).permute(2, 0, 1)
+
+
+def must_fit(size: tuple[int, int], max_pixels: int) -> None:
+    """ImageError for an image of `size` (width, height) above the limit."""
+    width, height = size
+    if width * height > max_pixels:
+        raise ImageError(
+            f"has {width} x {height} pixels, over the limit of {max_pixels}; "
+            f"make it smaller, or train with --set data.max_pixels={width * height}"
+        )
+
+
+def open_image(stream: IO[bytes]) -> Image.Image:
+    """Pillow's image of an open file, its header read, nothing decoded.
+
+    Where that fails, exceptions of any kind; ImageError where a package is missing that reads the format.
+    """
+    kind = phone_format(stream.read(64))
+    stream.seek(0)
+    if kind == "HEIC":
+        try:
+            importlib.import_module("pillow_heif").register_heif_opener()
+        except ImportError:
+            raise ImageError("is a HEIC image; to read those: pip install pillow-heif") from None
+    if kind == "AVIF" and "avif" not in features.get_supported():
+        raise ImageError("is an AVIF image; to read those: pip install --upgrade pillow")
+    return Image.open(stream)
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Any image that Pillow decoded, as RGB of 8 bits, transparency on white."""
+    if image.mode in _SIXTEEN_BIT:
+        values = np.asarray(image, dtype=np.float64) / 257
+        return Image.fromarray(np.rint(values.clip(0, 255)).astype(np.uint8)).convert("RGB")
+    if image.mode == "F":
+        values = np.nan_to_num(np.asarray(image, dtype=np.float64)) * 255
+        return Image.fromarray(np.rint(values.clip(0, 255)).astype(np.uint8)).convert("RGB")
+    if image.has_transparency_data:
+        layer = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
+    return image.convert("RGB")
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, ImageError):
+        return str(error)
+    if isinstance(error, UnidentifiedImageError):
+        return "is no readable image (unknown format or damaged)"
+    if isinstance(error, OSError) and error.errno is not None:
+        return f"cannot be read ({error.strerror})"
+    return f"is no readable image ({(str(error).splitlines() or [type(error).__name__])[0]})"

@@ -1,0 +1,306 @@
+"""Decoded and resized images, kept: in one memory-mapped file that all processes share, or on the GPU.
+
+What is kept is each image's square of `resize` pixels, before any draw; the rest of `transforms` works on it as on a
+freshly decoded one, so that a run is the same with and without. The file lies in a folder named by what decides its
+pixels beside the images' content: their place and names, the square's side, the banner's rows, the decoders' versions.
+
+    KEY/squares.npy     (N, side, side, 3) uint8
+    KEY/sizes.npy       (N, 2) int32: height and width of the pictures before
+    KEY/about.json      what it was made of, with a digest of every image's size in bytes and time of change
+
+`disk` keeps it in fgvc's cache folder; `ram` in shared memory, until the last process that uses it ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torchvision
+from numpy.typing import NDArray
+from PIL import __version__ as pillow_version
+from torch import Tensor
+
+from fgvc_cli.data.catalog import cache_home
+from fgvc_cli.data.images.read import ImageError, read_image
+from fgvc_cli.data.images.survey import Stamp, stamp_of
+from fgvc_cli.data.loading.cache_files import (
+    Claim,
+    alone_with,
+    available_memory,
+    fill_folder,
+    remove_abandoned,
+    reserve,
+    shared_memory,
+)
+from fgvc_cli.data.loading.transforms import square, without_banner
+from fgvc_cli.data.types import DatasetIndex, Split
+from fgvc_cli.errors import BadRequest, FgvcError
+from fgvc_cli.machine.threads import cores, torch_threads
+from fgvc_cli.spec.data import DataSpec
+
+Progress = Callable[[str, int, int], object]  # what is going on, steps done, steps in all
+
+_VERSION = 1  # of the layout, and of what `square` makes of an image
+_STEP = 64  # images
+_GIB = 1 << 30
+
+
+class SquareFile:
+    """squares.npy, mapped into memory: pages are read when they are looked at, and shared by all processes."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.pixels: NDArray[np.uint8] = np.load(path, mmap_mode="r")  # (N, side, side, 3)
+
+    def __reduce__(self) -> tuple[type[SquareFile], tuple[Path]]:
+        """A worker that is not forked maps the file itself."""
+        return SquareFile, (self.path,)
+
+
+@dataclass(frozen=True)
+class Squares:
+    """N squares of a dataset."""
+
+    kept: SquareFile | Tensor  # a tensor: (N, side, side, 3) uint8 on a device
+    sizes: NDArray[np.int32]  # (N, 2) height and width of the pictures they were made of
+    files: tuple[str, ...]  # sorted
+    claim: Claim | None = None
+
+    def of(self, split: Split) -> SplitSquares:
+        """Those of a split's images."""
+        of = {file: row for row, file in enumerate(self.files)}
+        rows = np.array([of[file] for file in split.files], dtype=np.int64)
+        return SplitSquares(self.kept, rows, self.sizes[rows], self.claim)
+
+
+@dataclass(frozen=True)
+class SplitSquares:
+    """The squares of a split's images, by position in it."""
+
+    kept: SquareFile | Tensor
+    rows: NDArray[np.int64]  # where each image's square is
+    sizes: NDArray[np.int32]  # height and width of each image's picture
+    claim: Claim | None = None
+
+    @property
+    def on_device(self) -> bool:
+        """Whether they are a tensor on a device, not a file."""
+        return isinstance(self.kept, Tensor)
+
+    def square(self, position: int) -> NDArray[np.uint8]:
+        """(side, side, 3), in the file."""
+        assert isinstance(self.kept, SquareFile)
+        square: NDArray[np.uint8] = self.kept.pixels[self.rows[position]]
+        return square
+
+    def size(self, position: int) -> tuple[int, int]:
+        """Height and width of the picture that a square was made of."""
+        height, width = self.sizes[position].tolist()
+        return height, width
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which squares are to be kept."""
+
+    root: Path
+    files: tuple[str, ...]  # sorted, each once
+    side: int
+    cut_bottom: int
+    max_pixels: int
+
+    @classmethod
+    def of(cls, index: DatasetIndex, spec: DataSpec) -> Wanted:
+        """The images that every epoch reads: those of train and val, wherever the line between them is."""
+        splits = [split for name, split in index.splits().items() if name != "test"]
+        files = tuple(sorted({file for split in splits for file in split.files}))
+        return cls(index.root, files, spec.resize_side, index.cut_bottom, spec.max_pixels)
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """Of all squares."""
+        return len(self.files), self.side, self.side, 3
+
+    @property
+    def bytes(self) -> int:
+        """Of all squares."""
+        return int(np.prod(self.shape, dtype=np.int64))
+
+    def name(self) -> str:
+        """The same for the same images in the same place at the same size."""
+        versions = (_VERSION, torch.__version__, torchvision.__version__, pillow_version)
+        return _digest((*versions, self.side, self.cut_bottom, os.fspath(self.root.resolve()), *self.files))
+
+    def stamps(self) -> list[Stamp | None]:
+        """Size and time of change of each file now."""
+        return [stamp_of(self.root / file) for file in self.files]
+
+    def read(self, file: str) -> tuple[NDArray[np.uint8], tuple[int, int]]:
+        """The square of a file, (side, side, 3), and its picture's height and width."""
+        try:
+            image = read_image(f"{self.root}/{file}", self.max_pixels)
+        except ImageError as error:
+            raise ImageError(f"{error}; put a readable image there, or leave it out with --on-bad-image skip") from None
+        picture = without_banner(image, self.cut_bottom)
+        return square(picture, self.side).permute(1, 2, 0).numpy(), (picture.shape[1], picture.shape[2])
+
+
+def open_squares(
+    index: DatasetIndex, spec: DataSpec, device: torch.device, progress: Progress | None = None
+) -> Squares | None:
+    """The squares of train and val where the spec keeps them, made now where they are not there yet; None: off.
+
+    Raises:
+        BadRequest: there is no room for them, or no GPU.
+        ImageError: an image cannot be read.
+        FgvcError: they cannot be written, or an image changes meanwhile.
+    """
+    if spec.cache == "off":
+        return None
+    wanted, told = Wanted.of(index, spec), progress or (lambda *_: None)
+    if spec.cache == "gpu":
+        return squares_on_device(wanted, device, told)
+    passing = spec.cache == "ram"
+    home = shared_memory() if passing else cache_home() / "squares"
+    return squares_in_file(wanted, home / wanted.name(), told, passing=passing)
+
+
+def squares_in_file(wanted: Wanted, folder: Path, progress: Progress, *, passing: bool = False) -> Squares:
+    """The squares in a folder; `passing`: it is removed when no process uses it any more."""
+
+    def waiting() -> None:
+        progress("another process is caching these images: waiting for it", 0, 0)
+
+    with _explained(folder, wanted), alone_with(folder, waiting):
+        remove_abandoned(folder.parent, folder, whole=passing)
+        stamps = wanted.stamps()
+        if not _is_whole(folder, wanted, stamps):
+            _enough_room(wanted, folder.parent, passing=passing)
+            fill_folder(folder, lambda part: _write(part, wanted, stamps, progress))
+        claim = Claim(folder) if passing else None
+        return Squares(SquareFile(folder / "squares.npy"), np.load(folder / "sizes.npy"), wanted.files, claim)
+
+
+def squares_on_device(wanted: Wanted, device: torch.device, progress: Progress) -> Squares:
+    """The squares as one tensor on a device."""
+    if device.type == "cpu":
+        raise BadRequest("--cache gpu: this run computes on the CPU; take --cache ram or disk")
+    if device.type == "cuda" and wanted.bytes > (free := torch.cuda.mem_get_info(device)[0]):
+        raise BadRequest(f"--cache gpu: {_lack(wanted, free)} on the GPU; take --cache ram or disk")
+    return decode_to(wanted, device, progress)
+
+
+def decode_to(wanted: Wanted, device: torch.device, progress: Progress) -> Squares:
+    """The squares as one tensor on a device that has the room."""
+    pixels = torch.empty(wanted.shape, dtype=torch.uint8, device=device)
+    sizes = np.empty((len(wanted.files), 2), dtype=np.int32)
+    for row, (squared, size) in enumerate(_decoded(wanted, f"{_caching(wanted)} on the GPU", progress)):
+        pixels[row].copy_(torch.from_numpy(squared))
+        sizes[row] = size
+    return Squares(pixels, sizes, wanted.files)
+
+
+def _decoded(wanted: Wanted, what: str, progress: Progress) -> Iterator[tuple[NDArray[np.uint8], tuple[int, int]]]:
+    """Each square in order, decoded in threads, and its picture's size."""
+    parts = [wanted.files[start : start + _STEP] for start in range(0, len(wanted.files), _STEP)]
+    progress(what, 0, len(parts))
+    with torch_threads(1), ThreadPoolExecutor(cores()) as pool:
+        for step, part in enumerate(parts, start=1):
+            yield from pool.map(wanted.read, part)
+            progress(what, step, len(parts))
+
+
+def _is_whole(folder: Path, wanted: Wanted, stamps: list[Stamp | None]) -> bool:
+    """Whether a folder holds the squares of these very images."""
+    try:
+        about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
+        sizes, pixels = np.load(folder / "sizes.npy"), np.load(folder / "squares.npy", mmap_mode="r")
+    except (OSError, ValueError, EOFError):
+        return False
+    shapes = pixels.shape == wanted.shape and sizes.shape == (len(wanted.files), 2)
+    return shapes and isinstance(about, dict) and about.get("images") == _digest(stamps)
+
+
+def _write(folder: Path, wanted: Wanted, stamps: list[Stamp | None], progress: Progress) -> None:
+    np.save(folder / "sizes.npy", _write_squares(folder / "squares.npy", wanted, progress))
+    for file, before, after in zip(wanted.files, stamps, wanted.stamps(), strict=True):
+        if before != after:
+            raise FgvcError(f"{wanted.root / file} changed while it was cached: start again")
+    about = {"root": str(wanted.root), "count": len(wanted.files), "side": wanted.side, "images": _digest(stamps)}
+    (folder / "about.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+
+
+def _write_squares(path: Path, wanted: Wanted, progress: Progress) -> NDArray[np.int32]:
+    """Write squares.npy; the sizes. Written, not mapped: on a full disk a map would end the process."""
+    sizes = np.empty((len(wanted.files), 2), dtype=np.int32)
+    what = f"{_caching(wanted)} in {path.parents[1]}"
+    header = {"descr": "|u1", "fortran_order": False, "shape": wanted.shape}
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        file.flush()
+        reserve(file.fileno(), file.tell() + wanted.bytes)
+        for row, (squared, size) in enumerate(_decoded(wanted, what, progress)):
+            file.write(np.ascontiguousarray(squared).data)
+            sizes[row] = size
+    return sizes
+
+
+@contextlib.contextmanager
+def _explained(folder: Path, wanted: Wanted) -> Iterator[None]:
+    """Turn a failed write into one line that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        reason = f"no room for {_size(wanted.bytes)}" if full else error.strerror or str(error)
+        raise FgvcError(
+            f"cannot keep images in {folder.parent}: {reason}; make room there, or choose another --cache (off: none)"
+        ) from error
+
+
+def _enough_room(wanted: Wanted, home: Path, *, passing: bool) -> None:
+    """BadRequest where it is plain before that the squares do not fit."""
+    free = shutil.disk_usage(home).free
+    memory = available_memory() if passing else None
+    if memory is not None and wanted.bytes > memory:
+        raise BadRequest(f"--cache ram: {_lack(wanted, memory)} in memory; take --cache disk, or off")
+    if wanted.bytes > free:
+        advice = (
+            "make it larger (docker run --shm-size), or take --cache disk"
+            if passing
+            else "free some, set XDG_CACHE_HOME to a larger disk, or take --cache off"
+        )
+        raise BadRequest(f"--cache {'ram' if passing else 'disk'}: {_lack(wanted, free)} in {home}; {advice}")
+
+
+def _caching(wanted: Wanted) -> str:
+    return f"caching {len(wanted.files)} images, {_size(wanted.bytes)},"
+
+
+def _lack(wanted: Wanted, free: int) -> str:
+    return (
+        f"{len(wanted.files)} images of {wanted.side} x {wanted.side} pixels take {_size(wanted.bytes)}, "
+        f"{_size(free)} are free"
+    )
+
+
+def _size(count: int) -> str:
+    return f"{count / _GIB:.1f} GiB" if count >= _GIB else f"{count / 2**20:.1f} MiB"
+
+
+def _digest(facts: Iterable[object]) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    for fact in facts:
+        digest.update(repr(fact).encode("utf-8", "surrogateescape") + b"\0")
+    return digest.hexdigest()

@@ -1,0 +1,167 @@
+"""Images → batches, the same ones for any number of workers and after any resume.
+
+Order and augmentation are functions of (seed, epoch, position) and nothing else; the global random state is never
+touched. Images stay uint8 until they are on the device.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import warnings
+from collections.abc import Iterable, Iterator
+
+import torch
+from torch.utils.data import DataLoader
+
+from fgvc_cli.data.images.read import ImageError
+from fgvc_cli.data.loading.cache import Squares
+from fgvc_cli.data.loading.cached_batches import CopiedBatches, DeviceBatches
+from fgvc_cli.data.loading.order import BatchOrder, Shard
+from fgvc_cli.data.loading.samples import ImageDataset, collate
+from fgvc_cli.data.loading.to_device import ahead
+from fgvc_cli.data.types import Batch, DatasetIndex, Split
+from fgvc_cli.errors import BadRequest, FgvcError
+from fgvc_cli.machine.threads import cores, torch_threads
+from fgvc_cli.spec.data import DataSpec
+
+
+class Loader:
+    """Batches of a split, epoch by epoch; `len` is the number of batches of an epoch."""
+
+    def __init__(
+        self,
+        dataset: ImageDataset,
+        batch_size: int,
+        *,
+        workers: int = 0,
+        pin_memory: bool = False,
+        balanced: bool = False,
+        shard: Shard = (0, 1),
+        device: torch.device | None = None,
+    ) -> None:
+        if not len(dataset):
+            raise BadRequest(f"{dataset.root}: the split to load is empty")
+        if min(len(dataset), batch_size) < shard[1]:
+            few = f"{min(len(dataset), batch_size)} images"
+            raise BadRequest(f"{few} cannot be shared by {shard[1]} processes: start fewer, or raise --batch-size")
+        self.dataset = dataset
+        self.batch_size = batch_size
+        self.workers = workers
+        self.device = device or torch.device("cpu")
+        balance = dataset.split.labels if balanced else None
+        count, train = len(dataset), dataset.train
+        self._plan = BatchOrder(count, batch_size, train=train, seed=dataset.seed, balance=balance, shard=shard)
+        self._batches = self._source(pin_memory)
+
+    def _source(self, pin_memory: bool) -> Iterable[Batch | ImageError]:
+        """Copies of kept squares where that is all there is to do, else processes that make images."""
+        dataset = self.dataset
+        if dataset.squares is not None and (dataset.spec.only_copies or not dataset.train):
+            source = DeviceBatches if dataset.squares.on_device else CopiedBatches
+            return source(dataset, self._plan, pin_memory=pin_memory)
+        with _many_workers_allowed():
+            return DataLoader(
+                dataset,
+                batch_sampler=self._plan,
+                collate_fn=collate,
+                num_workers=self.workers,
+                persistent_workers=self.workers > 0,
+                pin_memory=pin_memory,
+                worker_init_fn=_start_worker,
+                generator=torch.Generator().manual_seed(0),  # else each epoch draws from the global one
+            )
+
+    def __len__(self) -> int:
+        return len(self._plan)
+
+    @property
+    def batch_images(self) -> int:
+        """Images of a training batch, over all processes."""
+        return min(self.batch_size, len(self.dataset))
+
+    def epoch(self, epoch: int, start_batch: int = 0) -> Iterator[Batch]:
+        """Batches of an epoch on the loader's device, from `start_batch` on: the images of those before are not read.
+
+        Workers start at once. One epoch at a time: asking for the next ends the one before. Raises ImageError for the
+        first image that cannot be read, FgvcError if a worker process dies.
+        """
+        self._plan.epoch, self._plan.start = epoch, start_batch
+        with _many_workers_allowed():
+            batches = iter(self._batches)
+        return ahead(_checked(batches, threads=None if self.workers else 1), self.device)
+
+
+@contextlib.contextmanager
+def _many_workers_allowed() -> Iterator[None]:
+    """More workers than cores is the user's own choice: no warning about it."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="This DataLoader will create", category=UserWarning)
+        yield
+
+
+def _checked(batches: Iterator[Batch | ImageError], threads: int | None) -> Iterator[Batch]:
+    while True:
+        try:
+            with torch_threads(threads):
+                batch = next(batches)
+        except StopIteration:
+            return
+        except RuntimeError as error:
+            if "DataLoader worker" not in str(error):
+                raise
+            raise FgvcError(
+                "a loader process died, most likely for want of memory; use fewer with --workers, 0 for none"
+            ) from error
+        if isinstance(batch, ImageError):
+            try:
+                raise batch
+            finally:
+                del batch, batches  # else error, traceback and this frame hold each other, and the workers with them
+        yield batch
+
+
+def _start_worker(worker: int) -> None:
+    """Ctrl-C is for the main process, which finishes its step with the batches that still come; cores are shared."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    torch.set_num_threads(1)
+
+
+def default_workers(device: torch.device | str = "cpu") -> int:
+    """How many worker processes a loader gets where the user does not say.
+
+    None beside a network on the CPU: it keeps all cores busy, and reading is under a tenth of its time. For a GPU,
+    eight at most and one core less than there are.
+    """
+    if torch.device(device).type == "cpu":
+        return 0
+    return max(0, min(8, cores() - 1))
+
+
+def make_loader(
+    index: DatasetIndex,
+    split: Split,
+    spec: DataSpec,
+    *,
+    batch_size: int,
+    train: bool,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+    balanced: bool = False,
+    shard: Shard = (0, 1),
+    squares: Squares | None = None,
+) -> Loader:
+    """A loader of one of the index's splits. Training shuffles, augments and leaves out a partial last batch unless
+    it is the only one; evaluation keeps all images in order. `balanced`: an epoch draws every class
+    equally often. `shard`: rank and number of the processes that share each batch of `batch_size` images.
+    `squares`: take the images from there (`cache.open_squares`).
+    BadRequest for an empty split, or fewer images than processes."""
+    device = torch.device(device)
+    dataset = ImageDataset(
+        index.root, split, spec, train=train, seed=seed, cut_bottom=index.cut_bottom, squares=squares
+    )
+    workers = default_workers(device) if spec.workers is None else spec.workers
+    pinned = device.type == "cuda"
+    return Loader(
+        dataset, batch_size, workers=workers, pin_memory=pinned, balanced=balanced, shard=shard, device=device
+    )

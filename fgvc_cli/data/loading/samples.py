@@ -1,0 +1,127 @@
+"""The images of a split, one by one: read or taken from kept squares, transformed, ready for a batch."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset, default_collate
+
+from fgvc_cli.data.images.read import ImageError, read_image
+from fgvc_cli.data.loading.cache import Squares
+from fgvc_cli.data.loading.transforms import copy_window, finish, generator_of, geometry_of, transform
+from fgvc_cli.data.types import Batch, Split
+from fgvc_cli.spec.data import DataSpec
+
+_ADVICE = "put a readable image in its place and go on with --resume, or start anew with --on-bad-image skip"
+Key = tuple[int, int]  # epoch, position in the split
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One image, ready for a batch."""
+
+    image: Tensor  # (3, S, S) uint8
+    label: int
+    index: int
+    to_original: Tensor  # (2, 3) float32
+    box: Tensor | None  # (4,) float32
+
+
+class ImageDataset(Dataset[Sample | ImageError]):
+    """The images of a split. `dataset[epoch, position]` is a Sample, or the ImageError of a file that is unreadable.
+
+    The error is an item, not raised, since an exception that leaves a worker process drags its traceback along. With
+    `squares` images are taken from there instead of from their files.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        split: Split,
+        spec: DataSpec,
+        *,
+        train: bool,
+        seed: int = 0,
+        cut_bottom: int = 0,
+        squares: Squares | None = None,
+    ) -> None:
+        self.root = str(root)
+        self.split = split
+        self.spec = spec
+        self.train = train
+        self.seed = seed
+        self.cut_bottom = cut_bottom
+        self.squares = None if squares is None else squares.of(split)
+        self._files = Names(split.files)
+
+    def __len__(self) -> int:
+        return len(self.split)
+
+    def __getitem__(self, key: Key) -> Sample | ImageError:
+        position = key[1]
+        try:
+            pixels, to_original, box = self._of_file(key) if self.squares is None else self._of_square(key)
+        except ImageError as error:
+            return ImageError(f"{error}; {_ADVICE}") if self.train else error
+        return Sample(pixels, int(self.split.labels[position]), position, to_original, box)
+
+    def generator(self, key: Key) -> torch.Generator | None:
+        """What an image draws from in an epoch; None in evaluation."""
+        return generator_of(self.seed, *key) if self.train else None
+
+    def box(self, position: int) -> NDArray[np.float32] | None:
+        """Of an image, (4,) in its own pixels."""
+        return None if self.split.boxes is None else self.split.boxes[position]
+
+    def _of_file(self, key: Key) -> tuple[Tensor, Tensor, Tensor | None]:
+        image = read_image(f"{self.root}/{self._files[key[1]]}", self.spec.max_pixels)
+        generator, box = self.generator(key), self.box(key[1])
+        return transform(image, self.spec, box=box, cut_bottom=self.cut_bottom, generator=generator)
+
+    def _of_square(self, key: Key) -> tuple[Tensor, Tensor, Tensor | None]:
+        assert self.squares is not None
+        generator = self.generator(key)
+        geometry = geometry_of(*self.squares.size(key[1]), self.spec, generator)
+        window = np.empty((geometry.size, geometry.size, 3), dtype=np.uint8)
+        copy_window(self.squares.square(key[1]), geometry, window)
+        pixels = torch.from_numpy(window).permute(2, 0, 1)
+        return finish(pixels, geometry, self.spec, box=self.box(key[1]), generator=generator)
+
+
+class Names:
+    """Many names in one piece of memory. Reading a list of strings writes to it (each counts who holds it), so that
+    every worker process would come to hold a copy of a long one."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        encoded = [os.fsencode(name) for name in names]
+        self._ends = np.cumsum([len(name) for name in encoded], dtype=np.int64)
+        self._bytes = np.frombuffer(b"".join(encoded), dtype=np.uint8)
+
+    def __getitem__(self, position: int) -> str:
+        start = self._ends[position - 1] if position else 0
+        return os.fsdecode(self._bytes[start : self._ends[position]].tobytes())
+
+
+def collate(samples: list[Sample | ImageError]) -> Batch | ImageError:
+    """The batch of these samples, or the first error among them. Images lie in channels-last order."""
+    good: list[Sample] = []
+    for sample in samples:
+        if isinstance(sample, ImageError):
+            return sample
+        good.append(sample)
+    boxes = [sample.box for sample in good if sample.box is not None]
+    return Batch(
+        # default_collate: in a worker it stacks straight into the memory that the main process will see
+        images=default_collate([sample.image.permute(1, 2, 0) for sample in good]).permute(0, 3, 1, 2),
+        labels=torch.tensor([sample.label for sample in good]),
+        index=torch.tensor([sample.index for sample in good]),
+        to_original=torch.stack([sample.to_original for sample in good]),
+        boxes=torch.stack(boxes) if boxes else None,
+    )

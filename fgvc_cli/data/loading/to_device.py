@@ -1,0 +1,67 @@
+"""Batches on their device: copied ahead, normalised there."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from fgvc_cli.data.types import Batch
+
+
+def ahead(batches: Iterator[Batch], device: torch.device) -> Iterator[Batch]:
+    """The batches on `device`; to a GPU each is copied while the one before it is computed with."""
+    if device.type != "cuda":
+        for batch in batches:
+            yield batch.to(device)
+        return
+    copies = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+    coming: tuple[Batch, torch.cuda.Event] | None = None
+    for batch in batches:
+        with torch.cuda.stream(copies):
+            started = batch.to(device), copies.record_event()
+        if coming is not None:
+            yield _arrived(*coming)
+        coming = started
+    if coming is not None:
+        yield _arrived(*coming)
+
+
+def _arrived(batch: Batch, copied: torch.cuda.Event) -> Batch:
+    """The batch, to be used by what is asked of the device from now on; the host waits for nothing."""
+    stream = torch.cuda.current_stream(batch.labels.device)
+    stream.wait_event(copied)
+    for value in vars(batch).values():
+        if value is not None:
+            value.record_stream(stream)  # its memory is not given away before it was used
+    return batch
+
+
+@functools.cache
+def _scale(mean: tuple[float, ...], std: tuple[float, ...], device: torch.device) -> tuple[Tensor, Tensor]:
+    """What to subtract from and multiply 0..255 with, (3, 1, 1) each; kept, since making them waits for the device."""
+    with torch.inference_mode(False):
+        shift = torch.tensor(mean, device=device).view(3, 1, 1) * 255
+        return shift, 1 / (torch.tensor(std, device=device).view(3, 1, 1) * 255)
+
+
+def normalise(images: Tensor, mean: tuple[float, ...], std: tuple[float, ...], *, channels_last: bool = True) -> Tensor:
+    """(B, 3, S, S) uint8 → float32 with (pixel / 255 - mean) / std, on the same device."""
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    shift, scale = _scale(tuple(mean), tuple(std), images.device)
+    return images.to(torch.float32, memory_format=layout, copy=True).sub_(shift).mul_(scale)
+
+
+def to_device(
+    batch: Batch,
+    device: torch.device | str,
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+    channels_last: bool = True,
+) -> Batch:
+    """The batch on `device`, its images normalised to float32. Copies from pinned memory do not block."""
+    batch = batch.to(torch.device(device))
+    return replace(batch, images=normalise(batch.images, mean, std, channels_last=channels_last))

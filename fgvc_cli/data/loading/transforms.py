@@ -1,0 +1,204 @@
+"""Image → network input, with the affine map that leads back to the image's own pixels.
+
+Resize to a square, crop, flip, rotate, augment, in this order. What happens to an image is a `Geometry`: drawn (or
+fixed, in evaluation) before a pixel is touched, so that a cache or a device can apply the same one. Coordinates are
+continuous, 0 at the left or top edge of the first pixel.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib
+import math
+import struct
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms.v2 import functional as F
+
+from fgvc_cli.data.loading.augment import augment
+from fgvc_cli.errors import FgvcError
+from fgvc_cli.spec.data import DataSpec
+
+Matrix = NDArray[np.float64]
+
+
+def mix(*words: int) -> int:
+    """One 63-bit seed from whole numbers: stable everywhere, and unrelated for neighbours."""
+    packed = struct.pack(f"<{len(words)}Q", *(word & 0xFFFFFFFFFFFFFFFF for word in words))
+    return int.from_bytes(hashlib.blake2b(packed, digest_size=8).digest(), "little") >> 1
+
+
+def generator_of(seed: int, epoch: int, index: int) -> torch.Generator:
+    """The generator that image `index` of the split draws its augmentation from in an epoch."""
+    return torch.Generator().manual_seed(mix(seed, epoch, index))
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """How a picture of width × height becomes the network's input: all in pixels, angle in degrees.
+
+    Resized to `side` × `side`; a window of `size` × `size` taken with its corner at (left, top), black where it lies
+    outside; mirrored; turned about its centre, counter-clockwise as seen.
+    """
+
+    width: int
+    height: int
+    side: int
+    size: int
+    left: int
+    top: int
+    flip: bool = False
+    angle: float = 0.0
+
+    def forward(self) -> Matrix:
+        """Picture pixels → network-input pixels, (3, 3)."""
+        matrix = np.diag([self.side / self.width, self.side / self.height, 1.0])
+        matrix[:2, 2] = -self.left, -self.top
+        if self.flip:
+            matrix = np.array([[-1.0, 0.0, self.size], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]) @ matrix
+        return _turn(self.angle, self.size / 2) @ matrix if self.angle else matrix
+
+    def to_original(self) -> Tensor:
+        """Network-input pixels → picture pixels, (2, 3) float32."""
+        return torch.from_numpy(np.linalg.inv(self.forward())[:2].astype(np.float32))
+
+    def apply(self, picture: Tensor) -> Tensor:
+        """(3, height, width) uint8 → (3, size, size) uint8."""
+        return self.turned(self.window(square(picture, self.side)))
+
+    def window(self, squared: Tensor) -> Tensor:
+        """(3, side, side) uint8 → (3, size, size), cropped and mirrored; `copy_window` is the same for arrays."""
+        if (self.left, self.top, self.size) != (0, 0, self.side):
+            squared = F.crop(squared, self.top, self.left, self.size, self.size)  # black outside
+        return F.horizontal_flip(squared) if self.flip else squared
+
+    def turned(self, pixels: Tensor) -> Tensor:
+        """(3, size, size) uint8, cropped and mirrored → turned."""
+        return F.rotate(pixels, self.angle, InterpolationMode.BILINEAR) if self.angle else pixels
+
+    def map_box(self, box: NDArray[np.float32]) -> Tensor:
+        """Tight box (4,) float32 around the corners of a box of the picture; x2 = x1 and y2 = y1 if nothing is left."""
+        x1, x2 = np.clip(box[0::2].astype(np.float64), 0, self.width)
+        y1, y2 = np.clip(box[1::2].astype(np.float64), 0, self.height)
+        corners = self.forward()[:2] @ np.array([[x1, x2, x2, x1], [y1, y1, y2, y2], [1.0, 1.0, 1.0, 1.0]])
+        low, high = corners.min(axis=1).clip(0, self.size), corners.max(axis=1).clip(0, self.size)
+        if x1 >= x2 or y1 >= y2 or (low >= high).any():
+            high = low
+        return torch.from_numpy(np.concatenate([low, high]).astype(np.float32))
+
+
+def square(picture: Tensor, side: int) -> Tensor:
+    """(3, H, W) uint8 → (3, side, side) uint8: what comes before any draw, so that it can be kept."""
+    if tuple(picture.shape[1:]) == (side, side):
+        return picture
+    resized: Tensor = F.resize(picture, [side, side], InterpolationMode.BILINEAR, antialias=True)
+    return resized
+
+
+def without_banner(image: Tensor, cut_bottom: int) -> Tensor:
+    """The picture (3, H - cut_bottom, W) of an image; a row at least."""
+    return image[:, : max(1, image.shape[1] - cut_bottom)]
+
+
+def copy_window(square: NDArray[np.uint8], geometry: Geometry, out: NDArray[np.uint8]) -> None:
+    """The same as Geometry.window, from (side, side, 3) into (size, size, 3): each byte is copied once."""
+    size, left, top = geometry.size, geometry.left, geometry.top
+    x1, y1 = max(left, 0), max(top, 0)
+    x2, y2 = min(left + size, geometry.side), min(top + size, geometry.side)
+    if (x2 - x1, y2 - y1) != (size, size):
+        out.fill(0)  # black outside
+    rows = slice(y1 - top, y2 - top)
+    source = square[y1:y2, x1:x2]
+    if geometry.flip:
+        _cv2().flip(source, 1, out[rows, size - (x2 - left) : size - (x1 - left)])
+    else:
+        out[rows, x1 - left : x2 - left] = source
+
+
+@functools.cache
+def _cv2() -> Any:
+    """OpenCV, which mirrors rows of pixels 10 times as fast as numpy does."""
+    try:
+        return importlib.import_module("cv2")
+    except ImportError as error:
+        raise FgvcError(
+            f"cannot load OpenCV ({error}), which --cache needs: apt-get install libgl1 libglib2.0-0, "
+            "or pip install opencv-python-headless in place of opencv-python"
+        ) from None
+
+
+def _turn(angle: float, centre: float) -> Matrix:
+    """Rotation about (centre, centre), counter-clockwise as seen: y points down."""
+    cos, sin = math.cos(math.radians(angle)), math.sin(math.radians(angle))
+    shift = centre * (1 - cos)
+    return np.array([[cos, sin, shift - centre * sin], [-sin, cos, shift + centre * sin], [0.0, 0.0, 1.0]])
+
+
+def eval_geometry(height: int, width: int, spec: DataSpec) -> Geometry:
+    """Resize and centre crop; rounds as torchvision's center_crop does."""
+    corner = round((spec.resize_side - spec.image_size) / 2)
+    return Geometry(width, height, spec.resize_side, spec.image_size, corner, corner)
+
+
+def train_geometry(height: int, width: int, spec: DataSpec, generator: torch.Generator) -> Geometry:
+    """Random crop (of the padded square), mirror and turn. Four numbers are drawn whatever the spec says."""
+    left, top, flip, turn = torch.rand(4, generator=generator).tolist()
+    room = spec.resize_side + 2 * spec.padding - spec.image_size + 1
+    return Geometry(
+        width,
+        height,
+        spec.resize_side,
+        spec.image_size,
+        left=int(left * room) - spec.padding,
+        top=int(top * room) - spec.padding,
+        flip=spec.flip and flip < 0.5,
+        angle=(2 * turn - 1) * spec.rotation,
+    )
+
+
+def transform(
+    image: Tensor,
+    spec: DataSpec,
+    *,
+    box: NDArray[np.float32] | None = None,
+    cut_bottom: int = 0,
+    generator: torch.Generator | None = None,
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Network input of an image (3, H, W) uint8: with a generator as in training, without as in evaluation.
+
+    Returns the input (3, S, S) uint8, its map to the original image's pixels (2, 3) float32, and the box (4,) float32
+    in network-input pixels, None without a box. `cut_bottom` rows are no part of the picture; since they are at the
+    bottom, all coordinates are those of the whole image. Shears, shifts and turns of `data.augment` are in neither map
+    nor box.
+    """
+    picture = without_banner(image, cut_bottom)
+    height, width = picture.shape[1:]
+    geometry = geometry_of(height, width, spec, generator)
+    return finish(geometry.window(square(picture, geometry.side)), geometry, spec, box=box, generator=generator)
+
+
+def geometry_of(height: int, width: int, spec: DataSpec, generator: torch.Generator | None) -> Geometry:
+    """Of a picture: drawn where there is a generator, else that of evaluation."""
+    return eval_geometry(height, width, spec) if generator is None else train_geometry(height, width, spec, generator)
+
+
+def finish(
+    window: Tensor,
+    geometry: Geometry,
+    spec: DataSpec,
+    *,
+    box: NDArray[np.float32] | None = None,
+    generator: torch.Generator | None = None,
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """What `transform` returns, of a picture's window (3, S, S) uint8 that is cropped and mirrored already."""
+    pixels = geometry.turned(window)
+    if generator is not None:
+        pixels = augment(pixels, spec, generator)
+    return pixels, geometry.to_original(), None if box is None else geometry.map_box(box)

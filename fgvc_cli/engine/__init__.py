@@ -1,1 +1,0 @@
-"""Training, evaluation and the run folder; knows no method by name."""

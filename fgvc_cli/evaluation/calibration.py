@@ -1,0 +1,157 @@
+"""Temperature scaling: one number, fitted on images held out of train, that makes a model's confidence honest."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from rich.console import Console
+from torch import Tensor
+
+from fgvc_cli.data.loading.loader import Loader
+from fgvc_cli.data.loading.to_device import to_device
+from fgvc_cli.data.types import DatasetIndex
+from fgvc_cli.errors import FgvcError
+from fgvc_cli.evaluation.metrics import calibration_error
+from fgvc_cli.files import write_json
+from fgvc_cli.inference.dataset import evaluation_loader
+from fgvc_cli.inference.trained import EvalRequest, Opened, open_trained
+from fgvc_cli.machine.device import autocast
+from fgvc_cli.progress import Reporter
+from fgvc_cli.runs.checkpoint import load_model, save_model
+from fgvc_cli.runs.folder import RunFolder
+
+CALIBRATION_FILE = "calibration.json"
+_LOWEST, _HIGHEST = 0.01, 100.0
+_HALVINGS = 45  # of the interval of log T: to 3e-13
+_FLOOR = -1e30  # for log probabilities of -inf, which times a probability of 0 would be nan
+_CHUNK = 2**22  # logits that are looked at in float64 at once: 32 MB
+
+
+def calibrate_run(run: RunFolder, request: EvalRequest, index: DatasetIndex, console: Console) -> dict[str, Any] | None:
+    """Fit a temperature to the run's selected model on its held-out part and keep it in the run; None without one.
+
+    It is written to calibration.json and into the metadata of model.safetensors, each whole or not at all, the model
+    first. Where both have it nothing is done, so that a killed run may call this again; the weights stay as they are.
+    `request` says on which device and with how many workers; its split is not looked at.
+    """
+    if index.val is None:
+        return None
+    done = _done(run)
+    if done is not None:
+        return done
+    opened = open_trained(run, request, console, index)
+    loader = evaluation_loader(index, index.val, opened.spec, opened.device, shared=False)
+    logits, labels = _predict(opened, loader, Reporter(console))
+    result = {"split": "val", "images": len(labels), "epoch": opened.trained.epoch, **fit(logits, labels)}
+    weights, about = load_model(run.model_file)
+    save_model(run.model_file, weights, about | {"temperature": result["temperature"]})
+    write_json(run.path / CALIBRATION_FILE, result)
+    console.print(_line(result), highlight=False, markup=False, soft_wrap=True)
+    return result
+
+
+def fit(logits: Tensor, labels: Tensor) -> dict[str, Any]:
+    """The temperature of (N, K) logits and (N,) labels, with `nll` and `ece` before and after it.
+
+    Where the likelihood has no peak within 0.01..100 (too few images, or all of them right) `fitted` is false and the
+    temperature 1.
+    """
+    fitted = fit_temperature(logits, labels)
+    temperature = 1.0 if fitted is None else fitted
+    before, after = _quality(logits, labels, 1.0), _quality(logits, labels, temperature)
+    facts = {f"{name}_{when}": value[name] for when, value in (("before", before), ("after", after)) for name in value}
+    return {"temperature": temperature, "fitted": fitted is not None, **facts}
+
+
+def fit_temperature(logits: Tensor, labels: Tensor) -> float | None:
+    """The T in 0.01..100 that minimises the mean NLL of softmax(logits / T); None where that is at either end.
+
+    In β = 1/T the NLL is convex, its slope E_p[z] - z_label rising: bisection of log T on the slope's sign, float64,
+    the same for the same logits every time.
+
+    Args:
+        logits: (N, K) float; a constant added to a row changes nothing, so log probabilities do as well.
+        labels: (N,) int64.
+
+    Source: Guo et al., On Calibration of Modern Neural Networks, section 4.2, https://arxiv.org/abs/1706.04599
+    """
+    low, high = math.log(_LOWEST), math.log(_HIGHEST)
+    if not (_slope(logits, labels, _LOWEST) > 0 > _slope(logits, labels, _HIGHEST)):
+        return None
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        if _slope(logits, labels, math.exp(middle)) > 0:  # too sure: β is too large, T too small
+            low = middle
+        else:
+            high = middle
+    return math.exp((low + high) / 2)
+
+
+def _slope(logits: Tensor, labels: Tensor, temperature: float) -> float:
+    """Derivative of the summed NLL by 1/T."""
+    total = 0.0
+    for rows, truth in _chunks(logits, labels):
+        expected = ((rows / temperature).softmax(1) * rows).sum(1)
+        total += float((expected - rows.gather(1, truth[:, None])[:, 0]).sum())
+    return total
+
+
+def _quality(logits: Tensor, labels: Tensor, temperature: float) -> dict[str, float]:
+    """Mean NLL and expected calibration error at a temperature."""
+    nll, confidence, right = 0.0, [], []
+    for rows, truth in _chunks(logits, labels):
+        logs = (rows / temperature).log_softmax(1)
+        nll -= float(logs.gather(1, truth[:, None]).sum())
+        highest = logs.max(1)
+        confidence.append(highest.values.exp())
+        right.append(highest.indices == truth)
+    return {"nll": nll / len(labels), "ece": calibration_error(torch.cat(confidence).numpy(), torch.cat(right).numpy())}
+
+
+def _chunks(logits: Tensor, labels: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Float64 pieces of the rows, one after the other."""
+    rows = max(1, _CHUNK // logits.shape[1])
+    for first in range(0, len(labels), rows):
+        yield logits[first : first + rows].double().clamp_min(_FLOOR), labels[first : first + rows]
+
+
+def _predict(opened: Opened, loader: Loader, reporter: Reporter) -> tuple[Tensor, Tensor]:
+    """(N, K) float32 final logits and (N,) labels of a loader's images, read from the device once."""
+    data, logits, labels = opened.spec.data, [], []
+    reporter.begin("calibrating on the held-out part", len(loader))
+    try:
+        with torch.inference_mode():
+            for batch in loader.epoch(0):
+                batch = to_device(batch, opened.device, data.mean, data.std)
+                with autocast(opened.device, opened.spec.train.precision):
+                    output = opened.trained.method(batch.images)
+                logits.append(output.logits.float())
+                labels.append(batch.labels)
+                reporter.advance(len(batch.labels))
+    finally:
+        reporter.end()
+    return torch.cat(logits).cpu(), torch.cat(labels).cpu()
+
+
+def _done(run: RunFolder) -> dict[str, Any] | None:
+    """What an earlier call kept, if it is of the model that is there now."""
+    try:
+        kept = run.read_json(CALIBRATION_FILE)
+        _, about = load_model(run.model_file)
+        same = about["temperature"] == kept["temperature"] and about["epoch"] == kept["epoch"]
+    except (FgvcError, KeyError, TypeError):
+        return None
+    return dict(kept) if same else None
+
+
+def _line(result: dict[str, Any]) -> str:
+    if not result["fitted"]:
+        return f"no temperature fits the {result['images']} held-out images (too few, or all are right): it stays 1"
+    before, after = 100 * result["ece_before"], 100 * result["ece_after"]
+    return (
+        f"temperature {result['temperature']:.3f}, fitted on {result['images']} held-out images: "
+        f"calibration error {before:.2f} % before, {after:.2f} % after"
+    )

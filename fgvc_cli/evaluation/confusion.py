@@ -1,0 +1,140 @@
+"""Which classes are taken for which: the confusion matrix and the table of classes, as files of the run."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fgvc_cli.errors import FgvcError
+from fgvc_cli.evaluation.metrics import ClassCounts, Integers, Predicted
+from fgvc_cli.files import write_text
+
+DENSE_CLASSES = 1000  # up to here the whole matrix is written, above only what is not zero
+WORST = 10
+ClassRow = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """The cells of the confusion matrix that are not zero, by true class, then predicted class; (M,) each."""
+
+    classes: tuple[str, ...]
+    true: Integers
+    predicted: Integers
+    count: Integers
+
+    @classmethod
+    def of(cls, classes: tuple[str, ...], predicted: Predicted) -> Confusion:
+        """Counted from N predictions, in memory proportional to N whatever the number of classes."""
+        cells, count = np.unique(predicted.labels * len(classes) + predicted.classes, return_counts=True)
+        return cls(classes, cells // len(classes), cells % len(classes), count)
+
+    @classmethod
+    def read(cls, path: Path, classes: tuple[str, ...]) -> Confusion:
+        """What `write` wrote. FgvcError where the file is gone, damaged, or of other classes."""
+        try:
+            with path.open(encoding="utf-8", newline="") as file:
+                header, *rows = csv.reader(file)
+            cells = _dense_cells(header, rows, classes) if len(classes) <= DENSE_CLASSES else _cells(rows, classes)
+            return cls(classes, *cells)
+        except (OSError, ValueError, KeyError, csv.Error) as error:
+            raise FgvcError(f"cannot read {path}: {error}; measure anew with `fgvc eval`") from None
+
+    def dense(self) -> Integers:
+        """(K, K): row the true class, column the predicted one."""
+        matrix = np.zeros((len(self.classes), len(self.classes)), dtype=np.int64)
+        matrix[self.true, self.predicted] = self.count
+        return matrix
+
+    def worst(self, number: int = WORST) -> list[dict[str, Any]]:
+        """The pairs confused most often, each `true`, `predicted`, `images` and the `share` of the true class's.
+
+        Of equally many images the larger share comes first, then the order of the classes.
+        """
+        support = np.bincount(self.true, weights=self.count, minlength=len(self.classes))
+        wrong = np.flatnonzero(self.true != self.predicted)
+        share = self.count[wrong] / support[self.true[wrong]]
+        order = wrong[np.lexsort((-share, -self.count[wrong]))][:number]  # stable
+        return [
+            {
+                "true": self.classes[self.true[cell]],
+                "predicted": self.classes[self.predicted[cell]],
+                "images": int(self.count[cell]),
+                "share": float(self.count[cell] / support[self.true[cell]]),
+            }
+            for cell in order
+        ]
+
+    def write(self, path: Path) -> None:
+        """A CSV: the whole matrix with names of up to 1,000 classes, above one line `true,predicted,count` a cell."""
+        if len(self.classes) <= DENSE_CLASSES:
+            rows = ([name, *row] for name, row in zip(self.classes, self.dense().tolist(), strict=True))
+            _write_csv(path, ["true \\ predicted", *self.classes], rows)
+        else:
+            cells = zip(self.true.tolist(), self.predicted.tolist(), self.count.tolist(), strict=True)
+            named = ([self.classes[true], self.classes[guess], count] for true, guess, count in cells)
+            _write_csv(path, ["true", "predicted", "count"], named)
+
+
+def _dense_cells(header: list[str], rows: list[list[str]], classes: tuple[str, ...]) -> tuple[Integers, ...]:
+    """True class, predicted class and count of a whole matrix's cells that are not zero."""
+    if tuple(header[1:]) != classes:
+        raise ValueError("its classes are not the run's")
+    matrix = np.array([row[1:] for row in rows], dtype=np.int64).reshape(len(classes), len(classes))
+    true, predicted = np.nonzero(matrix)
+    return true, predicted, matrix[true, predicted]
+
+
+def _cells(rows: list[list[str]], classes: tuple[str, ...]) -> tuple[Integers, ...]:
+    """The same of lines `true,predicted,count`."""
+    number = {name: label for label, name in enumerate(classes)}
+    cells = [(number[true], number[predicted], int(count)) for true, predicted, count in rows]
+    return tuple(np.array(cells, dtype=np.int64).reshape(-1, 3).T)
+
+
+def class_rows(classes: Sequence[str], counts: ClassCounts) -> list[ClassRow]:
+    """A row a class: `class`, `images`, `precision`, `recall`, `f1`; None where a measure is not defined."""
+    columns = {"precision": counts.precision, "recall": counts.recall, "f1": counts.f1}
+    values = {key: [None if np.isnan(value) else float(value) for value in column] for key, column in columns.items()}
+    return [
+        {"class": name, "images": int(counts.support[label]), **{key: values[key][label] for key in values}}
+        for label, name in enumerate(classes)
+    ]
+
+
+def worst_classes(rows: Iterable[ClassRow], number: int = WORST) -> list[ClassRow]:
+    """The classes with the lowest F1, worst first; those without images are left out."""
+    return sorted((row for row in rows if row["f1"] is not None), key=lambda row: float(row["f1"]))[:number]
+
+
+def write_classes(path: Path, rows: Sequence[ClassRow]) -> None:
+    """class_rows as CSV; what is not defined is left empty."""
+    _write_csv(path, list(rows[0]), (["" if value is None else value for value in row.values()] for row in rows))
+
+
+def read_classes(path: Path) -> list[ClassRow]:
+    """What write_classes wrote. FgvcError where the file is gone or damaged."""
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            return [_parsed(row) for row in csv.DictReader(file)]
+    except (OSError, ValueError, KeyError) as error:
+        raise FgvcError(f"cannot read {path}: {error}; evaluate again") from None
+
+
+def _parsed(row: dict[str, str]) -> ClassRow:
+    measures = {key: float(row[key]) if row[key] else None for key in ("precision", "recall", "f1")}
+    return {"class": row["class"], "images": int(row["images"]), **measures}
+
+
+def _write_csv(path: Path, header: Sequence[Any], rows: Iterable[Sequence[Any]]) -> None:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    write_text(path, text.getvalue())

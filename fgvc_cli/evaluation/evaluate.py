@@ -1,0 +1,110 @@
+"""A method measured on a split, and what of it a run keeps."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from rich.console import Console
+from torch import nn
+
+from fgvc_cli.data.loading.loader import Loader
+from fgvc_cli.data.loading.to_device import to_device
+from fgvc_cli.data.splits import limit
+from fgvc_cli.data.types import DatasetIndex, Split
+from fgvc_cli.evaluation.localisation import Localisation, TellingParts, mean_box
+from fgvc_cli.evaluation.measures import Measures
+from fgvc_cli.evaluation.results import write_tables
+from fgvc_cli.files import write_json
+from fgvc_cli.inference.dataset import evaluation_loader, split_of
+from fgvc_cli.inference.trained import EvalRequest, open_trained
+from fgvc_cli.machine.compiling import Compiled, told
+from fgvc_cli.machine.device import autocast
+from fgvc_cli.machine.distributed import on_main
+from fgvc_cli.progress import Reporter
+from fgvc_cli.runs.folder import RunFolder
+from fgvc_cli.spec.run import RunSpec
+
+MEAN_BOX_IMAGES = 2000
+
+
+def evaluate(
+    method: nn.Module,
+    loader: Loader,
+    spec: RunSpec,
+    classes: int,
+    device: torch.device,
+    reporter: Reporter,
+    located: Localisation | None = None,
+) -> dict[str, Any]:
+    """Measures of every branch over a loader's images, each counted once.
+
+    Returns:
+        images, loss (cross entropy of the final prediction), `branches`: name → top1, top5, mean_per_class, macro_f1
+        in 0..1, where `final` is the method's prediction, and `calibration` of that one: ece (0..1). With `located`
+        also `localisation`, as Localisation.compute has it.
+    """
+    measures = Measures(classes, device, located)
+    run_through(method, loader, spec, device, reporter, measures)
+    return measures.compute()
+
+
+def run_through(
+    method: nn.Module, loader: Loader, spec: RunSpec, device: torch.device, reporter: Reporter, measures: Measures
+) -> None:
+    """One pass of a method, compiled or not, over a loader's images, counted in `measures`."""
+    method.eval()  # also within what is compiled
+    with torch.inference_mode():
+        for batch in loader.epoch(0):
+            fresh = isinstance(method, Compiled) and method.fresh
+            with told(fresh, "the network", reporter):
+                batch = to_device(batch, device, spec.data.mean, spec.data.std)
+                with autocast(device, spec.train.precision):
+                    output = method(batch.images, evidence=measures.located is not None)
+                measures.update(output, batch)
+                reporter.advance(len(batch.labels))
+
+
+def evaluate_run(
+    run: RunFolder, request: EvalRequest, console: Console, index: DatasetIndex | None = None
+) -> dict[str, Any]:
+    """Evaluate a run's selected model on one of its splits and keep the result in the run's eval/ folder.
+
+    The run's data are read unless `index` already holds them.
+
+    Beside SPLIT.json, which is what is returned, these are SPLIT-classes.csv, SPLIT-confusion.csv and its picture.
+    """
+    opened = open_trained(run, request, console, index)
+    trained, spec, device = opened.trained, opened.spec, opened.device
+    method = Compiled(trained.method) if request.compile else trained.method
+    split = split_of(run, opened.index, request.split)
+    loader = evaluation_loader(opened.index, split, spec, device)
+    located = _localisation(opened.index, split, spec, device)
+    measures = Measures(len(trained.classes), device, located, trained.temperature)
+    reporter = Reporter(console)
+    reporter.begin(f"evaluating on {request.split}", len(loader))
+    try:
+        run_through(method, loader, spec, device, reporter, measures)
+    finally:
+        reporter.end()
+    about = {"run": str(run.path), "split": request.split, "method": spec.method.name, "epoch": trained.epoch}
+    about |= {"dataset": spec.data.dataset, "classes": len(trained.classes)}
+    result, counts, predicted = {**about, **measures.compute()}, measures.branches.counts(), measures.predictions.read()
+
+    def write() -> dict[str, Any]:
+        whole = result | write_tables(run, request.split, trained.classes, counts, predicted)
+        write_json(run.evaluation_file(request.split), whole)
+        return whole
+
+    return on_main(write)
+
+
+def _localisation(index: DatasetIndex, split: Split, spec: RunSpec, device: torch.device) -> Localisation | None:
+    """Measures of boxes and maps, where true boxes are known.
+
+    Beside them stands the mean training box, of at most MEAN_BOX_IMAGES images spread over the classes.
+    """
+    if split.boxes is None:
+        return None
+    sample = evaluation_loader(index, limit(index.train, MEAN_BOX_IMAGES), spec, device, shared=False)
+    return Localisation(mean_box(sample.epoch(0), device), TellingParts.of(index, split, device))

@@ -1,0 +1,229 @@
+"""What is measured on a split, each image counted once.
+
+Everything is summed or kept on the device and read when the pass is over. With several processes torchmetrics brings
+the counts together; the records of each, of which there are more or fewer, are gathered when they are read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torchmetrics import Metric
+
+from fgvc_cli.machine.distributed import gathered
+
+Integers = NDArray[np.int64]
+Floats = NDArray[np.float64]
+CALIBRATION_BINS = 15
+_ROOM = 4096  # images
+
+
+@dataclass(frozen=True)
+class ClassCounts:
+    """Per class: images of it predicted right, images predicted as it, images of it; (K,) each."""
+
+    hits: Integers
+    predicted: Integers
+    support: Integers
+
+    @property
+    def precision(self) -> Floats:
+        """(K,) share of the predictions of a class that are right; nan where there are none."""
+        return _ratio(self.hits, self.predicted)
+
+    @property
+    def recall(self) -> Floats:
+        """(K,) share of a class's images that are predicted right; nan where there are none."""
+        return _ratio(self.hits, self.support)
+
+    @property
+    def f1(self) -> Floats:
+        """(K,) harmonic mean of precision and recall, 2·TP / (2·TP + FP + FN); nan for a class without images."""
+        return np.where(self.support > 0, _ratio(2 * self.hits, self.predicted + self.support), np.nan)
+
+    def measures(self) -> dict[str, float]:
+        """top1, mean_per_class (recall) and macro_f1, in 0..1.
+
+        Both means are over the classes that have images. A class without images that is predicted nonetheless counts
+        through what it takes from the others: there is no recall, hence no F1, of its own to average.
+        """
+        return {
+            "top1": float(self.hits.sum() / max(self.support.sum(), 1)),
+            "mean_per_class": _mean(self.recall),
+            "macro_f1": _mean(self.f1),
+        }
+
+
+def _ratio(part: Integers, whole: Integers) -> Floats:
+    return np.where(whole > 0, part / np.maximum(whole, 1), np.nan)
+
+
+def _mean(values: Floats) -> float:
+    return float(np.nanmean(values)) if np.isfinite(values).any() else 0.0
+
+
+class BranchCounts(Metric):
+    """Counts of one branch: three numbers a class, and the images whose label is among the top min(5, K).
+
+    Not MulticlassStatScores, which fills a K×K table every batch: 800 MB for 10,000 classes.
+
+    Args:
+        num_classes: K.
+    """
+
+    full_state_update = False
+    hits: Tensor
+    predicted: Tensor
+    support: Tensor
+    within: Tensor
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.top = min(5, num_classes)
+        for name in ("hits", "predicted", "support"):
+            self.add_state(name, torch.zeros(num_classes, dtype=torch.int64), dist_reduce_fx="sum")
+        self.add_state("within", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
+
+    def update(self, logits: Tensor, labels: Tensor) -> None:
+        """Count a batch: (B, K) logits, (B,) int64 labels. No value is read from the device."""
+        first, ones = logits.argmax(1), torch.ones_like(labels)
+        self.hits.index_add_(0, labels, (first == labels).to(labels.dtype))
+        self.predicted.index_add_(0, first, ones)
+        self.support.index_add_(0, labels, ones)
+        self.within += (logits.topk(self.top, dim=1).indices == labels[:, None]).sum()
+
+    def compute(self) -> Tensor:
+        """(3·K + 1,) on the device: hits, predicted, support, within."""
+        return torch.cat([self.hits, self.predicted, self.support, self.within.view(1)])
+
+
+class BranchMetrics(nn.Module):
+    """Top-1, top-min(5, K), mean per class and macro F1 for each branch and the final logits.
+
+    Args:
+        num_classes: K.
+    """
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.num_classes = num_classes
+        self.branches = nn.ModuleDict()
+
+    def update(self, branches: Mapping[str, Tensor], labels: Tensor) -> None:
+        """Count a batch: (B, K) logits a branch, (B,) labels. No value is read from the device."""
+        for name, logits in branches.items():
+            if name not in self.branches:
+                self.branches[name] = BranchCounts(self.num_classes).to(labels.device)
+            cast(BranchCounts, self.branches[name]).update(logits.float(), labels)
+
+    def counts(self, branch: str = "final") -> ClassCounts:
+        """The counts a class of one branch."""
+        return ClassCounts(*self._read(branch)[:-1].reshape(3, -1))
+
+    def compute(self) -> dict[str, dict[str, float]]:
+        """Branch → measures, all in 0..1."""
+        return {name: self._measures(name) for name in self.branches}
+
+    def _measures(self, branch: str) -> dict[str, float]:
+        read = self._read(branch)
+        counts = ClassCounts(*read[:-1].reshape(3, -1))
+        measures = counts.measures()
+        return {"top1": measures.pop("top1"), "top5": float(read[-1] / max(counts.support.sum(), 1)), **measures}
+
+    def _read(self, branch: str) -> Integers:
+        computed: Tensor = cast(BranchCounts, self.branches[branch]).compute()
+        return cast(Integers, computed.cpu().numpy())
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """The final prediction of N images, (N,) each."""
+
+    labels: Integers
+    classes: Integers  # what was predicted
+    confidence: Floats  # softmax of the predicted class
+    calibrated: Floats  # the same at the temperature
+
+    def calibration(self, temperature: float) -> dict[str, float]:
+        """`ece`; at a temperature other than 1 also `temperature` and `ece_calibrated`."""
+        right = self.labels == self.classes
+        plain = {"ece": calibration_error(self.confidence, right)}
+        if temperature == 1:
+            return plain
+        return plain | {"temperature": temperature, "ece_calibrated": calibration_error(self.calibrated, right)}
+
+
+class Predictions(Metric):
+    """Keeps label, predicted class and confidence of every image: 24 bytes each.
+
+    In two tensors that double when they are full, not in lists of a batch's tensors: those lie between the freed
+    logits, which then fit no longer, and the memory grows by some batches of logits every few batches.
+
+    Args:
+        temperature: what the logits are divided by for the calibrated confidence.
+    """
+
+    full_state_update = False
+    classes: Tensor
+    confidence: Tensor
+
+    def __init__(self, temperature: float = 1.0) -> None:
+        super().__init__(sync_on_compute=False)
+        self.temperature = temperature
+        self.filled = 0
+        # (room, 2) label and predicted class, -1 where nothing is kept yet; (room, 2) plain and calibrated
+        self.add_state("classes", torch.full((_ROOM, 2), -1))
+        self.add_state("confidence", torch.zeros(_ROOM, 2))
+
+    def update(self, logits: Tensor, labels: Tensor) -> None:
+        """Keep a batch: (B, K) final logits, (B,) labels. No value is read from the device."""
+        logits, end = logits.float(), self.filled + len(labels)
+        while end > len(self.classes):
+            self.classes = torch.cat([self.classes, torch.full_like(self.classes, -1)])
+            self.confidence = torch.cat([self.confidence, torch.zeros_like(self.confidence)])
+        classes, confidence = self.classes[self.filled : end], self.confidence[self.filled : end]
+        classes[:, 0], classes[:, 1] = labels, logits.argmax(1)
+        confidence[:, 0] = logits.softmax(1).amax(1)
+        scaled = self.temperature != 1
+        confidence[:, 1] = (logits / self.temperature).softmax(1).amax(1) if scaled else confidence[:, 0]
+        self.filled = end
+
+    def compute(self) -> tuple[Tensor, Tensor]:
+        """Classes and confidence as they are kept, on the device."""
+        return self.classes, self.confidence
+
+    def reset(self) -> None:
+        """Forget everything."""
+        super().reset()
+        self.filled = 0
+
+    def read(self) -> Predicted:
+        """Everything kept, on the CPU: that of all processes, so that all have to ask."""
+        own = [kept[: self.filled].cpu().numpy() for kept in self.compute()]
+        classes, confidence = (np.concatenate(parts) for parts in zip(*gathered(own), strict=True))
+        confidence = confidence.astype(np.float64)
+        return Predicted(classes[:, 0], classes[:, 1], confidence[:, 0], confidence[:, 1])
+
+
+def calibration_error(confidence: Floats, right: NDArray[np.bool_], bins: int = CALIBRATION_BINS) -> float:
+    """Expected calibration error: the mean gap between confidence and accuracy, in 0..1.
+
+    Confidences fall into `bins` equal bins (m-1)/M < p ≤ m/M; each bin's gap between mean confidence and accuracy
+    counts by its share of the images. (torchmetrics' MulticlassCalibrationError closes its bins on the left, which
+    gives confidences of exactly 1 a bin beside the last.)
+
+    Args:
+        confidence: (N,) of the predicted class, 0..1.
+        right: (N,) whether the prediction is.
+
+    Source: Guo et al., On Calibration of Modern Neural Networks, Eq. 3, https://arxiv.org/abs/1706.04599
+    """
+    edges = np.linspace(0, 1, bins + 1)[1:-1]
+    gap = np.bincount(np.digitize(confidence, edges, right=True), weights=right - confidence, minlength=bins)
+    return float(np.abs(gap).sum() / max(len(confidence), 1))

@@ -1,0 +1,66 @@
+"""The data of a run: its index with the run's own splits, one of them by name, its loader."""
+
+from __future__ import annotations
+
+import torch
+from rich.console import Console
+
+from fgvc_cli.data.datasets import load_index
+from fgvc_cli.data.images.check import examine
+from fgvc_cli.data.loading.cache import Squares
+from fgvc_cli.data.loading.loader import Loader, make_loader
+from fgvc_cli.data.splits import apply_record, apply_spec
+from fgvc_cli.data.types import DatasetIndex, Split
+from fgvc_cli.errors import BadRequest
+from fgvc_cli.machine.distributed import world
+from fgvc_cli.progress import progress_of
+from fgvc_cli.runs.folder import RunFolder
+from fgvc_cli.spec.data import DataSpec
+from fgvc_cli.spec.run import RunSpec
+
+
+class NoSplitError(BadRequest):
+    """A run has no split of that name."""
+
+
+def split_of(run: RunFolder, index: DatasetIndex, name: str) -> Split:
+    """A split of a run's data by name. NoSplitError where the run has none of that name."""
+    try:
+        return index.split(name)
+    except KeyError:
+        raise NoSplitError(f"{run.path} has no {name} split; --val-fraction holds one out of train") from None
+
+
+def open_index(run: RunFolder, data: DataSpec, console: Console) -> DatasetIndex:
+    """The dataset as this run sees it: its own splits where fgvc drew them, its limits."""
+    record = run.path / "splits.json"
+    recorded = record.exists()
+    # A record says who is in which split: the groups that it was drawn by may be gone.
+    index = load_index(data.model_copy(update={"group_by": None}) if recorded else data, progress=progress_of(console))
+    index = apply_record(index, run.read_json(record.name)) if recorded else apply_spec(index, data)
+    index = examine(index, data, recorded=recorded, progress=progress_of(console))
+    for note in index.notes:
+        console.print(f"note: {note}", style="yellow", highlight=False, markup=False, soft_wrap=True)
+    return index
+
+
+def evaluation_loader(
+    index: DatasetIndex,
+    split: Split,
+    spec: RunSpec,
+    device: torch.device,
+    *,
+    shared: bool = True,
+    squares: Squares | None = None,
+) -> Loader:
+    """Every image of a split, in order, nothing random; shared by the processes of a run unless each wants all.
+
+    Taken from `squares` where they are kept.
+    """
+    size = spec.train.eval_batch_size or spec.train.batch_size
+    here = world()
+    shard = (here.rank, here.size) if shared else (0, 1)
+    size = max(size, shard[1])
+    return make_loader(
+        index, split, spec.data, batch_size=size, train=False, device=device, shard=shard, squares=squares
+    )

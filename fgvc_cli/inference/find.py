@@ -1,0 +1,66 @@
+"""Which run to take: the newest that has the evidence that is wanted, and which methods have it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from fgvc_cli.errors import BadRequest, FgvcError
+from fgvc_cli.methods import build_method
+from fgvc_cli.methods.base import Evidence
+from fgvc_cli.runs.folder import RUNS, RunFolder, find_runs
+from fgvc_cli.spec.presets import PRESETS, load_preset
+from fgvc_cli.spec.run import RunSpec
+
+Wanted = Callable[[Evidence], bool]
+
+
+def evidence_of(spec: RunSpec, classes: int) -> Evidence:
+    """What the method of a spec hands over of one image, shapes without values (on the meta device)."""
+    with torch.device("meta"), torch.no_grad():
+        method, _ = build_method(spec, classes, load_weights=False)
+        method.on_epoch(spec.train.epochs - 1, spec.train.epochs)
+        size = spec.data.image_size
+        evidence: Evidence | None = method.eval()(torch.empty(1, 3, size, size), evidence=True).evidence
+    return evidence or Evidence()
+
+
+def newest_model(wanted: Wanted | None = None, what: str = "evidence", folder: Path = RUNS) -> Path:
+    """The trained run under `folder` whose model was saved last and whose method has the evidence that is wanted.
+
+    Args:
+        wanted: true of evidence that will do; None: any run will.
+        what: the word for it in the message.
+        folder: where runs are.
+
+    Raises:
+        BadRequest: there is none; the message says what to train.
+    """
+    runs = [run for run in find_runs(folder) if run.model_file.exists()]
+    for run in sorted(runs, key=lambda run: run.model_file.stat().st_mtime, reverse=True):
+        if wanted is None or _has(run, wanted):
+            return run.path
+    if wanted is None:
+        raise BadRequest(f"no trained run under {folder}/: train one with `fgvc train`, or name one with --run")
+    first, *others = methods_with(wanted)
+    more = f" (or {', '.join(others)})" if others else ""
+    raise BadRequest(
+        f"no trained run under {folder}/ has {what}: train one, for example with "
+        f"`fgvc train --method {first} --dataset demo`{more}, or name one with --run"
+    )
+
+
+def _has(run: RunFolder, wanted: Wanted) -> bool:
+    """Whether a run's method has it; a damaged run has nothing."""
+    try:
+        return wanted(evidence_of(run.spec(), len(run.classes())))
+    except FgvcError:
+        return False
+
+
+def methods_with(wanted: Wanted) -> list[str]:
+    """Names of the methods whose demo preset hands over such evidence."""
+    demos = [load_preset(name) for name in PRESETS if name.endswith("-demo")]
+    return [spec.method.name for spec in demos if wanted(evidence_of(spec, 12))]

@@ -1,0 +1,143 @@
+"""A trained model looks at pictures: what predict, viz and report have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from torch import Tensor, nn
+
+from fgvc_cli.data.loading.to_device import to_device
+from fgvc_cli.data.types import Batch, DatasetIndex
+from fgvc_cli.inference.dataset import open_index
+from fgvc_cli.inference.pictures import OnBad, Picture, load_pictures
+from fgvc_cli.inference.trained import EvalRequest, Trained, load_trained, make_ready, with_request
+from fgvc_cli.machine.device import autocast, prepare_device
+from fgvc_cli.methods.base import Output
+from fgvc_cli.ops.geometry import to_original
+from fgvc_cli.runs.folder import RunFolder
+from fgvc_cli.spec.run import RunSpec
+
+
+@dataclass(frozen=True)
+class Model:
+    """A run's selected model on its device, ready to predict."""
+
+    file: Path  # model.safetensors
+    trained: Trained
+    spec: RunSpec  # with what the request changes
+    device: torch.device
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names in label order."""
+        return self.trained.classes
+
+    @property
+    def name(self) -> str:
+        """What to call it: the run folder's name, or the file's where it lies alone."""
+        return self.file.parent.name if self.run is not None else self.file.name
+
+    @property
+    def run(self) -> RunFolder | None:
+        """The run folder that the file lies in, if it does."""
+        folder = RunFolder(self.file.parent)
+        return folder if folder.spec_file.is_file() else None
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """Softmax of final logits (B, K), calibrated where the run has a temperature: (B, K) float32."""
+        return (logits.detach().float() / self.trained.temperature).softmax(1)
+
+    def open_index(self, console: Console) -> DatasetIndex:
+        """The data it was trained on, with the run's own splits."""
+        return open_index(RunFolder(self.file.parent), self.spec.data, console)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """B pictures and what the model made of them."""
+
+    pictures: tuple[Picture, ...]
+    originals: tuple[Tensor, ...]  # (3, H, W) uint8 each; empty unless they were asked for
+    sizes: tuple[tuple[int, int], ...]  # (H, W) of each original
+    batch: Batch  # on the device, images normalised; labels -1 where the true class is not known
+    output: Output
+    probabilities: Tensor  # (B, K) float32
+
+    def original_boxes(self, boxes: Tensor) -> Tensor:
+        """Boxes (B, R, 4) in network-input pixels, in the original images' pixels and cut where those end: (B, R, 4).
+
+        Evaluation neither turns nor mirrors, so a box stays one.
+        """
+        corners = to_original(self.batch.to_original, boxes.float().reshape(len(boxes), -1, 2)).reshape(boxes.shape)
+        ends = torch.tensor([(width, height) * 2 for height, width in self.sizes], dtype=torch.float32)
+        return torch.minimum(corners.clamp_min(0), ends.to(corners.device)[:, None])
+
+
+def open_model(path: Path, request: EvalRequest | None = None) -> Model:
+    """The model of a run folder, or of a `model.safetensors` wherever it lies.
+
+    Raises:
+        BadRequest: there is no run or model at `path`, or the device is not there.
+    """
+    file = path if path.is_file() else RunFolder.open(path).model_file
+    trained = load_trained(file)
+    spec = with_request(trained.spec, request or EvalRequest())
+    device = prepare_device(spec.train)
+    make_ready(trained, device)
+    return Model(file, trained, spec, device)
+
+
+def look(
+    model: Model,
+    pictures: Sequence[Picture],
+    *,
+    evidence: bool = False,
+    gradients: bool = False,
+    originals: bool = False,
+    on_bad: OnBad | None = None,
+) -> Iterator[Seen]:
+    """The model's answers, batch by batch and in order.
+
+    Args:
+        model: what looks.
+        pictures: what at.
+        evidence: ask the method what it looked at.
+        gradients: keep the graph from the images to the logits (for Grad-CAM).
+        originals: keep the images as they are in their files.
+        on_bad: is told of a picture that cannot be read, which is left out; without it the ImageError is raised.
+    """
+    data, train = model.spec.data, model.spec.train
+    size = train.eval_batch_size or train.batch_size
+    for loaded in load_pictures(pictures, data, size, originals=originals, on_bad=on_bad):
+        batch = to_device(loaded.batch, model.device, data.mean, data.std)
+        method = model.trained.method
+        graph = recurrent_graph(method) if gradients else nullcontext()
+        with torch.set_grad_enabled(gradients), autocast(model.device, train.precision), graph:
+            if gradients:  # the weights may be frozen: the graph begins at the images
+                batch = replace(batch, images=batch.images.requires_grad_())
+            output = method(batch.images, evidence=evidence)
+        about = (loaded.pictures, loaded.originals, loaded.sizes, batch)
+        yield Seen(*about, output, model.probabilities(output.logits))
+
+
+@contextmanager
+def recurrent_graph(method: nn.Module) -> Iterator[None]:
+    """Within, recurrent layers run so that a gradient can come back through them, and compute what they always do.
+
+    cuDNN keeps what its backward pass needs only in training mode, and says so only in the backward pass, when it is
+    too late to switch it off: so these layers, and no others, train within, their dropout 0.
+    """
+    layers = [module for module in method.modules() if isinstance(module, nn.RNNBase)]
+    before = [(layer.training, layer.dropout) for layer in layers]
+    try:
+        for layer in layers:
+            layer.training, layer.dropout = True, 0.0
+        yield
+    finally:
+        for layer, (training, dropout) in zip(layers, before, strict=True):
+            layer.training, layer.dropout = training, dropout

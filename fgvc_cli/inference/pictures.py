@@ -1,0 +1,178 @@
+"""The images that a user points at: files, folders, patterns, a list on stdin, or a split of a dataset."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fgvc_cli.data.images.read import ImageError, is_image_name, read_image
+from fgvc_cli.data.loading.transforms import transform
+from fgvc_cli.data.types import Batch, DatasetIndex, Split
+from fgvc_cli.errors import BadRequest
+from fgvc_cli.spec.data import DataSpec
+
+STDIN = "-"
+_READERS = 4
+OnBad = Callable[["Picture", ImageError], None]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One image to look at, and what is known of it."""
+
+    name: str  # what to call it: the path as given, or relative to the dataset's folder
+    file: Path
+    label: int | None = None  # true class
+    box: NDArray[np.float32] | None = None  # (4,) true box, xyxy half-open, pixels of the original image
+    cut_bottom: int = 0  # rows at the bottom that are no part of the picture
+    position: int | None = None  # in its split
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """B pictures as the network takes them."""
+
+    pictures: tuple[Picture, ...]
+    originals: tuple[Tensor, ...]  # (3, H, W) uint8 each, as in the file; empty unless they were asked for
+    sizes: tuple[tuple[int, int], ...]  # (H, W) of each original
+    batch: Batch  # images uint8; labels -1 where the true class is not known
+
+
+def find_pictures(words: Iterable[str], lines: Iterable[str] = ()) -> list[Picture]:
+    """The images that words on the command line name, in the order given, each once.
+
+    Args:
+        words: an image file, a folder (all images below it, sorted), a glob pattern, or `-` for `lines`.
+        lines: the same, one a line: stdin. One that names nothing is a picture that cannot be read: whoever reads a
+            long list tells it then, and goes on.
+
+    Raises:
+        BadRequest: a word names nothing, or nothing that is an image.
+    """
+    found: dict[Path, Picture] = {}
+    for word in words:
+        files = [file for line in lines if line.strip() for file in _listed(line.strip())] if word == STDIN else None
+        for file in _files(word) if files is None else files:
+            found.setdefault(file, Picture(str(file), file))
+    if not found:
+        raise BadRequest("no image was named: give image files, folders or patterns, or - and a list on stdin")
+    return list(found.values())
+
+
+def listed(stream: TextIO) -> Iterator[str]:
+    """The lines of stdin, read when they are wanted; file names keep bytes that are no text."""
+    for line in stream.buffer if hasattr(stream, "buffer") else stream:
+        yield line if isinstance(line, str) else os.fsdecode(line)
+
+
+def _listed(line: str) -> list[Path]:
+    try:
+        return _files(line)
+    except BadRequest:
+        return [Path(line)]
+
+
+def _files(word: str) -> list[Path]:
+    path = Path(word).expanduser()
+    if path.is_dir():
+        files = sorted(file for file in path.rglob("*") if is_image_name(file.name) and file.is_file())
+        if not files:
+            raise BadRequest(f"{word}: no image in this folder or below it")
+        return files
+    if path.exists():
+        return [path]
+    matches = [Path(match) for match in sorted(glob.glob(str(path), recursive=True))]  # noqa: PTH207 - may be absolute
+    images = [match for match in matches if is_image_name(match.name) and match.is_file()]
+    if not images:
+        raise BadRequest(f"{word}: there is no such file or folder, and no image of that pattern")
+    return images
+
+
+def split_pictures(index: DatasetIndex, split: Split, classes: Sequence[str]) -> list[Picture]:
+    """A split's images; a label is known where the class is one of `classes`, whose numbers it has."""
+    number = {name: label for label, name in enumerate(classes)}
+    labels = [number.get(name) for name in index.classes]
+    return [
+        Picture(
+            name=file,
+            file=index.root / file,
+            label=labels[split.labels[position]],
+            box=None if split.boxes is None else split.boxes[position],
+            cut_bottom=index.cut_bottom,
+            position=position,
+        )
+        for position, file in enumerate(split.files)
+    ]
+
+
+def load_pictures(
+    pictures: Sequence[Picture], spec: DataSpec, size: int, *, originals: bool = False, on_bad: OnBad | None = None
+) -> Iterator[Loaded]:
+    """Batches of `size` pictures, in order, as in evaluation; threads read the next batch while one is worked on.
+
+    `on_bad` is told of a picture that cannot be read, which is then left out; without it the ImageError is raised.
+    """
+    with ThreadPoolExecutor(_READERS) as pool:
+        waiting: deque[list[tuple[Picture, Future[_Read]]]] = deque()
+        try:
+            for start in range(0, len(pictures), size):
+                chosen = pictures[start : start + size]
+                waiting.append([(picture, pool.submit(_read, picture, spec, originals)) for picture in chosen])
+                if len(waiting) > 1:
+                    yield from _gather(waiting.popleft(), on_bad)
+            while waiting:
+                yield from _gather(waiting.popleft(), on_bad)
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+@dataclass(frozen=True)
+class _Read:
+    original: Tensor | None  # kept only where it is wanted: a photo takes a hundred times what the network is given
+    size: tuple[int, int]
+    pixels: Tensor
+    to_original: Tensor
+
+
+def _read(picture: Picture, spec: DataSpec, keep: bool) -> _Read:
+    original = read_image(picture.file, spec.max_pixels)
+    pixels, to_original, _ = transform(original, spec, cut_bottom=picture.cut_bottom)
+    size = (original.shape[1], original.shape[2])
+    return _Read(original if keep else None, size, pixels, to_original)
+
+
+def _gather(waiting: list[tuple[Picture, Future[_Read]]], on_bad: OnBad | None) -> Iterator[Loaded]:
+    """The batch of what could be read; none where nothing could."""
+    good: list[tuple[Picture, _Read]] = []
+    for picture, future in waiting:
+        try:
+            good.append((picture, future.result()))
+        except ImageError as error:
+            if on_bad is None:
+                raise
+            on_bad(picture, error)
+    if good:
+        yield _stack(good)
+
+
+def _stack(good: list[tuple[Picture, _Read]]) -> Loaded:
+    pictures = tuple(picture for picture, _ in good)
+    batch = Batch(
+        images=torch.stack([read.pixels for _, read in good]),
+        labels=torch.tensor([-1 if picture.label is None else picture.label for picture in pictures]),
+        index=torch.tensor([-1 if picture.position is None else picture.position for picture in pictures]),
+        to_original=torch.stack([read.to_original for _, read in good]),
+    )
+    originals = tuple(read.original for _, read in good if read.original is not None)
+    return Loaded(pictures, originals, tuple(read.size for _, read in good), batch)

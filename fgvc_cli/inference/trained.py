@@ -1,0 +1,109 @@
+"""A trained model read back from its file, and opened with the data it was trained on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from rich.console import Console
+
+from fgvc_cli.data.types import DatasetIndex
+from fgvc_cli.errors import BadRequest
+from fgvc_cli.inference.dataset import open_index
+from fgvc_cli.inference.folding import fold_batch_norm
+from fgvc_cli.machine.compiling import check_compiler
+from fgvc_cli.machine.device import prepare_device
+from fgvc_cli.methods import build_method
+from fgvc_cli.methods.base import Method
+from fgvc_cli.runs.checkpoint import load_model
+from fgvc_cli.runs.folder import RunFolder
+from fgvc_cli.spec.build import validate
+from fgvc_cli.spec.run import RunSpec
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A model read back from a file: it alone predicts."""
+
+    method: Method
+    spec: RunSpec
+    classes: tuple[str, ...]
+    epoch: int  # epochs it was trained for
+    temperature: float = 1.0  # the softmax of the final logits over it is the calibrated prediction
+
+
+def load_trained(file: Path) -> Trained:
+    """Build the method that `file` was saved from and fill in its weights. Nothing is fetched."""
+    weights, about = load_model(file)
+    spec = validate(about["spec"])
+    classes = tuple(about["classes"])
+    method, _ = build_method(spec, len(classes), load_weights=False)
+    method.load_state_dict(weights)
+    method.on_epoch(max(about["epoch"] - 1, 0), spec.train.epochs)
+    return Trained(method.eval(), spec, classes, about["epoch"], about.get("temperature", 1.0))
+
+
+def make_ready(trained: Trained, device: torch.device) -> None:
+    """Bring a trained model, in place, to the device it is to answer on, in the form that is quickest there.
+
+    From then on it can neither be trained nor saved: its BatchNorm layers are folded into the convolutions.
+    """
+    fold_batch_norm(trained.method)
+    trained.method.to(device).to(memory_format=torch.channels_last)
+
+
+@dataclass(frozen=True)
+class EvalRequest:
+    """What `fgvc eval` may change: none of it changes what the model is."""
+
+    split: str = "test"
+    device: str | None = None
+    precision: str | None = None
+    batch_size: int | None = None
+    workers: int | None = None
+    root: Path | None = None
+    compile: bool = False  # seldom worth it, so the run's own setting counts for its training only
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A run's selected model, on its device, and the data it was trained on."""
+
+    trained: Trained
+    spec: RunSpec  # with what the request changes
+    device: torch.device
+    index: DatasetIndex
+
+
+def open_trained(run: RunFolder, request: EvalRequest, console: Console, index: DatasetIndex | None = None) -> Opened:
+    """Read a run's selected model and, unless given, its data. BadRequest where the classes are others."""
+    trained = load_trained(run.model_file)
+    spec = with_request(trained.spec, request)
+    device = prepare_device(spec.train)
+    if request.compile:
+        check_compiler(device)
+    index = open_index(run, spec.data, console) if index is None else index
+    _same_classes(trained.classes, index)
+    make_ready(trained, device)
+    return Opened(trained, spec, device, index)
+
+
+def with_request(spec: RunSpec, request: EvalRequest) -> RunSpec:
+    """A run's spec with what a request changes. BadRequest in one line a wrong field."""
+    data = {"workers": request.workers, "root": request.root}
+    train = {"device": request.device, "precision": request.precision, "eval_batch_size": request.batch_size}
+    tree = spec.model_dump()
+    tree["data"] |= {key: value for key, value in data.items() if value is not None}
+    tree["train"] |= {key: value for key, value in train.items() if value is not None}
+    return validate(tree)
+
+
+def _same_classes(trained: tuple[str, ...], index: DatasetIndex) -> None:
+    if trained == index.classes:
+        return
+    odd = sorted(set(trained) ^ set(index.classes))
+    hint = f"{len(odd)} differ, for example {odd[0]!r}" if odd else "the same names in another order"
+    raise BadRequest(
+        f"the classes at {index.root} are not those the model was trained on ({hint}): point --data-dir at its data"
+    )

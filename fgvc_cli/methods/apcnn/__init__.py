@@ -1,0 +1,1 @@
+"""AP-CNN: the method, its pyramid with gates, its regions of interest."""

@@ -1,0 +1,1 @@
+"""SCAPNet: the method, its gate, the relations among its parts."""

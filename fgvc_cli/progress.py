@@ -1,0 +1,91 @@
+"""Progress of a pass over many images: a bar on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+_SECONDS_BETWEEN_LINES = 10.0
+
+
+class Reporter:
+    """Progress of one pass over a split. A bar on a terminal; elsewhere a plain line now and then."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self._bar: Progress | None = None
+        self._title = ""
+        self._total = self._done = self._before = self._images = 0
+        self._started = self._last_line = 0.0
+
+    def begin(self, title: str, total: int, done: int = 0) -> None:
+        """Start a pass of `total` batches of which `done` are behind us."""
+        self._title, self._total, self._done, self._before, self._images = title, total, done, done, 0
+        self._started = self._last_line = time.monotonic()
+        if self.console.is_terminal:
+            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+            self._bar = Progress(*columns, TextColumn("{task.fields[facts]}"), console=self.console, transient=True)
+            self._bar.add_task(title, total=total, completed=done, facts="")
+            self._bar.start()
+
+    def advance(self, images: int) -> None:
+        """One batch of so many images is done."""
+        self._done += 1
+        self._images += images
+        if self._bar:
+            self._bar.advance(self._bar.task_ids[0])
+
+    def facts(self, values: Mapping[str, float]) -> None:
+        """Show values by name beside the rate."""
+        text = "  ".join([f"{self.rate():.0f} images/s", *(f"{name} {value:.4g}" for name, value in values.items())])
+        if self._bar:
+            self._bar.update(self._bar.task_ids[0], facts=text)
+        elif time.monotonic() - self._last_line >= _SECONDS_BETWEEN_LINES:
+            self._last_line = time.monotonic()
+            self.line(f"{self._title}  {self._done}/{self._total}  {text}  {self._remaining()} left")
+
+    def rate(self) -> float:
+        """Images per second of this pass."""
+        return self._images / max(time.monotonic() - self._started, 1e-9)
+
+    def restart(self) -> None:
+        """Measure the rate from here on, unless nothing is left to measure it by."""
+        if self._done < self._total:
+            self._started, self._images, self._before = time.monotonic(), 0, self._done
+
+    def end(self) -> None:
+        """The pass is over; the bar goes."""
+        if self._bar:
+            self._bar.stop()
+            self._bar = None
+
+    def line(self, text: str) -> None:
+        """A line that stays."""
+        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    def _remaining(self) -> str:
+        seconds = (time.monotonic() - self._started) * (self._total - self._done) / max(self._done - self._before, 1)
+        return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+
+
+def progress_of(console: Console, note: str = ", once") -> Callable[[str, int, int], None]:
+    """Progress of a first look at many images, and of data that are made on first use; of no steps: a line.
+
+    `note` stands behind what it is.
+    """
+    reporter = Reporter(console)
+
+    def progress(what: str, done: int, total: int) -> None:
+        if done == 0:
+            reporter.line(f"{what}{note}" if total else what)
+            if total:
+                reporter.begin(what, total)
+        else:
+            reporter.advance(1)
+        if done == total:
+            reporter.end()
+
+    return progress

@@ -1,0 +1,1 @@
+"""One optimizer step, one epoch, one run."""

@@ -1,0 +1,144 @@
+"""One epoch of a run: its batches and optimizer steps, the validation split, the model that is kept."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from fgvc_cli.data.types import Batch
+from fgvc_cli.evaluation.evaluate import evaluate
+from fgvc_cli.machine.compiling import told
+from fgvc_cli.machine.distributed import gathered, on_main, share_buffers, world
+from fgvc_cli.machine.finite import check_values
+from fgvc_cli.machine.interrupt import Stopped, Wish
+from fgvc_cli.progress import Reporter
+from fgvc_cli.runs.checkpoint import save_model
+from fgvc_cli.runs.journal import Journal
+from fgvc_cli.training.session import Averages, Session
+
+
+def train_epoch(session: Session, journal: Journal, reporter: Reporter, wish: Wish) -> None:
+    """Train one epoch, measure the held-out part, then save: row first, model next, checkpoint last."""
+    started, epoch = time.monotonic(), session.position.epoch
+    session.learner.begin_epoch(epoch)
+    trained = _train_batches(session, epoch, journal, reporter, wish)
+    images_a_second = reporter.rate()
+    session.check()  # the last step of all may have broken what the losses have not seen yet
+    held_out = _validate(session, reporter)
+    row = {
+        "epoch": epoch,
+        "step": session.position.step,
+        "lr": session.rate(epoch),
+        "seconds": round(time.monotonic() - started, 2),
+    }
+    row |= {f"train_{name}": value for name, value in trained.items()} | held_out
+    journal.row(row)
+    facts = ("epoch", "step", "seconds")
+    curves = {name.replace("_", "/", 1): value for name, value in row.items() if name not in facts}
+    journal.scalars(curves, session.position.step)
+    _select(session, epoch, held_out.get("val_top1"))
+    session.position.epoch, session.position.batch, session.averages = epoch + 1, 0, Averages()
+    session.save()
+    reporter.line(_summary(epoch, session.spec.train.epochs, row, images_a_second))
+
+
+def _train_batches(session: Session, epoch: int, journal: Journal, reporter: Reporter, wish: Wish) -> dict[str, float]:
+    """The rest of an epoch's batches from the session's position; the epoch's mean losses."""
+    position, train, total = session.position, session.spec.train, len(session.loader)
+    session.learner.method.train()
+    reporter.begin(f"epoch {epoch + 1}/{train.epochs}", total, position.batch)
+    try:
+        for batch in session.loader.epoch(epoch, position.batch):
+            with told(session.learner.fresh, "the training step", reporter):
+                stepped = _train_batch(session, batch, total)
+                reporter.advance(session.loader.batch_images)
+            logged = position.batch % train.log_every == 0 or position.batch == total
+            if logged:
+                means = session.averages.flush()
+                reporter.facts(means)
+                journal.scalars({"step/loss": means["loss"]}, position.step)
+            if stepped and position.batch < total:
+                _between_steps(session, wish, logged)
+    finally:
+        reporter.end()
+    return session.averages.flush()
+
+
+def _train_batch(session: Session, batch: Batch, total: int) -> bool:
+    """Forward and backward of one batch; an optimizer step when its group is complete. Whether there was one."""
+    position, group = session.position, session.spec.optim.accumulate
+    batch = session.learner.prepared(batch)
+    first, complete = position.batch - position.batch % group, _completes(position.batch, group, total)
+    # Gradients are averaged over the processes: each counts by its share of the batch's images.
+    share = len(batch.labels) * world().size / session.loader.batch_images / min(group, total - first)
+    values = session.learner.backward(batch, share=share, complete=complete)
+    session.averages.add(values, len(batch.labels))
+    position.batch += 1
+    if not complete:
+        return False
+    session.learner.update()
+    position.step += 1
+    return True
+
+
+def _completes(batch: int, group: int, total: int) -> bool:
+    """Whether a batch is the last whose gradients go into a step."""
+    return (batch + 1) % group == 0 or batch + 1 == total
+
+
+def _between_steps(session: Session, wish: Wish, logged: bool) -> None:
+    """Save where it is time to, stop where somebody asked to; several processes ask each other only as they log."""
+    every = session.spec.train.checkpoint_every
+    stop = (logged or world().size == 1) and asked_to_stop(wish)
+    if stop or (every and session.position.step % every == 0):
+        session.save()
+    if stop:
+        stop_run(session)
+
+
+def asked_to_stop(wish: Wish) -> bool:
+    """Whether any of the processes was asked to stop."""
+    return any(gathered(wish.stop))
+
+
+def stop_run(session: Session) -> None:
+    """Stopped, in a line that says how to go on."""
+    run = session.run.outermost
+    raise Stopped(f"stopped and saved at step {session.position.step}; go on with: fgvc train --resume {run.path}")
+
+
+def _validate(session: Session, reporter: Reporter) -> dict[str, float]:
+    """Measures on the held-out part, named val_*; empty where there is none."""
+    learner, loader = session.learner, session.val_loader
+    if loader is None:
+        return {}
+    share_buffers(learner.selected)
+    reporter.begin("held-out part", len(loader))
+    try:
+        result = evaluate(learner.measured, loader, session.spec, learner.num_classes, learner.device, reporter)
+    finally:
+        reporter.end()
+    check_values({"val_loss": result["loss"]})
+    return {"val_loss": result["loss"], **{f"val_{name}": value for name, value in result["branches"]["final"].items()}}
+
+
+def _select(session: Session, epoch: int, score: float | None) -> None:
+    """Keep this epoch's weights as the run's model: always without a held-out part, else the best on it."""
+    if score is not None and session.best is not None and score <= session.best:
+        session.stale += 1
+        return
+    session.best, session.stale = score, 0
+    about = {
+        "spec": session.spec.model_dump(mode="json"),
+        "classes": list(session.index.classes),
+        "epoch": epoch + 1,
+        "val_top1": score,
+        "ema": session.learner.average is not None,
+    }
+    on_main(lambda: save_model(session.run.model_file, session.learner.selected.state_dict(), about))
+
+
+def _summary(epoch: int, epochs: int, row: dict[str, Any], rate: float) -> str:
+    facts = [f"{name.removeprefix('train_')} {row[name]:.4g}" for name in row if name.startswith("train_")]
+    held = [f"{name.replace('_', ' ')} {100 * row[name]:.1f} %" for name in ("val_top1",) if name in row]
+    return "  ".join([f"epoch {epoch + 1}/{epochs}", *facts, *held, f"lr {row['lr']:.2g}", f"{rate:.0f} images/s"])

@@ -1,0 +1,186 @@
+"""What a training step is: a method, what moves its weights, and the passes between them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn, optim
+
+from fgvc_cli.data.loading.to_device import to_device
+from fgvc_cli.data.loading.transforms import mix
+from fgvc_cli.data.types import Batch
+from fgvc_cli.errors import FgvcError
+from fgvc_cli.machine.compiling import Compiled, compiling
+from fgvc_cli.machine.device import autocast, grad_scaler
+from fgvc_cli.machine.distributed import quiet, shared_statistics, together, world
+from fgvc_cli.methods import build_method
+from fgvc_cli.methods.base import Method
+from fgvc_cli.spec.run import RunSpec
+from fgvc_cli.training.averaging import Average
+from fgvc_cli.training.mixing import regularise
+from fgvc_cli.training.optim import build_optimizer
+from fgvc_cli.training.schedule import build_scheduler
+
+
+class StepModule(nn.Module):
+    """Forward and losses as one module, so that whatever wraps a step wraps all of it."""
+
+    def __init__(self, method: Method) -> None:
+        super().__init__()
+        self.method = method
+
+    def forward(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """(B, 3, S, S), (B,) or (B, K) → the total `loss`, each loss by name, and `top1` of the final logits."""
+        output = self.method(images)
+        losses = self.method.losses(output, labels)
+        hard = labels if labels.ndim == 1 else labels.argmax(1)
+        top1 = (output.logits.detach().argmax(1) == hard).float().mean()
+        return {"loss": torch.stack(list(losses.values())).sum(), **losses, "top1": top1}
+
+
+@dataclass
+class Learner:
+    """A method on its device and what moves it. Nothing in a step waits for the device."""
+
+    spec: RunSpec
+    num_classes: int
+    device: torch.device
+    method: Method
+    optimizer: optim.Optimizer
+    scheduler: optim.lr_scheduler.LambdaLR
+    scaler: torch.amp.GradScaler
+    average: Average | None  # of the weights, where the spec asks for one
+    notes: tuple[str, ...]  # what the user should know of the weights it starts from
+    step: nn.Module = field(default_factory=nn.Identity)  # forward and losses, wrapped; from begin_epoch on
+    compiled: Compiled | None = None  # what of the step is compiled, where the spec asks for it
+    measured: nn.Module = field(default_factory=nn.Identity)  # `selected` as evaluation calls it
+
+    @classmethod
+    def build(
+        cls, spec: RunSpec, num_classes: int, device: torch.device, *, steps_per_epoch: int, load_weights: bool
+    ) -> Learner:
+        """The method of a spec for K classes, ready to learn. Seeds the default generators."""
+        torch.manual_seed(spec.train.seed)
+        method, notes = build_method(spec, num_classes, load_weights=load_weights)
+        method = shared_statistics(method, device) if spec.train.sync_batchnorm else method
+        method = method.to(device).to(memory_format=torch.channels_last)
+        if not world().main:  # all begin with the same weights; the dice of their steps are their own
+            torch.manual_seed(mix(spec.train.seed, world().rank))
+        average = Average(method, spec.train.ema_decay) if spec.train.ema_decay else None
+        optimizer = build_optimizer(method, spec.optim, spec.train.batch_size)
+        starts = spec.method.stage_starts(spec.train.epochs)
+        scheduler = build_scheduler(optimizer, spec.optim, spec.train.epochs, steps_per_epoch, starts)
+        scaler = grad_scaler(device, spec.train.precision)
+        return cls(spec, num_classes, device, method, optimizer, scheduler, scaler, average, tuple(notes))
+
+    @property
+    def selected(self) -> Method:
+        """What is measured and saved as the run's model: the averaged weights where there are any."""
+        return self.method if self.average is None else self.average.method
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Tell the method, and the copy that follows it, where they are."""
+        epochs = self.spec.train.epochs
+        changed = self.method.on_epoch(epoch, epochs)
+        if self.average is not None:
+            self.average.method.on_epoch(epoch, epochs)
+        if changed or isinstance(self.step, nn.Identity):
+            self._wrap()
+
+    def _wrap(self) -> None:
+        """Make the step of the method as it is now."""
+        step: nn.Module = StepModule(self.method)
+        self.measured = self.selected
+        if self.spec.train.compile:
+            torch.compiler.reset()  # the graphs of the stage before are of no use
+            step = self.compiled = Compiled(step)
+            self.measured = Compiled(self.selected)
+        self.step = together(step, self.device, accumulate=self.spec.optim.accumulate)
+
+    @property
+    def fresh(self) -> bool:
+        """Whether the next step will be compiled first."""
+        return self.compiled is not None and self.compiled.fresh
+
+    def prepared(self, batch: Batch) -> Batch:
+        """A loader's batch on the device: normalised, mixed, labels smoothed."""
+        batch = to_device(batch, self.device, self.spec.data.mean, self.spec.data.std)
+        return regularise(batch, self.spec.regularise, self.num_classes)
+
+    def backward(self, batch: Batch, *, share: float = 1.0, complete: bool = True) -> dict[str, Tensor]:
+        """Forward and backward of a prepared batch, as StepModule; gradients add up until `update`.
+
+        Args:
+            batch: on the device.
+            share: what its loss counts.
+            complete: an update follows: several processes exchange their gradients.
+        """
+        fresh = self.fresh
+        with quiet(self.step, complete=complete):
+            with autocast(self.device, self.spec.train.precision), batch_norm_explained():
+                values: dict[str, Tensor] = self.step(batch.images, batch.labels)
+            with compiling() if fresh else nullcontext():  # the way back is compiled when it is first gone
+                self.scaler.scale(values["loss"] * share).backward()  # type: ignore[no-untyped-call]
+        return values
+
+    def update(self) -> None:
+        """Move the weights by their gradients, and the average after them."""
+        if self.spec.optim.clip_norm is not None:
+            self.scaler.unscale_(self.optimizer)
+            torch.nn.utils.clip_grad_norm_(self.method.parameters(), self.spec.optim.clip_norm)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.scheduler.step()
+        if self.average is not None:
+            self.average.update(self.method)
+
+    def tensors(self) -> dict[str, Any]:
+        """All that must be finite."""
+        average = {} if self.average is None else self.average.state_dict()
+        return {**self.method.state_dict(), "average": average, "optimizer": self.optimizer.state_dict()}
+
+    def state(self) -> dict[str, Any]:
+        """For a checkpoint."""
+        return {
+            "method": self.method.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": self.scheduler.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "average": None if self.average is None else self.average.state_dict(),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Become what `state` was told of."""
+        self.method.load_state_dict(state["method"])
+        for group, own in zip(state["optimizer"]["param_groups"], self.optimizer.param_groups, strict=True):
+            group["fused"] = own["fused"]  # the state may come from another kind of device
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scheduler.load_state_dict(state["scheduler"])
+        self.scaler.load_state_dict(state["scaler"])
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
+
+
+def random_batch(size: int, side: int, num_classes: int, device: torch.device) -> Batch:
+    """A prepared batch of noise, for whoever only counts or times."""
+    images = torch.randn(size, 3, side, side, device=device).to(memory_format=torch.channels_last)
+    number = torch.arange(size, device=device)
+    return Batch(images, number % num_classes, number, torch.eye(2, 3, device=device).expand(size, 2, 3))
+
+
+@contextmanager
+def batch_norm_explained() -> Iterator[None]:
+    """BatchNorm cannot train on a single value a channel: say what to do about it."""
+    try:
+        yield
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise FgvcError(
+            "BatchNorm cannot train on a batch of one: use a larger --batch-size (and at least two training images)"
+        ) from error

@@ -1,0 +1,229 @@
+"""Everything a training run holds in memory, built from its spec, saved to and restored from checkpoints."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from rich.console import Console
+from torch import Tensor
+
+from fgvc_cli.data.loading.cache import Squares, open_squares
+from fgvc_cli.data.loading.loader import Loader, make_loader
+from fgvc_cli.data.loading.transforms import mix
+from fgvc_cli.data.splits import split_record
+from fgvc_cli.data.types import DatasetIndex
+from fgvc_cli.errors import BadRequest
+from fgvc_cli.files import write_json
+from fgvc_cli.inference.dataset import evaluation_loader, open_index
+from fgvc_cli.machine.compiling import check_compiler
+from fgvc_cli.machine.device import prepare_device
+from fgvc_cli.machine.distributed import gathered, on_main, total, world
+from fgvc_cli.machine.finite import check_tensors, check_values
+from fgvc_cli.progress import progress_of
+from fgvc_cli.runs.checkpoint import load_checkpoint, random_state, restore_random_state, save_checkpoint
+from fgvc_cli.runs.environment import describe
+from fgvc_cli.runs.folder import RunFolder
+from fgvc_cli.spec.run import RunSpec
+from fgvc_cli.training.learner import Learner
+
+
+@dataclass
+class Averages:
+    """Image-weighted means of an epoch's losses, summed on the device and read once a logging interval."""
+
+    totals: dict[str, float] = field(default_factory=dict)
+    pending: dict[str, Tensor] = field(default_factory=dict)
+    images: int = 0
+
+    @classmethod
+    def of(cls, saved: list[dict[str, Any]], rank: int, ranks: int, device: torch.device) -> Averages:
+        """Those of one of `ranks` processes, from what each had saved; if they are not as many, the first has all."""
+        own = cls(dict(saved[0]["totals"]))
+        parts = [saved[rank]] if len(saved) == ranks else saved if rank == 0 else []
+        for part in parts:
+            for name, value in part["pending"].items():
+                value = value.to(device)
+                own.pending[name] = own.pending[name] + value if name in own.pending else value
+            own.images += part["images"]
+        return own
+
+    def add(self, values: dict[str, Tensor], images: int) -> None:
+        """Count a batch's values without reading them."""
+        for name, value in values.items():
+            weighted = value.detach().float() * images
+            self.pending[name] = self.pending[name] + weighted if name in self.pending else weighted
+        self.images += images
+
+    def flush(self) -> dict[str, float]:
+        """Read what is pending from the device; the means so far. FgvcError where the loss is not finite.
+
+        Means over the images of all processes: each has to ask.
+        """
+        if self.pending:
+            read = total(torch.stack(list(self.pending.values()))).tolist()
+            for name, value in zip(self.pending, read, strict=True):
+                self.totals[name] = self.totals.get(name, 0.0) + value
+            self.pending.clear()
+        images = sum(gathered(self.images))
+        means = {name: value / max(images, 1) for name, value in self.totals.items()}
+        check_values(means)
+        return means
+
+    def check(self) -> None:
+        """FgvcError where a pending loss is not finite. Nothing is flushed: saving must not change any rounding."""
+        if self.pending:
+            read = total(torch.stack(list(self.pending.values()))).tolist()
+            check_values(dict(zip(self.pending, read, strict=True)))
+
+    def state(self) -> dict[str, Any]:
+        """For a checkpoint, as it is."""
+        return {"totals": self.totals, "pending": self.pending, "images": self.images}
+
+
+@dataclass
+class Position:
+    """Where training stands: the next batch is number `batch` of `epoch`; `step` optimizer steps are done."""
+
+    epoch: int = 0
+    batch: int = 0
+    step: int = 0
+
+
+@dataclass
+class Session:
+    """A run in memory."""
+
+    run: RunFolder
+    spec: RunSpec
+    index: DatasetIndex
+    learner: Learner
+    loader: Loader
+    val_loader: Loader | None
+    position: Position = field(default_factory=Position)
+    averages: Averages = field(default_factory=Averages)
+    best: float | None = None  # of the held-out part
+    stale: int = 0  # epochs since then
+    notes: tuple[str, ...] = ()
+
+    @classmethod
+    def build(
+        cls, run: RunFolder, spec: RunSpec, console: Console, *, load_weights: bool, plain: RunFolder | None = None
+    ) -> Session:
+        """Read the data, build the method and what moves it. Seeds the default generators.
+
+        `plain`: the trained plain network to start from, instead of the spec's weights.
+        """
+        device = prepare_device(spec.train)
+        if spec.train.compile:
+            check_compiler(device)
+        index = open_training_index(run, spec, console)
+        squares = open_squares(index, spec.data, device, progress_of(console))
+        loader = training_loader(index, spec, device, squares)
+        val = evaluation_loader(index, index.val, spec, device, squares=squares) if index.val else None
+        steps, classes = steps_per_epoch(loader, spec), len(index.classes)
+        start = spec if plain is None else _from_plain(spec, plain)
+        learner = Learner.build(start, classes, device, steps_per_epoch=steps, load_weights=load_weights)
+        notes = learner.notes
+        if spec.optim.lr_images is not None:
+            notes += (f"learning rate {spec.optim.rate(spec.train.batch_size):g}, scaled from {spec.optim.lr:g}",)
+        return cls(run, spec, index, learner, loader, val, notes=notes)
+
+    def rate(self, epoch: int) -> float:
+        """The learning rate an epoch begins with, of the scheduler that applies it."""
+        steps = steps_per_epoch(self.loader, self.spec)
+        factor = float(self.learner.scheduler.lr_lambdas[0](epoch * steps))
+        return self.spec.optim.rate(self.spec.train.batch_size) * factor
+
+    @property
+    def finished(self) -> bool:
+        """Whether there is nothing left to train: every epoch is done, or the held-out part has said enough."""
+        return self.position.epoch >= self.spec.train.epochs or self.stopped_early
+
+    @property
+    def stopped_early(self) -> bool:
+        """Whether as many epochs as the spec's patience brought nothing better."""
+        return self.spec.train.patience is not None and self.stale >= self.spec.train.patience
+
+    def check(self) -> None:
+        """FgvcError where a loss, a weight or what moves it is not finite: waits for the device."""
+        self.averages.check()
+        check_tensors(self.learner.tensors())
+
+    def record(self) -> None:
+        """Write what a new run keeps beside its spec: classes, drawn splits, environment."""
+        if self.index.drawn:
+            write_json(self.run.path / "splits.json", split_record(self.index))
+        write_json(self.run.path / "classes.json", list(self.index.classes))
+        write_json(self.run.path / "environment.json", describe(self.learner.device))
+
+    def save(self) -> None:
+        """Write a checkpoint of this moment; never one that is not finite."""
+        self.check()
+        ranks = gathered({"random": random_state(self.learner.device), "averages": self.averages.state()})
+        on_main(lambda: self._write(ranks))
+
+    def _write(self, ranks: list[dict[str, Any]]) -> None:
+        state = {
+            "position": vars(self.position),
+            **self.learner.state(),
+            "ranks": ranks,
+            "best": self.best,
+            "stale": self.stale,
+            "threads": torch.get_num_threads(),
+        }
+        save_checkpoint(self.run, self.position.step, state, self.spec.train.keep_checkpoints)
+
+    def restore(self, step: int) -> None:
+        """Become what was saved at `step`. Bit-exact on the CPU, which needs the same number of threads."""
+        state = load_checkpoint(self.run, step)
+        if self.learner.device.type == "cpu":
+            torch.set_num_threads(state["threads"])
+        self.position = Position(**state["position"])
+        self.learner.restore(state)
+        ranks, here = state["ranks"], world()
+        self.averages = Averages.of([rank["averages"] for rank in ranks], here.rank, here.size, self.learner.device)
+        self.best, self.stale = state["best"], state["stale"]
+        if here.rank < len(ranks):
+            restore_random_state(ranks[here.rank]["random"], self.learner.device)
+        else:  # there were fewer processes: dice that nobody had
+            torch.manual_seed(mix(self.spec.train.seed, here.rank, self.position.step))
+
+
+def _from_plain(spec: RunSpec, plain: RunFolder) -> RunSpec:
+    return spec.model_copy(update={"backbone": spec.backbone.model_copy(update={"weights": str(plain.path)})})
+
+
+def steps_per_epoch(loader: Loader, spec: RunSpec) -> int:
+    """Optimizer steps of an epoch; the last may gather fewer batches than the others."""
+    return math.ceil(len(loader) / spec.optim.accumulate)
+
+
+def open_training_index(run: RunFolder, spec: RunSpec, console: Console) -> DatasetIndex:
+    """The run's dataset. BadRequest where the spec asks for what these data cannot give."""
+    index = open_index(run, spec.data, console)
+    if spec.train.patience is not None and index.val is None:
+        raise BadRequest("train.patience: nothing is held out to be patient about; add --val-fraction 0.1, or leave it")
+    return index
+
+
+def training_loader(index: DatasetIndex, spec: RunSpec, device: torch.device, squares: Squares | None = None) -> Loader:
+    """The training images of each epoch, in the order that the run's seed decides, shared by the run's processes.
+
+    Taken from `squares` where they are kept.
+    """
+    here = world()
+    return make_loader(
+        index,
+        index.train,
+        spec.data,
+        batch_size=spec.train.batch_size,
+        train=True,
+        seed=spec.train.seed,
+        device=device,
+        balanced=spec.train.class_balance,
+        shard=(here.rank, here.size),
+        squares=squares,
+    )

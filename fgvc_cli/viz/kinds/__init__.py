@@ -1,0 +1,1 @@
+"""The kinds of pictures: each draws one kind of evidence."""

@@ -1,0 +1,143 @@
+"""Scores of cells: what a gate keeps (SCAPNet Fig. 8), what each part of a sequence adds to the answer (REAPS)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fgvc_cli.methods.base import Evidence, Grid
+from fgvc_cli.viz.colours import DARK, SIGNED, WHITE, signed_colours
+from fgvc_cli.viz.kinds.boxes import draw_truth, truth_keys
+from fgvc_cli.viz.kinds.heat import colour_bar, heat_pixels, plain
+from fgvc_cli.viz.pixels import Pixels, Values, blocks, cell_lines, contrasted, dimmed, heated, opencv
+from fgvc_cli.viz.scene import Scene
+from fgvc_cli.viz.sheet import Panel, Plot, Row, Strip
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+ADDED = "contribution"
+_LEAST_CELL = 26  # pixels at 150 dpi: a smaller cell holds no number
+
+
+def has_grid(evidence: Evidence) -> bool:
+    """Whether cells were scored."""
+    return any(grid.kind != ADDED for grid in evidence.grids.values())
+
+
+def has_sequence(evidence: Evidence) -> bool:
+    """Whether it is known what each cell of a sequence adds to the answer."""
+    return any(grid.kind == ADDED for grid in evidence.grids.values())
+
+
+def grid(scene: Scene) -> Strip:
+    """The picture, what speaks for the class, and every grid of cells: scores in numbers, masked cells pale."""
+    found = scene.looked.speaks_for
+    drawn = heat_pixels(scene, found.values[scene.position], found.frame)
+    draw_truth(drawn, scene)
+    note = f"for {scene.named(found.classes[scene.position])}"
+    panels: list[Panel | Plot] = [plain(scene), Panel(drawn, f"{found.kind} of {found.head}", note)]
+    facts = {}
+    for name, cells in scene.evidence.grids.items():
+        if cells.kind != ADDED:
+            values = _values(scene, cells)
+            facts[name] = np.round(values, 4).tolist()
+            panels.append(_cells_panel(scene, name, cells, values))
+    panels.append(colour_bar(scene, "0", "1"))
+    return Strip((Row(tuple(panels)),), keys=truth_keys(scene), facts={"cells": facts})
+
+
+def _values(scene: Scene, cells: Grid) -> Values:
+    values: Values = cells.values[scene.position].detach().float().cpu().numpy()
+    return values
+
+
+def _cells_panel(scene: Scene, name: str, cells: Grid, values: Values) -> Panel:
+    frame = scene.frame(cells.frame)
+    laid, inside = blocks(values, frame, scene.size)
+    if cells.kind == "mask":
+        drawn = dimmed(scene.pixels, inside & (laid > 0.5))
+        note = f"{int((values > 0.5).sum())} of {values.size} cells kept"
+    else:
+        drawn = dimmed(heated(scene.pixels, laid, inside, scene.options.alpha), inside)
+        note = "probability of each cell"
+    cell_lines(drawn, frame, (values.shape[0], values.shape[1]))
+    if cells.kind != "mask":
+        _number(drawn, values, frame, scene)
+    return Panel(drawn, name, note)
+
+
+def _number(pixels: Pixels, values: Values, frame: Values, scene: Scene) -> None:
+    """Each cell's value in its middle, where there is room."""
+    cv2 = opencv()
+    rows, columns = values.shape
+    width, height = (frame[2] - frame[0]) / columns, (frame[3] - frame[1]) / rows
+    if min(width, height) < _LEAST_CELL * scene.options.dpi / 150:
+        return
+    scale = min(width / 95, height / 62, scene.options.dpi / 260)
+    for row, column in np.ndindex(rows, columns):
+        text = f"{values[row, column]:.2f}".removeprefix("0")
+        (wide, high), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)
+        x = round(frame[0] + (column + 0.5) * width - wide / 2)
+        y = round(frame[1] + (row + 0.5) * height + high / 2)
+        for colour, thickness in ((DARK, 3), (WHITE, 1)):
+            cv2.putText(pixels, text, (x, y), cv2.FONT_HERSHEY_SIMPLEX, scale, colour, thickness, cv2.LINE_AA)
+
+
+def sequence(scene: Scene) -> Strip:
+    """Where each sequence lies, what its cells add to the class's logit, and the same as bars in the order read."""
+    rows = []
+    facts = {}
+    for name, cells in scene.evidence.grids.items():
+        if cells.kind == ADDED:
+            values = _values(scene, cells)
+            facts[name] = np.round(values, 4).tolist()
+            rows.append(_sequence_row(scene, name, cells, values))
+    return Strip(tuple(rows), keys=truth_keys(scene), facts={"adds": facts})
+
+
+def _sequence_row(scene: Scene, name: str, cells: Grid, values: Values) -> Row:
+    frame = scene.frame(cells.frame)
+    largest = max(float(np.abs(values).max()), 1e-6)
+    laid, inside = blocks(values / largest, frame, scene.size)
+    drawn = dimmed(contrasted(scene.pixels, laid, inside, scene.options.alpha), inside)
+    cell_lines(drawn, frame, (values.shape[0], values.shape[1]))
+    draw_truth(drawn, scene)
+    predicted = scene.looked.seen.probabilities[scene.position].argmax()
+    note = f"for {scene.named(predicted)}"
+    height = max(scene.size[0], round(0.6 * scene.side))
+    bars = Plot(_bars(values), (height, round(1.5 * scene.side)), "in the order read", inset=(0.45, 0.36, 0.02, 0.02))
+    width = f"{largest:.2g}"
+    bar = colour_bar(scene, f"-{width}", f"+{width}", SIGNED)
+    return Row((plain(scene), Panel(drawn, name, note), bar, bars))
+
+
+def _bars(values: Values) -> Callable[[Axes], None]:
+    """A bar a cell, row by row of the grid, thin lines between the rows."""
+
+    def draw(axes: Axes) -> None:
+        flat = values.flatten()
+        largest = max(float(np.abs(flat).max()), 1e-6)
+        axes.bar(
+            np.arange(len(flat)),
+            flat,
+            width=0.9,
+            color=signed_colours(flat / largest) / 255,
+            edgecolor="#555555",
+            linewidth=0.3,
+        )
+        for row in range(1, values.shape[0]):
+            axes.axvline(row * values.shape[1] - 0.5, color="#bbbbbb", linewidth=0.6)
+        axes.axhline(0, color="#333333", linewidth=0.6)
+        middles = [row * values.shape[1] + (values.shape[1] - 1) / 2 for row in range(values.shape[0])]
+        axes.set_xticks(middles, [str(row + 1) for row in range(values.shape[0])], fontsize=7)
+        axes.tick_params(axis="x", length=0, pad=2)
+        axes.tick_params(axis="y", labelsize=7, length=2, pad=2)
+        axes.set_xlim(-0.8, len(flat) - 0.2)
+        axes.set_xlabel("row of cells", fontsize=8, labelpad=2)
+        axes.set_ylabel("adds to the logit", fontsize=8, labelpad=1)
+        axes.spines[["top", "right"]].set_visible(False)
+
+    return draw

@@ -1,0 +1,210 @@
+"""Heat maps: what speaks for a class (REAPS Fig. 4), gates and branches (CLAN Fig. 5, 6), one class against another."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fgvc_cli.methods.base import Evidence, Maps
+from fgvc_cli.ops.boxes import box_of_mask
+from fgvc_cli.viz.colours import HEAT, SIGNED, YELLOW, table
+from fgvc_cli.viz.kinds.boxes import draw_truth, truth_keys
+from fgvc_cli.viz.kinds.saliency import Saliency
+from fgvc_cli.viz.pixels import Pixels, Values, contrasted, dimmed, heated, outline, spread
+from fgvc_cli.viz.scene import Scene
+from fgvc_cli.viz.sheet import Panel, Plot, Row, Strip, short
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+HALF = 0.5  # of the peak: what lies above is boxed where the method has no region of its own
+MOST_MAPS = 5  # side by side
+
+
+def has_head(evidence: Evidence) -> bool:
+    """Whether there is a map that a classifier reads."""
+    return bool(evidence.heads)
+
+
+def has_attention(evidence: Evidence) -> bool:
+    """Whether there are gates, attention maps, or maps of several branches."""
+    shown = _shown_maps(evidence)
+    return any(maps.kind != "cam" for maps in shown.values()) or len(shown) > 1
+
+
+def cam(scene: Scene) -> Strip:
+    """The picture, the heat map with the attended box, and what is in the box."""
+    found = scene.looked.speaks_for
+    box, whose = attended_box(scene, found)
+    drawn = heat_pixels(scene, found.values[scene.position], found.frame)
+    placed = scene.place(box)
+    outline(drawn, placed, YELLOW, scene.line)
+    draw_truth(drawn, scene)
+    crop = scene.crop(box, (scene.size[0], round(1.4 * scene.side)))
+    height = scene.size[0]
+    panels = (
+        plain(scene),
+        Panel(drawn, f"{found.kind} of {found.head}", f"for {scene.named(found.classes[scene.position])}"),
+        colour_bar(scene, "low", "high"),
+        Panel(_padded(crop, height), "inside the box", whose),
+    )
+    facts = {
+        "map": found.kind,
+        "head": found.head,
+        "class": scene.looked.model.classes[int(found.classes[scene.position])],
+    }
+    return Strip((Row(panels),), keys=truth_keys(scene), facts=facts | {"box": [round(float(x), 2) for x in box]})
+
+
+def attended_box(scene: Scene, found: Saliency) -> tuple[Values, str]:
+    """The region that the method looks at closer, else the box of what exceeds half the map's peak; original pixels."""
+    for name, boxes in scene.evidence.boxes.items():
+        own, _ = scene.boxes_of(name)
+        if boxes.kind in ("region", "merged") and len(own):
+            return own[0], f"the method's own: {name}"
+    frame = found.frame[scene.position].detach().float()
+    grown = torch.nn.functional.interpolate(
+        found.values[scene.position][None, None], scale_factor=8, mode="bilinear", align_corners=False
+    )[0]
+    cells = box_of_mask(grown > HALF)[0].to(frame.device)
+    share = cells / torch.tensor([grown.shape[2], grown.shape[1]] * 2, device=frame.device)
+    corners = frame[:2].repeat(2) + share * (frame[2:] - frame[:2]).repeat(2)
+    every = found.frame.detach().float().clone()
+    every[scene.position] = corners
+    return scene.in_original(every[:, None])[0], "above half the peak"
+
+
+def versus(scene: Scene) -> Strip:
+    """What speaks for a class rather than its rival, and for each of the two."""
+    looked, position = scene.looked, scene.position
+    rather = looked.speaks_rather
+    mine, theirs = (scene.named(classes[position]) for classes in (looked.classes, looked.rivals))
+    values, inside = spread(rather.values[position].cpu().numpy(), scene.frame(rather.frame), scene.size)
+    drawn = contrasted(scene.pixels, values, inside, scene.options.alpha)
+    draw_truth(drawn, scene)
+    shares = scene.looked.seen.probabilities[position]
+    panels = (
+        plain(scene),
+        Panel(drawn, f"{rather.kind} of {rather.head}", f"{mine}\nrather than {theirs}"),
+        colour_bar(scene, f"{theirs}", f"{mine}", SIGNED),
+        _one_side(scene, looked.speaks_for, mine, float(shares[looked.classes[position]])),
+        _one_side(scene, looked.speaks_for_rival, theirs, float(shares[looked.rivals[position]])),
+        colour_bar(scene, "low", "high"),
+    )
+    names = scene.looked.model.classes
+    facts = {"map": rather.kind, "head": rather.head, "class": names[int(looked.classes[position])]}
+    facts |= {"against": names[int(looked.rivals[position])]}
+    return Strip((Row(panels),), keys=truth_keys(scene), facts=facts)
+
+
+def _one_side(scene: Scene, found: Saliency, name: str, share: float) -> Panel:
+    drawn = heat_pixels(scene, found.values[scene.position], found.frame)
+    return Panel(drawn, f"for {name}", f"probability {share:.2f}")
+
+
+def attention(scene: Scene) -> Strip:
+    """Every gate, attention map and branch's map, a row a kind."""
+    rows = [Row((plain(scene),))]
+    for group in map_rows(scene.evidence):
+        panels = tuple(_map_panel(scene, name, scene.evidence.maps[name]) for name in group)
+        if len(rows) == 1 and len(rows[0].panels) == 1:
+            rows[0] = Row((*rows[0].panels, *panels, colour_bar(scene, "low", "high")))
+        else:
+            blank = Panel(np.full((*scene.size, 3), 255, np.uint8))
+            rows.append(Row((blank, *panels)))
+    return Strip(tuple(rows), keys=truth_keys(scene))
+
+
+def _shown_maps(evidence: Evidence) -> dict[str, Maps]:
+    return {name: maps for name, maps in evidence.maps.items() if maps.kind != "channels"}
+
+
+def map_rows(evidence: Evidence) -> list[list[str]]:
+    """Names of the maps in rows: a row a kind; if all are PREFIX_NAME with the same names, a row a prefix; cut at 5."""
+    shown = _shown_maps(evidence)
+    rows: list[list[str]] = []
+    for _, group in itertools.groupby(shown, key=lambda name: shown[name].kind):
+        rows += _by_prefix(list(group))
+    return [row[start : start + MOST_MAPS] for row in rows for start in range(0, len(row), MOST_MAPS)]
+
+
+def _by_prefix(names: list[str]) -> list[list[str]]:
+    rows: dict[str, list[str]] = {}
+    for name in names:
+        rows.setdefault(name.partition("_")[0], []).append(name.partition("_")[2])
+    first = next(iter(rows.values()))
+    if all(first) and all(row == first for row in rows.values()):
+        return [[f"{prefix}_{name}" for name in row] for prefix, row in rows.items()]
+    return [names]
+
+
+def _map_panel(scene: Scene, name: str, maps: Maps) -> Panel:
+    values = maps.values[scene.position, 0].detach().float().cpu()
+    low, high = float(values.min()), float(values.max())
+    if maps.kind == "cam":
+        note = ""
+        if maps.classes is not None:
+            label = maps.classes if maps.classes.dim() == 1 else maps.classes[scene.position]
+            note = f"for {scene.named(label[0])}"
+    else:
+        note = f"{short(low)} to {short(high)}"
+        values = values / max(high, 1e-6) if low >= 0 else (values - low) / max(high - low, 1e-6)
+    drawn = heat_pixels(scene, values, maps.frame)
+    draw_truth(drawn, scene)
+    return Panel(drawn, _map_title(maps.kind, name), note)
+
+
+def _map_title(kind: str, name: str) -> str:
+    words = name.replace("_", " ")
+    return words if words.startswith(kind) else f"{'CAM' if kind == 'cam' else kind} {words}"
+
+
+def heat_pixels(scene: Scene, values: Tensor, frame: Tensor) -> Pixels:
+    """The picture under a map (h, w) of values 0..1; outside the map's frame (one of (B, 4)) it is grey and pale."""
+    laid, inside = spread(values.detach().float().cpu().numpy(), scene.frame(frame), scene.size)
+    return dimmed(heated(scene.pixels, laid, inside, scene.options.alpha), inside)
+
+
+def plain(scene: Scene) -> Panel:
+    """The picture itself, with the true box where that is asked for."""
+    drawn = scene.pixels.copy()
+    draw_truth(drawn, scene)
+    return Panel(drawn, "image")
+
+
+def colour_bar(scene: Scene, low: str, high: str, colours: str = HEAT) -> Plot:
+    """A bar as high as the pictures: what its ends mean stands beside it."""
+    dpi = scene.options.dpi
+    letters = max(4, int(scene.size[0] / dpi / 2 / 0.062))
+    ends = (shortened(low, letters), shortened(high, letters))
+    return Plot(_bar(*ends, colours), (scene.size[0], round(0.34 * dpi)), inset=(0.02, 0, 0.22, 0))
+
+
+def shortened(text: str, letters: int) -> str:
+    """So many letters of a text, the last a … where more is missing."""
+    return text if len(text) <= letters else text[: letters - 1].rstrip() + "…"
+
+
+def _bar(low: str, high: str, colours: str) -> Callable[[Axes], None]:
+    def draw(axes: Axes) -> None:
+        axes.imshow(table(colours)[::-1, None], aspect="auto", extent=(0, 1, 0, 1))
+        axes.set_xticks([])
+        axes.set_yticks([])
+        for place, text, align in ((0.0, low, "bottom"), (1.0, high, "top")):
+            axes.text(1.25, place, text, rotation=90, va=align, ha="left", fontsize=7, parse_math=False)
+
+    return draw
+
+
+def _padded(pixels: Pixels, height: int) -> Pixels:
+    """White above and below, up to a height."""
+    missing = height - pixels.shape[0]
+    if missing <= 0:
+        return pixels
+    above = missing // 2
+    return np.pad(pixels, ((above, missing - above), (0, 0), (0, 0)), constant_values=255)

@@ -1,0 +1,211 @@
+"""Boxes: AP-CNN's ROI pyramid (Fig. 5), parts by scale (SCAPNet Fig. 10), and what parts take of one another."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fgvc_cli.methods.base import Evidence
+from fgvc_cli.viz.colours import DARK, WHITE, Colour, table
+from fgvc_cli.viz.kinds.boxes import draw_boxes, draw_truth, set_colours, truth_keys
+from fgvc_cli.viz.pixels import Pixels, Values, bordered, opencv, outline
+from fgvc_cli.viz.scene import Scene
+from fgvc_cli.viz.sheet import Key, Panel, Plot, Row, Strip, short
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_LEVELS = {1: ("",), 2: ("low level", "high level"), 3: ("low level", "middle level", "high level")}
+_NUMBERED = 12  # up to so many parts have a number in their cell
+SHARES = "Purples"
+
+
+def has_boxes(evidence: Evidence) -> bool:
+    """Whether there are boxes."""
+    return bool(evidence.boxes)
+
+
+def has_relations(evidence: Evidence) -> bool:
+    """Whether parts were related."""
+    return bool(evidence.relations)
+
+
+def rois(scene: Scene) -> Strip:
+    """All boxes on the picture, a colour a set."""
+    drawn = scene.pixels.copy()
+    draw_boxes(drawn, scene)
+    return Strip((Row((Panel(drawn),)),), keys=(*_keys(scene), *truth_keys(scene)), facts=box_facts(scene))
+
+
+def box_facts(scene: Scene) -> dict[str, Any]:
+    """The boxes in the original image's pixels, by set."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for name in scene.evidence.boxes:
+        pairs = zip(*scene.boxes_of(name), strict=True)
+        found[name] = [{"box": [round(float(x), 2) for x in box], "score": round(float(s), 4)} for box, s in pairs]
+    return {"boxes": found}
+
+
+def _keys(scene: Scene) -> tuple[Key, ...]:
+    colours, titles = set_colours(scene.evidence.boxes), set_titles(scene.evidence)
+    return tuple(Key(colours[name], titles[name]) for name in colours)
+
+
+def set_titles(evidence: Evidence) -> dict[str, str]:
+    """What to call each set of boxes; a level of a pyramid also by its height, a merged box so."""
+    levels = [name for name, boxes in evidence.boxes.items() if boxes.kind == "roi"]
+    heights = _LEVELS.get(len(levels), ())
+    titles = {name: name for name in evidence.boxes}
+    titles |= {name: f"{height} ({name})" for name, height in zip(levels, heights, strict=False) if height}
+    return titles | {name: f"merged ({name})" for name, boxes in evidence.boxes.items() if boxes.kind == "merged"}
+
+
+def parts(scene: Scene) -> Strip:
+    """The picture with its boxes, and what is in the boxes of each set."""
+    drawn = scene.pixels.copy()
+    draw_boxes(drawn, scene)
+    colours, titles = set_colours(scene.evidence.boxes), set_titles(scene.evidence)
+    panels = [Panel(drawn, "boxes")]
+    for name, colour in colours.items():
+        boxes, scores = scene.boxes_of(name)
+        if len(boxes):
+            pixels = _tiles([scene.crop(box, _tile(scene, len(boxes))) for box in boxes], scene, colour)
+            panels.append(Panel(pixels, titles[name], "  ".join(short(score) for score in scores), edge=_text(colour)))
+    return Strip((Row(tuple(panels)),), keys=truth_keys(scene), facts=box_facts(scene))
+
+
+def _text(colour: Colour) -> Colour:
+    """A colour dark enough to read on white."""
+    bright = 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2]
+    share = min(1.0, 105 / max(bright, 1))
+    return (round(colour[0] * share), round(colour[1] * share), round(colour[2] * share))
+
+
+def _grid(count: int) -> tuple[int, int]:
+    """Rows and columns of so many tiles, a column at least as high as the rows are wide."""
+    rows = math.ceil(math.sqrt(count))
+    return rows, math.ceil(count / rows)
+
+
+def _tile(scene: Scene, count: int) -> tuple[int, int]:
+    rows, _ = _grid(count)
+    side = (max(scene.size[0], round(scene.side / 2)) - (rows - 1) * _gap(scene)) // rows
+    return side, round(1.5 * side)
+
+
+def _gap(scene: Scene) -> int:
+    return max(2, round(scene.side / 90))
+
+
+def _tiles(crops: list[Pixels], scene: Scene, colour: Colour) -> Pixels:
+    """Crops in rows and columns on white, each framed in the colour of its set."""
+    rows, columns = _grid(len(crops))
+    height, width = max(crop.shape[0] for crop in crops), max(crop.shape[1] for crop in crops)
+    gap = _gap(scene)
+    canvas = np.full((rows * height + (rows - 1) * gap, columns * width + (columns - 1) * gap, 3), 255, np.uint8)
+    for number, crop in enumerate(crops):
+        column, row = divmod(number, rows)
+        top = row * (height + gap) + (height - crop.shape[0]) // 2
+        left = column * (width + gap) + (width - crop.shape[1]) // 2
+        canvas[top : top + crop.shape[0], left : left + crop.shape[1]] = bordered(crop, colour, scene.line)
+    return canvas
+
+
+def relations(scene: Scene) -> Strip:
+    """The parts by number, and what each takes of each: the mean over heads, then head by head."""
+    drawn = scene.pixels.copy()
+    every = [(box, colour) for box, colour in _parts(scene)]
+    for box, colour in every:
+        outline(drawn, scene.place(box), colour, scene.line)
+    draw_truth(drawn, scene)
+    _badges(drawn, [(scene.place(box), colour) for box, colour in every], scene)
+    thumbs = [scene.crop(box, (96, 96)) for box, _ in every]
+    heads = {name: _taken(values[scene.position].detach().float().cpu().numpy()) for name, values in _heads(scene)}
+    mean = np.mean(list(heads.values()), axis=0)
+    side = max(scene.size[0], round(0.8 * scene.side))
+    large = _matrix_plot(mean, thumbs, scene, side, "mean of the heads" if len(heads) > 1 else "weights", numbers=True)
+    small = [_matrix_plot(head, [], scene, round(0.45 * scene.side), name) for name, head in heads.items()]
+    rows = [Row((Panel(drawn, "parts"), large))]
+    if len(heads) > 1:
+        rows += [Row(tuple(small[start : start + 6])) for start in range(0, len(small), 6)]
+    facts = {"relations": {name: np.round(head, 4).tolist() for name, head in heads.items()}}
+    return Strip(tuple(rows), keys=truth_keys(scene), facts=box_facts(scene) | facts)
+
+
+def _heads(scene: Scene) -> list[tuple[str, Any]]:
+    return list(scene.evidence.relations.items())
+
+
+def _parts(scene: Scene) -> list[tuple[Values, Colour]]:
+    colours = set_colours(scene.evidence.boxes)
+    return [(box, colours[name]) for name in colours for box in scene.boxes_of(name)[0]]
+
+
+def _taken(weights: Values) -> Values:
+    """[m, n], what part n takes of part m, turned so that a row is the part that takes."""
+    return weights.T
+
+
+def _badges(pixels: Pixels, boxes: list[tuple[Values, Colour]], scene: Scene) -> None:
+    """Each box's number in its upper left corner, beside those that stand there already."""
+    cv2 = opencv()
+    scale = max(scene.side / 620, 0.3)
+    pad = max(2, round(4 * scale))
+    taken: set[tuple[int, int]] = set()
+    for number, (box, colour) in enumerate(boxes, 1):
+        text = str(number)
+        (width, height), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)
+        wide, high = width + 2 * pad, height + 2 * pad
+        x, y = max(round(float(box[0])), 0), max(round(float(box[1])), 0)
+        while any(abs(x - left) < wide and abs(y - top) < high for left, top in taken):
+            x += wide
+        taken.add((x, y))
+        pixels[y : y + high, x : x + wide] = colour
+        light = 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2] < 120
+        place = (x + pad, y + pad + height)
+        cv2.putText(pixels, text, place, cv2.FONT_HERSHEY_SIMPLEX, scale, WHITE if light else DARK, 1, cv2.LINE_AA)
+
+
+def _matrix_plot(
+    values: Values, thumbs: list[Pixels], scene: Scene, side: int, title: str, *, numbers: bool = False
+) -> Plot:
+    dpi = scene.options.dpi
+    inset = (0.42, 0.36, 0.02, 0.0) if thumbs else (0.2, 0.2, 0.02, 0.0)
+    extra = (round((inset[1] + inset[3]) * dpi), round((inset[0] + inset[2]) * dpi))
+    drawn = _draw_matrix(values, thumbs, numbers=numbers)
+    return Plot(drawn, (side + extra[0], side + extra[1]), title, inset=inset)
+
+
+def _draw_matrix(values: Values, thumbs: list[Pixels], *, numbers: bool) -> Callable[[Axes], None]:
+    def draw(axes: Axes) -> None:
+        count = len(values)
+        top = max(float(values.max()), 1e-6)
+        shift = 1 if thumbs else 0  # the first row and column hold the parts
+        for row, column in np.ndindex(count, count):
+            colour = table(SHARES)[round(float(values[row, column]) / top * 235)] / 255
+            place = (column + shift, column + shift + 1, row + shift + 1, row + shift)
+            axes.fill_between(place[:2], place[3], place[2], color=colour, linewidth=0)
+            if numbers and count <= _NUMBERED:
+                dark = values[row, column] / top > 0.55
+                text = f"{values[row, column]:.2f}".removeprefix("0")
+                where = (column + shift + 0.5, row + shift + 0.5)
+                axes.text(*where, text, ha="center", va="center", fontsize=7.5, color="white" if dark else "black")
+        for number, thumb in enumerate(thumbs, 1):
+            for x, y in ((0, number), (number, 0)):
+                axes.imshow(thumb, extent=(x + 0.06, x + 0.94, y + 0.94, y + 0.06), aspect="auto")
+        axes.set_xlim(0, count + shift)
+        axes.set_ylim(count + shift, 0)
+        ticks = [number + shift - 0.5 for number in range(1, count + 1)]
+        axes.set_xticks(ticks, [str(n) for n in range(1, count + 1)], fontsize=7)
+        axes.set_yticks(ticks, [str(n) for n in range(1, count + 1)], fontsize=7)
+        axes.tick_params(length=0, pad=2)
+        for spine in axes.spines.values():
+            spine.set_visible(False)
+        if thumbs:
+            axes.set_xlabel("… of this part", fontsize=8, labelpad=1)
+            axes.set_ylabel("this part takes …", fontsize=8, labelpad=1)
+
+    return draw

@@ -1,0 +1,92 @@
+"""What a user points at, found and read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from fgvc_cli.data.images.read import ImageError
+from fgvc_cli.data.loading.transforms import transform
+from fgvc_cli.data.types import DatasetIndex, Split
+from fgvc_cli.errors import BadRequest
+from fgvc_cli.inference.pictures import Picture, find_pictures, load_pictures, split_pictures
+from fgvc_cli.spec.data import DataSpec
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for number, name in enumerate(("b.png", "a.jpg", "deep/c.png", "notes.txt")):
+        file = tmp_path / name
+        file.parent.mkdir(exist_ok=True)
+        if name.endswith("txt"):
+            file.write_text("no image")
+        else:
+            Image.new("RGB", (20 + number, 30), (number * 40, 0, 0)).save(file)
+    return tmp_path
+
+
+def names(pictures: list[Picture]) -> list[str]:
+    return [picture.file.name for picture in pictures]
+
+
+def test_files_folders_patterns_and_lines(folder: Path) -> None:
+    assert names(find_pictures([str(folder)])) == ["a.jpg", "b.png", "c.png"]
+    assert names(find_pictures([str(folder / "b.png"), str(folder)])) == ["b.png", "a.jpg", "c.png"]
+    assert names(find_pictures([str(folder / "**" / "*.png")])) == ["b.png", "c.png"]
+    assert names(find_pictures(["-"], lines=[f"{folder}/b.png\n", "\n", f"{folder}/deep\n"])) == ["b.png", "c.png"]
+
+
+@pytest.mark.parametrize("word", ["nowhere.jpg", "nothing*.png", "-"])
+def test_what_names_nothing_is_refused(folder: Path, word: str) -> None:
+    with pytest.raises(BadRequest):
+        find_pictures([word])
+    (folder / "empty").mkdir()
+    with pytest.raises(BadRequest, match="no image in this folder"):
+        find_pictures([str(folder / "empty")])
+
+
+def test_a_file_is_taken_whatever_its_name(folder: Path) -> None:
+    """That it is no image its content says, when it is read."""
+    pictures = find_pictures([str(folder / "notes.txt")])
+    with pytest.raises(ImageError, match=r"notes\.txt"):
+        list(load_pictures(pictures, DataSpec(image_size=32), 4))
+
+
+def test_batches_are_those_of_evaluation(folder: Path) -> None:
+    pictures, spec, bad = find_pictures([str(folder)]), DataSpec(image_size=32, resize=40), []
+    (folder / "b.png").write_bytes(b"broken")
+    loaded = list(load_pictures(pictures, spec, 2, originals=True, on_bad=lambda p, e: bad.append((p.file.name, e))))
+    assert [names(list(part.pictures)) for part in loaded] == [["a.jpg"], ["c.png"]]
+    assert [name for name, _ in bad] == ["b.png"]
+    original = loaded[1].originals[0]
+    assert original.shape == (3, 30, 22)
+    pixels, affine, _ = transform(original, spec)
+    torch.testing.assert_close(loaded[1].batch.images[0], pixels)
+    torch.testing.assert_close(loaded[1].batch.to_original[0], affine)
+    assert loaded[1].batch.labels.tolist() == [-1]
+
+
+def test_where_nothing_can_be_read_there_is_no_batch(folder: Path) -> None:
+    (folder / "b.png").write_bytes(b"broken")
+    bad: list[str] = []
+    loaded = load_pictures(
+        find_pictures([f"{folder}/b.png"]), DataSpec(image_size=32), 2, on_bad=lambda p, _: bad.append(p.name)
+    )
+    assert list(loaded) == []
+    assert bad == [f"{folder}/b.png"]
+
+
+def test_labels_of_a_split_are_the_models(tmp_path: Path) -> None:
+    boxes = np.array([[1, 2, 3, 4], [5, 6, 7, 8]], np.float32)
+    split = Split(("x/1.png", "y/2.png"), np.array([0, 1]), boxes)
+    index = DatasetIndex("folder", tmp_path, ("wren", "finch"), split, split, cut_bottom=20)
+    first, second = split_pictures(index, split, ("finch", "crow"))
+    assert (first.label, second.label) == (None, 0)
+    assert second.file == tmp_path / "y/2.png"
+    assert second.cut_bottom == 20
+    assert second.box is not None
+    assert second.box.tolist() == [5, 6, 7, 8]

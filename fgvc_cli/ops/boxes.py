@@ -1,4 +1,7 @@
-"""Boxes and their greedy non-maximum suppression: xyxy, half-open (x2 = last column + 1), float32, for the whole batch at once and without gradient."""
+"""Boxes and their greedy non-maximum suppression, for the whole batch at once and without gradient.
+
+A box is xyxy, half-open (x2 = last column + 1), float32.
+"""
 
 from __future__ import annotations
 

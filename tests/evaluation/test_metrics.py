@@ -163,9 +163,9 @@ _TEN_THOUSAND = """
 import resource, sys
 from pathlib import Path
 import torch
-from fgvc_cli.engine.confusion import Confusion, class_rows, write_classes
-from fgvc_cli.engine.confusion_picture import draw_confusion
-from fgvc_cli.engine.metrics import BranchMetrics, Predictions
+from fgvc_cli.evaluation.confusion import Confusion, class_rows, write_classes
+from fgvc_cli.evaluation.confusion_picture import draw_confusion
+from fgvc_cli.evaluation.metrics import BranchMetrics, Predictions
 torch.set_num_threads(1)
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)

@@ -12,7 +12,7 @@ from fgvc_cli.runs.folder import RunFolder
 
 
 def state_of(optimizer_name: str) -> dict:
-    """A model's and an optimizer's state after a step, as the engine saves it."""
+    """A model's and an optimizer's state after a step, as a run saves it."""
     torch.manual_seed(0)
     model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4)).to(memory_format=torch.channels_last)
     optimizer = getattr(torch.optim, optimizer_name)(model.parameters(), lr=0.1)

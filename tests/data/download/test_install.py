@@ -179,7 +179,7 @@ CHILD = """
 import json, sys, types
 from dataclasses import replace
 from pathlib import Path
-from fgvc_cli.data.archives import BUNDLES, Archive, Way
+from fgvc_cli.data.download.archives import BUNDLES, Archive, Way
 from fgvc_cli.data.facts import CATALOG
 from fgvc_cli.data.download.install import Request, install
 from fgvc_cli.data.download.progress import Progress

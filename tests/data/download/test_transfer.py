@@ -72,7 +72,7 @@ def test_a_cut_line_goes_on_where_it_stopped(server: Files, tmp_path: Path) -> N
 SCRIPT = """
 import sys, json
 from pathlib import Path
-from fgvc_cli.data.archives import Archive
+from fgvc_cli.data.download.archives import Archive
 from fgvc_cli.data.download.transfer import fetch
 fetch(Archive(**json.loads(sys.argv[1])), Path(sys.argv[2]))
 """

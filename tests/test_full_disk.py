@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 
 from fgvc_cli.errors import FgvcError
 from fgvc_cli.runs.folder import RunFolder
+from fgvc_cli.training import epoch as epoch_module
 from fgvc_cli.training import session as session_module
 from fgvc_cli.training import train as train_module
 from fgvc_cli.training.train import Machine, resume, train
@@ -56,7 +57,7 @@ def fail_before(monkeypatch: pytest.MonkeyPatch, module: object, name: str, at: 
 
 PLACES = [
     pytest.param(session_module, "save_checkpoint", 2, MEGABYTE, id="in a checkpoint"),
-    pytest.param(train_module, "save_model", 2, MEGABYTE, id="in the model"),
+    pytest.param(epoch_module, "save_model", 2, MEGABYTE, id="in the model"),
     pytest.param(train_module, "evaluate_run", 1, 0, id="in the evaluation"),
     pytest.param(train_module.MetricsFile, "append", 2, 0, id="in the metrics"),
 ]

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from fgvc_cli.data.datasets.demo import read
-from fgvc_cli.data.demo import image as demo
+from fgvc_cli.data.demo.folder import generate
+from fgvc_cli.data.demo.image import TRAITS
 from fgvc_cli.data.loading.loader import make_loader
 from fgvc_cli.data.types import Batch
 from fgvc_cli.evaluation.localisation import Localisation, TellingParts, best_box, mean_box, peak, spread
@@ -164,17 +165,17 @@ def test_pointing_at_parts_by_hand() -> None:
 @pytest.fixture(scope="module")
 def finches(tmp_path_factory):
     root = tmp_path_factory.mktemp("finches")
-    return read(demo.generate(root, size=64, train_per_class=1, test_per_class=2))
+    return read(generate(root, size=64, train_per_class=1, test_per_class=2))
 
 
 def test_the_demo_knows_its_parts(finches) -> None:
     assert len(finches.part_options) == 12
-    assert finches.part_options[0] == tuple(demo.TRAITS[0][name] for name in finches.part_names)
+    assert finches.part_options[0] == tuple(TRAITS[0][name] for name in finches.part_names)
     parts = TellingParts.of(finches, finches.test, torch.device("cpu"))
     assert parts is not None
     for one in range(12):
         for two in range(12):
-            differ = [demo.TRAITS[one][name] != demo.TRAITS[two][name] for name in finches.part_names]
+            differ = [TRAITS[one][name] != TRAITS[two][name] for name in finches.part_names]
             assert (parts.options[one] != parts.options[two]).tolist() == differ
     sides = (finches.test.boxes[:, 2:] - finches.test.boxes[:, :2]).max(1)
     np.testing.assert_allclose(parts.reach, 0.15 * sides, rtol=1e-6)

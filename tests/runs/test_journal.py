@@ -3,10 +3,6 @@ from __future__ import annotations
 import csv
 import io
 
-from rich.console import Console
-
-from fgvc_cli.progress import Reporter
-from fgvc_cli.runs import journal as log
 from fgvc_cli.runs.journal import MetricsFile, read_metrics
 
 
@@ -32,30 +28,6 @@ def test_resuming_cuts_what_was_not_kept(tmp_path) -> None:
     again.append({"epoch": 2, "train_loss": 9})
     assert [row["epoch"] for row in rows_of(file.path)] == ["0", "1", "2"]
     assert rows_of(file.path)[2]["train_loss"] == "9"
-
-
-def test_plain_lines_without_a_terminal(monkeypatch) -> None:
-    monkeypatch.setattr(log, "_SECONDS_BETWEEN_LINES", 0.0)
-    text = io.StringIO()
-    reporter = Reporter(Console(file=text, width=300))
-    reporter.begin("epoch 1/2", 4)
-    reporter.advance(8)
-    reporter.facts({"loss": 1.5, "ran": 0.5})
-    reporter.end()
-    line = text.getvalue()
-    assert "epoch 1/2  1/4" in line
-    assert "images/s  loss 1.5  ran 0.5" in line
-    assert "\x1b" not in line
-
-
-def test_a_bar_on_a_terminal() -> None:
-    text = io.StringIO()
-    reporter = Reporter(Console(file=text, force_terminal=True, width=120))
-    reporter.begin("epoch 1/2", 4)
-    reporter.advance(8)
-    reporter.facts({"loss": 1.5})
-    reporter.end()
-    assert "loss 1.5" in text.getvalue()
 
 
 def test_what_can_be_read_of_a_damaged_file(tmp_path) -> None:

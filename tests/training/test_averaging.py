@@ -10,7 +10,7 @@ from fgvc_cli.inference.trained import load_trained
 from fgvc_cli.methods.baseline import Baseline
 from fgvc_cli.runs.checkpoint import load_checkpoint, load_model
 from fgvc_cli.runs.folder import RunFolder
-from fgvc_cli.training import train as train_module
+from fgvc_cli.training import epoch as epoch_module
 from fgvc_cli.training.averaging import Average
 from fgvc_cli.training.learner import Learner
 from fgvc_cli.training.train import train
@@ -62,13 +62,13 @@ def test_both_kinds_of_weights_are_in_the_checkpoint(followed) -> None:
 
 
 def test_the_average_is_what_the_held_out_part_measures(photos, tmp_path, monkeypatch) -> None:
-    measured, whole = [], train_module.evaluate
+    measured, whole = [], epoch_module.evaluate
 
     def watched(method, *arguments):
         measured.append({name: value.clone() for name, value in method.state_dict().items()})
         return whole(method, *arguments)
 
-    monkeypatch.setattr(train_module, "evaluate", watched)
+    monkeypatch.setattr(epoch_module, "evaluate", watched)
     spec = small_spec(photos, "baseline", "train.ema_decay=0.5", "data.val_fraction=0.25", "train.epochs=1")
     train(spec, tmp_path / "run", quiet())
     model = load_file(tmp_path / "run/model.safetensors")

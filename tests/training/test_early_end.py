@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from fgvc_cli.errors import BadRequest, FgvcError
 from fgvc_cli.inference.trained import load_trained
 from fgvc_cli.runs.folder import RunFolder
+from fgvc_cli.training import epoch as epoch_module
 from fgvc_cli.training import train as train_module
 from fgvc_cli.training.learner import Learner, batch_norm_explained
 from fgvc_cli.training.train import Machine, resume, train
@@ -26,7 +27,7 @@ PATIENT = ("data.val_fraction=0.25", "train.epochs=9", "train.patience=2")
 
 def stub_scores(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(
-        train_module, "_validate", lambda session, _: {"val_loss": 1.0, "val_top1": SCORES[session.position.epoch]}
+        epoch_module, "_validate", lambda session, _: {"val_loss": 1.0, "val_top1": SCORES[session.position.epoch]}
     )
 
 
@@ -63,7 +64,7 @@ def test_killed_before_its_last_evaluation_it_only_evaluates(stopped, photos, tm
         patch.setattr(train_module, "evaluate_run", dies)
         with pytest.raises(Killed):
             train(small_spec(photos, "baseline", *PATIENT), tmp_path / "run", quiet())
-    monkeypatch.setattr(train_module, "_train_batch", dies)
+    monkeypatch.setattr(epoch_module, "_train_batch", dies)
     resume(tmp_path / "run", Machine(), quiet())
     assert_same_run(stopped[0], tmp_path / "run")
 
@@ -112,8 +113,8 @@ def test_weights_that_are_not_finite_are_never_saved(photos, tmp_path, monkeypat
 
 
 def test_a_held_out_loss_that_is_not_finite_selects_no_model(photos, tmp_path, monkeypatch) -> None:
-    whole = train_module.evaluate
-    monkeypatch.setattr(train_module, "evaluate", lambda *a: whole(*a) | {"loss": math.nan})
+    whole = epoch_module.evaluate
+    monkeypatch.setattr(epoch_module, "evaluate", lambda *a: whole(*a) | {"loss": math.nan})
     with pytest.raises(FgvcError, match=r"no longer finite \(val_loss\)"):
         train(small_spec(photos, "baseline", "data.val_fraction=0.25"), tmp_path / "run", quiet())
     assert not (tmp_path / "run/model.safetensors").exists()

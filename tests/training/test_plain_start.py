@@ -8,6 +8,7 @@ import pytest
 
 from fgvc_cli.machine.interrupt import Stopped
 from fgvc_cli.runs.folder import RunFolder, find_runs
+from fgvc_cli.training import epoch as epoch_module
 from fgvc_cli.training import train as train_module
 from fgvc_cli.training.train import Machine, resume, train
 from tests.conftest import small_spec
@@ -50,7 +51,8 @@ def test_killed_at_any_time_it_ends_the_same(whole, photos, tmp_path, monkeypatc
 
 
 def test_stopped_in_the_plain_network_it_names_the_run(photos, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(train_module, "_wanted", lambda wish: True)
+    for module in (train_module, epoch_module):
+        monkeypatch.setattr(module, "asked_to_stop", lambda wish: True)
     with pytest.raises(Stopped, match=rf"--resume {tmp_path / 'run'}$"):
         train(small_spec(photos, "apcnn", PLAIN), tmp_path / "run", quiet())
     assert [run.path.name for run in find_runs(tmp_path)] == ["run"]

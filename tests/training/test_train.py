@@ -21,8 +21,8 @@ from fgvc_cli.inference.trained import EvalRequest, load_trained
 from fgvc_cli.machine.interrupt import Stopped
 from fgvc_cli.runs.folder import RunFolder
 from fgvc_cli.spec.methods import METHOD_SPECS
+from fgvc_cli.training import epoch as epoch_module
 from fgvc_cli.training import session as session_module
-from fgvc_cli.training import train as train_module
 from fgvc_cli.training.session import Averages, Session
 from fgvc_cli.training.train import Machine, resume, train
 from tests.conftest import small_spec
@@ -58,7 +58,7 @@ class Killed(BaseException):
 
 def kill_after(monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
     """Die at the beginning of the step after `steps`."""
-    whole = train_module._train_batch
+    whole = epoch_module._train_batch
     done = 0
 
     def dying(*args):
@@ -68,7 +68,7 @@ def kill_after(monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
         done += 1
         return whole(*args)
 
-    monkeypatch.setattr(train_module, "_train_batch", dying)
+    monkeypatch.setattr(epoch_module, "_train_batch", dying)
 
 
 @pytest.fixture(scope="module", params=METHODS)
@@ -147,7 +147,7 @@ def test_stopped_in_mid_epoch_with_another_number_of_workers(
 ) -> None:
     method, whole = undisturbed
     out = tmp_path / "run"
-    step = train_module._train_batch
+    step = epoch_module._train_batch
 
     def asking(session, batch, total):
         stepped = step(session, batch, total)
@@ -156,7 +156,7 @@ def test_stopped_in_mid_epoch_with_another_number_of_workers(
         return stepped
 
     with monkeypatch.context() as patch:
-        patch.setattr(train_module, "_train_batch", asking)
+        patch.setattr(epoch_module, "_train_batch", asking)
         with pytest.raises(Stopped, match=f"step 3; go on with: fgvc train --resume {out}") as caught:
             train(small_spec(photos, method), out, quiet())
     assert caught.value.exit_code == 130
@@ -187,7 +187,7 @@ def test_accumulation_equals_the_large_batch(photos, tmp_path) -> None:
 
 def test_the_best_epoch_of_the_held_out_part_is_kept(photos, tmp_path, monkeypatch) -> None:
     scores = iter([0.2, 0.9, 0.5])
-    monkeypatch.setattr(train_module, "_validate", lambda *_: {"val_top1": next(scores)})
+    monkeypatch.setattr(epoch_module, "_validate", lambda *_: {"val_top1": next(scores)})
     train(small_spec(photos, "baseline", "data.val_fraction=0.25", "train.epochs=3"), tmp_path / "run", quiet())
     assert load_trained(tmp_path / "run/model.safetensors").epoch == 2
     assert (tmp_path / "run/splits.json").exists()
@@ -246,14 +246,14 @@ def test_a_finished_run_has_nothing_left_to_do(undisturbed) -> None:
 
 def test_an_evaluation_beside_the_training_is_not_taken_for_the_last(photos, tmp_path, monkeypatch) -> None:
     """Somebody looks how far it is while it trains: the end is measured all the same."""
-    out, select = tmp_path / "run", train_module._select
+    out, select = tmp_path / "run", epoch_module._select
 
     def looking(session, epoch, score):
         select(session, epoch, score)
         if epoch == 0:
             evaluate_run(RunFolder(out), EvalRequest(), quiet(), session.index)
 
-    monkeypatch.setattr(train_module, "_select", looking)
+    monkeypatch.setattr(epoch_module, "_select", looking)
     assert train(small_spec(photos), out, quiet())["epoch"] == 2
 
 

@@ -11,7 +11,8 @@ from PIL import Image
 
 from fgvc_cli.data.datasets import load_index
 from fgvc_cli.data.datasets.demo import demo_home, read
-from fgvc_cli.data.demo import image as demo
+from fgvc_cli.data.demo.folder import generate
+from fgvc_cli.data.demo.image import CLASSES
 from fgvc_cli.data.images.read import read_image
 from fgvc_cli.data.types import DatasetIndex
 from fgvc_cli.errors import BadRequest
@@ -295,9 +296,9 @@ def test_demo_that_was_tampered_with(tmp_path: Path) -> None:
 
 
 def test_the_generator_writes_what_is_read(tmp_path: Path) -> None:
-    root = demo.generate(tmp_path, size=32, train_per_class=2, test_per_class=1)
+    root = generate(tmp_path, size=32, train_per_class=2, test_per_class=1)
     index = read(root)
-    assert index.classes == demo.CLASSES
+    assert index.classes == CLASSES
     assert (len(index.train), len(index.test)) == (24, 12)
     assert_readable(index)
 

@@ -265,14 +265,14 @@ def test_demo_annotations_are_read(tmp_path: Path) -> None:
 def test_demo_is_drawn_where_data_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[Path, object]] = []
 
-    def generate(root: Path, *, seed: int = 0, progress: Callable[[int, int], None] | None = None) -> Path:
+    def drawn(root: Path, *, seed: int = 0, progress: Callable[[int, int], None] | None = None) -> Path:
         asked.append((root, progress))
         if progress is not None:
             for done in (1, 2, 3):
                 progress(done, 3)
         return write_demo(root / "demo")
 
-    monkeypatch.setattr(demo, "generate", generate)
+    monkeypatch.setattr("fgvc_cli.data.datasets.demo.generate", drawn)
     monkeypatch.setenv("FGVC_DATA_DIR", str(tmp_path / "variable"))
     steps: list[tuple[int, int]] = []
     index = load_index(spec_of("demo", tmp_path / "root"), progress=lambda what, *step: steps.append(step))

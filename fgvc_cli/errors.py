@@ -4,12 +4,12 @@ from __future__ import annotations
 
 
 class FgvcError(Exception):
-    """Something failed although the request was sound. The message is the whole line; exit code 1."""
+    """The request was valid, but something failed. The message is printed as one line; exit code 1."""
 
     exit_code = 1
 
 
 class BadRequest(FgvcError):
-    """The request itself is wrong: a path, a name, a value. Nothing was started; exit code 2."""
+    """The request itself is wrong, for example a path, a name or a value. Nothing was started; exit code 2."""
 
     exit_code = 2

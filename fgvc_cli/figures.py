@@ -1,4 +1,4 @@
-"""Plots without a window and without matplotlib's global state, written whole or not at all."""
+"""Plots made without a window and without matplotlib's global state; files are written atomically."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _LONGEST_NAME = 36
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """A figure of so many inches that no window and no global state knows of."""
+    """A figure of `width` x `height` inches that is not registered with pyplot."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -29,24 +29,24 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def save_figure(path: Path, figure: Figure, dpi: int = DPI) -> None:
-    """Write a PNG, cut to what is drawn."""
+    """Write a PNG, cropped to the drawn area."""
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing")  # a script that the font does not have
+        warnings.filterwarnings("ignore", message="Glyph .* missing")  # the font lacks some scripts
         write_atomically(path, lambda temporary: figure.savefig(temporary, format="png", dpi=dpi, bbox_inches="tight"))
 
 
 def add_legend(axes: Axes, handles: Sequence[Artist], columns: int = 1, *, below: Figure | None = None) -> None:
-    """A legend right of the axes, which keep their size, or below a whole figure. Names are never read as formulas."""
-    look: dict[str, Any] = {"handles": handles, "fontsize": 8, "frameon": False, "ncols": columns, "borderaxespad": 0}
+    """Add a legend right of the axes, which keep their size, or below a whole figure. Names are never read as math."""
+    style: dict[str, Any] = {"handles": handles, "fontsize": 8, "frameon": False, "ncols": columns, "borderaxespad": 0}
     if below is None:
-        legend = axes.legend(loc="upper left", bbox_to_anchor=(1.04, 1), **look)
+        legend = axes.legend(loc="upper left", bbox_to_anchor=(1.04, 1), **style)
     else:
-        legend = below.legend(loc="upper center", bbox_to_anchor=(0.5, -0.03), **look)
+        legend = below.legend(loc="upper center", bbox_to_anchor=(0.5, -0.03), **style)
     for text in legend.get_texts():
         text.set_parse_math(False)
 
 
 def short(name: str, longest: int = _LONGEST_NAME) -> str:
-    """A name on one line, its end cut where it is too long."""
+    """The name on one line, cut to at most `longest` characters."""
     name = " ".join(name.split())
     return name if len(name) <= longest else name[: longest - 1] + "…"

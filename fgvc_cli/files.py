@@ -1,4 +1,4 @@
-"""Files that are either the old one or the whole new one, whatever happens in between."""
+"""Atomic writes: after a crash, a file is either the old one or the complete new one."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def explained(what: str) -> Iterator[None]:
     """Turn a failed write into one line that says what could not be written and what to do."""
     try:
         yield
-    except BrokenPipeError:  # nobody reads any more: no failure
+    except BrokenPipeError:  # the reader closed the pipe, which is not a failure
         raise
     except OSError as error:
         raise FgvcError(f"cannot write {what}: {_advice(error)}; what was saved before is intact") from error
@@ -31,7 +31,7 @@ def explained(what: str) -> Iterator[None]:
 
 def _advice(error: OSError) -> str:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return "the disk is full, free some space and try again; training goes on with `fgvc train --resume`"
+        return "the disk is full: free some space and try again; `fgvc train --resume` continues a training run"
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return "the folder is not writable, choose another one with --out"
     return error.strerror or str(error)
@@ -55,7 +55,7 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
 
 
 def write_folder_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """The same for a folder: filled under a temporary name, every file synced, renamed last."""
+    """Let `write` fill a temporary folder beside `path`, sync every file in it, and rename it into place."""
     with explained(str(path)):
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=TEMPORARY, dir=path.parent))
@@ -71,17 +71,17 @@ def write_folder_atomically(path: Path, write: Callable[[Path], object]) -> None
 
 
 def write_text(path: Path, text: str) -> None:
-    """Atomic text file, UTF-8."""
+    """Write a text file in UTF-8 atomically."""
     write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Atomic JSON file, indented, ending in a newline."""
+    """Write a JSON file atomically, indented and ending in a newline."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Delete what a killed process was writing under a temporary name."""
+    """Delete the temporary files and folders that a killed process left behind."""
     for path in folder.glob(TEMPORARY + "*"):
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
@@ -90,7 +90,7 @@ def remove_leftovers(folder: Path) -> None:
 
 
 def sync(path: Path) -> None:
-    """Ask the disk to hold what was written to a file or a folder's entries."""
+    """Flush a file's contents, or a folder's entries, to the disk (fsync)."""
     if sys.platform == "win32" and path.is_dir():
         return
     handle = os.open(path, os.O_RDONLY)

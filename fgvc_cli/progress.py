@@ -12,7 +12,7 @@ _SECONDS_BETWEEN_LINES = 10.0
 
 
 class Reporter:
-    """Progress of one pass over a split. A bar on a terminal; elsewhere a plain line now and then."""
+    """Shows the progress of one pass over a split: a bar on a terminal, elsewhere a plain line every few seconds."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
@@ -22,7 +22,7 @@ class Reporter:
         self._started = self._last_line = 0.0
 
     def begin(self, title: str, total: int, done: int = 0) -> None:
-        """Start a pass of `total` batches of which `done` are behind us."""
+        """Start a pass of `total` batches of which `done` are already done."""
         self._title, self._total, self._done, self._before, self._images = title, total, done, done, 0
         self._started = self._last_line = time.monotonic()
         if self.console.is_terminal:
@@ -32,14 +32,14 @@ class Reporter:
             self._bar.start()
 
     def advance(self, images: int) -> None:
-        """One batch of so many images is done."""
+        """Count one finished batch of `images` images."""
         self._done += 1
         self._images += images
         if self._bar:
             self._bar.advance(self._bar.task_ids[0])
 
     def facts(self, values: Mapping[str, float]) -> None:
-        """Show values by name beside the rate."""
+        """Show named values next to the rate."""
         text = "  ".join([f"{self.rate():.0f} images/s", *(f"{name} {value:.4g}" for name, value in values.items())])
         if self._bar:
             self._bar.update(self._bar.task_ids[0], facts=text)
@@ -52,18 +52,18 @@ class Reporter:
         return self._images / max(time.monotonic() - self._started, 1e-9)
 
     def restart(self) -> None:
-        """Measure the rate from here on, unless nothing is left to measure it by."""
+        """Measure the rate from here on, unless no batches are left to measure."""
         if self._done < self._total:
             self._started, self._images, self._before = time.monotonic(), 0, self._done
 
     def end(self) -> None:
-        """The pass is over; the bar goes."""
+        """End the pass and remove the bar."""
         if self._bar:
             self._bar.stop()
             self._bar = None
 
     def line(self, text: str) -> None:
-        """A line that stays."""
+        """Print a line that stays on the screen."""
         self.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def _remaining(self) -> str:
@@ -72,9 +72,9 @@ class Reporter:
 
 
 def progress_of(console: Console, note: str = ", once") -> Callable[[str, int, int], None]:
-    """Progress of a first look at many images, and of data that are made on first use; of no steps: a line.
+    """A callback `(what, done, total)` that shows progress, for example of checking images or filling a cache.
 
-    `note` stands behind what it is.
+    With `total` 0 it only prints the line `what`; otherwise it prints `what` followed by `note`, then shows a bar.
     """
     reporter = Reporter(console)
 

@@ -71,7 +71,7 @@ def test_what_was_saved_is_whole_and_goes_on(
     train(small_spec(photos), whole, quiet())
     with monkeypatch.context() as patch:
         fail_before(patch, module, name, at, small_disk, leave)
-        with pytest.raises(FgvcError, match=r"cannot write .*: the disk is full, free some space") as caught:
+        with pytest.raises(FgvcError, match=r"cannot write .*: the disk is full: free some space") as caught:
             train(small_spec(photos), out, quiet())
     assert caught.value.exit_code == 1
     assert not list(out.rglob(".writing-*"))

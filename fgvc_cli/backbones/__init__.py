@@ -1,4 +1,4 @@
-"""Images → named maps, from torchvision's networks, our `tiny` one, or timm's."""
+"""Backbones (images → named maps): torchvision's networks, timm's, and the built-in `tiny`."""
 
 from fgvc_cli.backbones.build import build_backbone
 from fgvc_cli.backbones.network import Backbone, Segment, set_checkpointing

@@ -1,4 +1,4 @@
-"""Build a backbone by name, randomly initialised."""
+"""Build a randomly initialised backbone by name."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from fgvc_cli.backbones.network import Backbone, Segment
 from fgvc_cli.errors import BadRequest
 from fgvc_cli.spec.backbone import BACKBONE_NAMES, TIMM_PREFIX, TORCHVISION_NAMES
 
-PYRAMID = ("conv3", "conv4", "conv5")  # of the residual networks
+PYRAMID = ("conv3", "conv4", "conv5")  # of residual networks
 
 
 def build_backbone(name: str) -> Backbone:
-    """A randomly initialised backbone.
+    """Build a randomly initialised backbone.
 
     Args:
-        name: `tiny`, one of torchvision's resnet and vgg, or `timm:NAME`.
+        name: `tiny`, a torchvision resnet or vgg, or `timm:NAME`.
 
     Raises:
-        BadRequest: no such backbone, or timm is not installed.
+        BadRequest: there is no such backbone, or timm is not installed.
     """
     if name == "tiny":
         return _tiny()
@@ -34,7 +34,7 @@ def build_backbone(name: str) -> Backbone:
 
 
 def initialise(module: nn.Module) -> None:
-    """He initialisation (fan out) of convolutions, as torchvision's resnet and vgg have it; fresh normalisation."""
+    """Initialise convolutions as torchvision's resnet and vgg do (He, fan out), and reset BatchNorm layers."""
     for part in module.modules():
         if isinstance(part, nn.Conv2d):
             nn.init.kaiming_normal_(part.weight, mode="fan_out", nonlinearity="relu")
@@ -55,7 +55,7 @@ def _tiny() -> Backbone:
 def _torchvision(name: str) -> Backbone:
     from torchvision.models import get_model
 
-    # On the meta device vgg's classifier (120 M parameters) is never filled, only to be thrown away.
+    # On the meta device vgg's classifier (120 M parameters), which is deleted below, costs no time or memory.
     with torch.device("meta"):
         trunk = get_model(name, weights=None)
     for head in ("avgpool", "fc", "classifier"):
@@ -69,7 +69,7 @@ def _torchvision(name: str) -> Backbone:
 
 
 def _resnet_segments(trunk: nn.Module) -> list[Segment]:
-    """conv1 (the stem) and conv2..conv5, the papers' conv2_x..conv5_x; conv4 is layer3."""
+    """conv1 (the stem) and conv2..conv5 (conv2_x..conv5_x in the papers); conv4 is torchvision's layer3."""
     segments = [Segment("conv1", 64, 2, ("conv1", "bn1", "relu"))]
     for stage in range(1, 5):
         layer = f"layer{stage}"
@@ -81,7 +81,7 @@ def _resnet_segments(trunk: nn.Module) -> list[Segment]:
 
 
 def _vgg_segments(features: nn.Module) -> list[Segment]:
-    """conv{block}_{i} after its ReLU, and pool{block}; the last is pool5, 14×14 at 448."""
+    """conv{block}_{i} after its ReLU, and pool{block}; the last is pool5, 14×14 for 448-pixel images."""
     segments: list[Segment] = []
     paths: list[str] = []
     block, i, channels = 1, 0, 0

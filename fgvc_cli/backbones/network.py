@@ -1,4 +1,4 @@
-"""Backbone: a classifier without its head, run segment by segment, each segment's result having a name."""
+"""Backbone: a classification network without its head, run segment by segment; each segment ends in a named map."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ from fgvc_cli.errors import BadRequest
 
 
 class Segment(NamedTuple):
-    """A stretch of the trunk that ends in a named map."""
+    """Consecutive modules of the trunk whose output is a named map."""
 
     name: str
     channels: int
-    stride: int  # input pixels a cell of the map
-    modules: tuple[str, ...]  # paths inside the trunk, run in this order
+    stride: int  # input pixels per cell of the map
+    modules: tuple[str, ...]  # module paths inside the trunk, run in this order
 
 
 class Backbone(nn.Module):
     """Images → named maps.
 
-    The trunk keeps its library's own state-dict keys, under `trunk.`. Modules are looked up by path at each call,
-    so the trunk may be converted (SyncBatchNorm), copied or widened.
+    State-dict keys are those of the library, under `trunk.`. Modules are looked up by path at each call, so the trunk
+    may be converted (SyncBatchNorm), copied or widened.
 
     Attributes:
-        name: as the spec has it.
+        name: as in the spec.
         names: of the maps, from the image to the top.
-        channels, strides: by map name.
-        last: the top map's name.
-        pyramid: three maps of strides s, 2s and 4s that end at the top.
-        reenters: whether `forward` takes `after`.
-        reshapes: whether its layers may be given other widths and strides.
-        random: whether its layers draw numbers in training.
-        checkpointing: whether training keeps little and computes it again in the backward pass (`set_checkpointing`).
+        channels, strides: per map name.
+        last: name of the top map.
+        pyramid: names of three maps of strides s, 2s and 4s, the third being the top map.
+        reenters: whether `forward` supports `after`.
+        reshapes: whether widths and strides of its layers can be changed.
+        random: whether its layers use random numbers in training.
+        checkpointing: whether training uses gradient checkpointing (`set_checkpointing`).
     """
 
     reenters = True
@@ -57,36 +57,36 @@ class Backbone(nn.Module):
 
     @property
     def pyramid(self) -> tuple[str, str, str]:
-        """Three maps of strides s, 2s and 4s, the third being the top.
+        """Names of three maps of strides s, 2s and 4s, the third being the top map.
 
         Raises:
-            BadRequest: the network has none.
+            BadRequest: the network has no such maps.
         """
         if self._pyramid is None:
-            raise BadRequest(f"backbone {self.name} has no three maps of rising strides, as a feature pyramid needs")
+            raise BadRequest(f"backbone {self.name} has no three maps of doubling strides, as a feature pyramid needs")
         return self._pyramid
 
     def without_pyramid(self) -> None:
-        """Its strides were changed: there are no such three maps any more."""
+        """Remove the pyramid, after a change of strides."""
         self._pyramid = None
 
     def canonical(self, key: str) -> str:
-        """A trunk's state-dict key as files of weights name it, the same for a trunk's and a file's key."""
+        """Canonical form of a state-dict key: equal for a trunk's key and the matching key of a weights file."""
         return key
 
     def forward(self, x: Tensor, taps: Sequence[str], after: str | None = None) -> dict[str, Tensor]:
-        """Run from the image, or from the map called `after`, up to the last tap and no further.
+        """Run from the image, or from the map called `after`, up to the last tap.
 
         Args:
-            x: (B, 3, H, W) images, or that map (B, C, h, w).
-            taps: names of the maps wanted, all above `after`.
-            after: name of the map that `x` is; none: `x` is the image.
+            x: (B, 3, H, W) images, or the map `after` (B, C, h, w).
+            taps: names of the maps to return, all above `after`.
+            after: name of the map that is given as `x`; None: `x` are images.
 
         Returns:
-            Name → (B, C, h, w), in the trunk's order.
+            Name → (B, C, h, w), in the order of the trunk.
 
         Raises:
-            ValueError: an unknown name, no tap, or a tap not above `after`.
+            ValueError: an unknown name, no tap, or a tap that is not above `after`.
         """
         start = 0 if after is None else self.names.index(after) + 1
         reachable = self.names[start:]
@@ -103,11 +103,11 @@ class Backbone(nn.Module):
         return maps
 
     def checkpoint(self, on: bool) -> None:
-        """Whether training computes activations again from now on. BadRequest where that could not be exact."""
+        """Switch gradient checkpointing on or off. BadRequest if it would not be exact."""
         self.checkpointing = on
 
     def units(self) -> list[Unit]:
-        """What is computed again as one, if no map is asked for on the way; of a network that runs whole nothing."""
+        """The units of gradient checkpointing if only the top map is read; empty for networks without segments."""
         return units([self.trunk.get_submodule(path) for segment in self.segments for path in segment.modules])
 
     @property
@@ -118,7 +118,7 @@ class Backbone(nn.Module):
         return in_units(modules, x, random=self.random) if self._recomputes else in_a_row(modules, x)
 
     def map_sizes(self, height: int, width: int) -> dict[str, tuple[int, int]]:
-        """(h, w) of every map for images of height × width, from shapes alone: nothing is computed."""
+        """(h, w) of every map for images of height × width, found on the meta device without computation."""
         state = {**dict(self.named_parameters()), **dict(self.named_buffers())}
         shapes = {name: torch.empty_like(value, device="meta") for name, value in state.items()}
         images = torch.empty(2, 3, height, width, device="meta")
@@ -128,12 +128,12 @@ class Backbone(nn.Module):
 
 
 def set_checkpointing(module: nn.Module, on: bool) -> None:
-    """Let every backbone inside compute its activations again in the backward pass, or keep them all.
+    """Switch gradient checkpointing on or off for every backbone inside `module`.
 
-    Losses, gradients and BatchNorm's statistics are the same to the bit.
+    Losses, gradients and BatchNorm statistics are bit-equal either way.
 
     Raises:
-        BadRequest: a backbone of timm that cannot do so exactly.
+        BadRequest: a timm backbone for which it would not be exact.
     """
     for part in module.modules():
         if isinstance(part, Backbone):

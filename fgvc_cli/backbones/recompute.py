@@ -1,7 +1,7 @@
-"""Gradient checkpointing: activations that the backward pass computes again instead of finding them kept.
+"""Gradient checkpointing: the backward pass computes activations again, so they need not be stored.
 
-Exact to the bit: what is computed twice is counted once. Chen et al., Training Deep Nets with Sublinear Memory Cost,
-https://arxiv.org/abs/1604.06174
+Bit-equal to training without it: the second computation does not update BatchNorm statistics. Chen et al., Training
+Deep Nets with Sublinear Memory Cost, https://arxiv.org/abs/1604.06174
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ Unit = tuple[nn.Module, ...]
 
 
 def in_a_row(modules: Sequence[nn.Module], x: Tensor) -> Tensor:
-    """Each module on what the one before it returned."""
+    """Apply the modules one after another, each to the output of the one before."""
     for module in modules:
         x = module(x)
     return x
 
 
 def in_units(modules: Sequence[nn.Module], x: Tensor, *, random: bool) -> Tensor:
-    """As `in_a_row`, keeping for the backward pass only what each unit is given.
+    """As `in_a_row`, but only the input of each unit is stored for the backward pass.
 
     Args:
         modules: run in this order.
-        x: what the first of them is given.
-        random: whether any of them draws numbers, which must come out the same the second time.
+        x: input of the first module.
+        random: whether any of them uses random numbers; then the generator's state is restored for the second run.
     """
     for unit in units(modules):
         x = _recomputed(unit, x, random=random)
@@ -37,10 +37,10 @@ def in_units(modules: Sequence[nn.Module], x: Tensor, *, random: bool) -> Tensor
 
 
 def units(modules: Sequence[nn.Module]) -> list[Unit]:
-    """Modules in the stretches that are computed again as one.
+    """Group modules into units, each of which is recomputed as a whole.
 
-    The blocks of a stage are one each. Single layers (a stem, all of a VGG) are taken together up to a pooling, after
-    which the map is a quarter of the size to keep.
+    Each block of a stage is one unit. Single layers (a stem, or all of a VGG) are grouped up to and including a pooling
+    layer, after which the map to store has a quarter of the size.
     """
     found: list[Unit] = []
     run: list[nn.Module] = []
@@ -57,14 +57,14 @@ def units(modules: Sequence[nn.Module]) -> list[Unit]:
 
 
 def _blocks(module: nn.Module) -> list[nn.Module]:
-    """The blocks of a stage; a sequence of layers is a block of its own, as any other module."""
+    """The blocks of a stage. A Sequential of single layers, or any other module, is one block."""
     children = list(module.children())
     whole = not isinstance(module, nn.Sequential) or any(_is_layer(child) for child in children)
     return [module] if whole else children
 
 
 def _is_layer(module: nn.Module) -> bool:
-    """Whether there is no convolution or product inside; BatchNorm with an activation in it is one layer."""
+    """Whether there is no convolution or linear layer inside; so a BatchNorm that contains an activation is a layer."""
     return not any(isinstance(part, nn.Conv2d | nn.Linear) for part in module.modules() if part is not module)
 
 
@@ -72,7 +72,7 @@ def _recomputed(unit: Unit, x: Tensor, *, random: bool) -> Tensor:
     def run(value: Tensor) -> Tensor:
         return in_a_row(unit, value)
 
-    if torch.compiler.is_compiling():  # the compiler takes what a module writes out of what it computes again
+    if torch.compiler.is_compiling():  # the compiler does not repeat buffer updates when it recomputes
         compiled: Tensor = checkpoint(run, x, use_reentrant=False, preserve_rng_state=random)
         return compiled
 
@@ -86,9 +86,9 @@ def _recomputed(unit: Unit, x: Tensor, *, random: bool) -> Tensor:
 
 @contextmanager
 def _untouched_buffers(unit: Unit) -> Iterator[None]:
-    """Within, modules write to copies of their buffers: BatchNorm's statistics have counted these images already.
+    """Inside the context, modules write to copies of their buffers, since BatchNorm has counted these images already.
 
-    The layers themselves run as before: what they save for the backward pass must be the same in number and shape.
+    Otherwise the layers run unchanged: they must save tensors of the same number and shape for the backward pass.
     """
     parts = [part for module in unit for part in module.modules()]
     own = [(part, name, value) for part in parts for name, value in part._buffers.items() if value is not None]

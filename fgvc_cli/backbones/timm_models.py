@@ -1,4 +1,4 @@
-"""Any timm model that can return feature maps, as a backbone. timm is an extra."""
+"""timm models that can return feature maps, as backbones. timm is an optional dependency."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fgvc_cli.backbones.network import Backbone, Segment
 from fgvc_cli.errors import BadRequest, FgvcError
 from fgvc_cli.spec.backbone import TIMM_PREFIX
 
-# Transformers are built for one image size; these lift that, each for some families.
+# Transformers are built for one image size. Each of these options allows other sizes in some model families.
 _ANY_SIZE: tuple[dict[str, bool], ...] = ({"dynamic_img_size": True}, {"strict_img_size": False}, {})
 
 
@@ -26,7 +26,7 @@ def _timm() -> Any:
 
 
 def _create(model: str, *, pretrained: bool) -> nn.Module:
-    """timm's feature extractor; TypeError tells that a family knows no such argument, so the next is tried."""
+    """timm's feature extractor. On TypeError the model family does not have the option, so the next one is tried."""
     timm = _timm()
     for options in _ANY_SIZE:
         try:
@@ -43,11 +43,11 @@ def _build(name: str) -> nn.Module:
     timm = _timm()
     if not timm.is_model(model):
         close = difflib.get_close_matches(model, timm.list_models(), n=4, cutoff=0.5)
-        hint = f"; close to it: {', '.join(close)}" if close else ""
+        hint = f"; similar names: {', '.join(close)}" if close else ""
         raise BadRequest(f"timm has no model called {model!r}{hint}")
     try:
         return _create(model, pretrained=False)
-    except Exception as error:  # timm refuses in many ways
+    except Exception as error:  # timm raises many types
         raise BadRequest(f"timm's {model} cannot return feature maps: {_line(error)}") from error
 
 
@@ -57,7 +57,7 @@ def _line(error: Exception) -> str:
 
 
 def _segments(trunk: nn.Module) -> list[Segment]:
-    """conv{n} where each map has its own stride 2^n, else map1, map2, ... in timm's order."""
+    """Named conv{n} if every map has a different stride 2^n, else map1, map2, ... in timm's order."""
     info: Any = trunk.feature_info
     channels, strides = info.channels(), info.reduction()
     powers = [stride.bit_length() - 1 for stride in strides]
@@ -68,9 +68,9 @@ def _segments(trunk: nn.Module) -> list[Segment]:
 
 
 def _sequence(trunk: nn.Module) -> list[tuple[str, ...]]:
-    """The modules that lead to each map, for the feature extractor that runs its children in a row; else none.
+    """The modules that lead to each map, if timm's feature extractor runs its children one after another; else empty.
 
-    timm has others that hook into a model, or run it by code of its own: these give no such list.
+    timm's other extractors use hooks or the model's own forward code, so there is no such list.
     """
     if type(trunk) is not _timm().models.FeatureListNet:
         return []
@@ -85,14 +85,14 @@ def _sequence(trunk: nn.Module) -> list[tuple[str, ...]]:
 
 
 class TimmBackbone(Backbone):
-    """A timm model behind the same interface.
+    """A timm model with the interface of `Backbone`.
 
-    One whose feature extractor runs its modules in a row is re-entered after any map; others run whole (`reenters`).
-    Their layers are of many kinds and keep their shapes.
+    If timm's feature extractor runs its modules one after another, `forward` can start after any map; other models
+    always run as a whole (`reenters` is false). Widths and strides cannot be changed.
     """
 
     reshapes = False
-    random = True  # dropped paths
+    random = True  # drop path
 
     def __init__(self, name: str) -> None:
         trunk = _build(name)
@@ -108,7 +108,7 @@ class TimmBackbone(Backbone):
         """As `Backbone.forward`.
 
         Raises:
-            BadRequest: `after` is given to a model that runs whole.
+            BadRequest: `after` is given, but the model can only run as a whole.
         """
         if after is not None:
             return self._rest(x, taps, after)
@@ -121,21 +121,21 @@ class TimmBackbone(Backbone):
         return {name: value for name, value in zip(self.names, maps, strict=True) if name in taps}
 
     def _in_units(self, x: Tensor) -> list[Tensor]:
-        """What the trunk returns, which runs its modules in a row up to the last map."""
+        """The maps that the trunk returns, computed unit by unit (gradient checkpointing)."""
         concat: Any = self.trunk.concat
 
         def one(value: Any) -> Tensor:
-            """Of the several tensors that some models hand on, what timm takes for the map."""
+            """The map; where a module returns several tensors, chosen or concatenated as timm does."""
             whole: Tensor = value if isinstance(value, Tensor) else torch.cat(value, 1) if concat else value[0]
             return whole
 
         return [one(value) for value in super().forward(x, self.names).values()]
 
     def checkpoint(self, on: bool) -> None:
-        """As `Backbone.checkpoint`; a model that runs whole does it by itself, which is exact without statistics.
+        """As `Backbone.checkpoint`; a model that runs as a whole uses timm's own, exact if there is no BatchNorm.
 
         Raises:
-            BadRequest: it has statistics (BatchNorm), or cannot.
+            BadRequest: such a model has BatchNorm statistics, or does not support gradient checkpointing.
         """
         super().checkpoint(on)
         if self.reenters:
@@ -143,33 +143,33 @@ class TimmBackbone(Backbone):
         network: Any = getattr(self.trunk, "model", self.trunk)
         able = hasattr(network, "set_grad_checkpointing")
         if on and not (able and not any("running_" in name for name, _ in self.trunk.named_buffers())):
-            reason = "would count its BatchNorm statistics twice" if able else "cannot compute anything again"
+            reason = "would update its BatchNorm statistics twice" if able else "has no gradient checkpointing"
             raise BadRequest(
-                f"train.gradient_checkpointing: backbone {self.name} runs whole and {reason}; "
-                "leave it out, or take a torchvision backbone"
+                f"train.gradient_checkpointing: backbone {self.name} runs as a whole and {reason}; "
+                "switch it off, or use a torchvision backbone"
             )
         if able:
             network.set_grad_checkpointing(on)
 
     def _rest(self, x: Tensor, taps: Sequence[str], after: str) -> dict[str, Tensor]:
-        """Run from the map called `after`; inside, a model may keep its channels last."""
+        """Run from the map called `after`, converted to the model's memory layout."""
         if not self.reenters:
-            raise BadRequest(f"backbone {self.name} cannot be entered at {after}: this needs a torchvision backbone")
+            raise BadRequest(f"backbone {self.name} cannot start from map {after}: use a torchvision backbone")
         if not self.channels_last:
             return super().forward(x, taps, after)
         maps = super().forward(x.permute(0, 2, 3, 1), taps, after)
         return {name: value.permute(0, 3, 1, 2) for name, value in maps.items()}
 
     def canonical(self, key: str) -> str:
-        """timm's feature extractors rename `stages.0` to `stages_0` or put `model.` in front; files have neither."""
+        """Undo the renaming by timm's feature extractors (`stages_0` for `stages.0`, prefix `model.`): all `_` → `.`"""
         return key.removeprefix("model.").replace("_", ".")
 
     def load_pretrained(self) -> list[str]:
-        """Fetch the model's own pretrained weights through timm; what the user should know, a line each.
+        """Load the model's pretrained weights through timm; returns notes for the user, one line each.
 
         Raises:
             BadRequest: timm has no weights for this model.
-            FgvcError: they could not be fetched.
+            FgvcError: they could not be downloaded.
         """
         model = self.name.removeprefix(TIMM_PREFIX)
         config: Any = getattr(self.trunk, "pretrained_cfg", None) or {}
@@ -177,10 +177,10 @@ class TimmBackbone(Backbone):
             raise BadRequest(f"timm has no pretrained weights for {model}: use --weights FILE or --weights none")
         try:
             self.trunk.load_state_dict(_create(model, pretrained=True).state_dict())
-        except Exception as error:  # every network library has its own errors
+        except Exception as error:  # each network library has its own error types
             raise FgvcError(
-                f"timm could not fetch the weights of {model} ({_line(error)}): "
-                "try again with a connection, or use --weights FILE or --weights none"
+                f"timm could not download the weights of {model} ({_line(error)}): "
+                "check the connection and try again, or use --weights FILE or --weights none"
             ) from error
         mean, std = config.get("mean"), config.get("std")
         return [f"timm trained {model} with mean {mean} and std {std}: see data.mean and data.std"] if mean else []

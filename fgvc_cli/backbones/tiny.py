@@ -1,4 +1,4 @@
-"""A small residual network for the built-in data, tests and machines without an accelerator."""
+"""A small residual network for the demo dataset, tests and machines without a GPU."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 WIDTHS = (16, 32, 48, 96, 160)
-STRIDES = (2, 4, 4, 8, 16)  # input pixels a cell, of the stem and the four stages
+STRIDES = (2, 4, 4, 8, 16)  # input pixels per cell, of the stem and the four stages
 
 
 def _conv(inputs: int, outputs: int, size: int, stride: int = 1) -> nn.Sequential:
@@ -15,7 +15,7 @@ def _conv(inputs: int, outputs: int, size: int, stride: int = 1) -> nn.Sequentia
 
 
 class ResidualBlock(nn.Module):
-    """Two 3×3 convolutions beside a 1×1 shortcut."""
+    """Two 3×3 convolutions with a 1×1 shortcut."""
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
@@ -29,7 +29,7 @@ class ResidualBlock(nn.Module):
 
 
 class TinyNet(nn.Module):
-    """0.57 M parameters: a 3×3 stem of stride 2, then one residual block a stage. Run by `Backbone`, stage by stage."""
+    """0.57 M parameters: a 3×3 stem of stride 2, then four stages of one residual block. `Backbone` runs the stages."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Starting weights of a backbone: ImageNet, a file, or a run of fgvc. Nothing is ever unpickled beyond tensors."""
+"""Starting weights of a backbone: ImageNet, a file, or a run of fgvc. Only tensors are unpickled (`weights_only`)."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from fgvc_cli.errors import BadRequest, FgvcError
 from fgvc_cli.spec.backbone import BackboneSpec
 
 RUN_FILE = "model.safetensors"
-RUN_METADATA = "fgvc"  # metadata key of a safetensors file that fgvc wrote
+RUN_METADATA = "fgvc"  # metadata key in safetensors files that fgvc writes
 _PREFIXES = ("module.", "backbone.", "trunk.")
 _NESTED = ("state_dict", "model", "model_state_dict")
 _HEADS = ("fc.", "classifier.", "head.")
-_TIMEOUT = 30.0  # seconds without an answer until a download counts as failed
-_FIT = 0.9  # least share of the trunk's tensors that a file must have, else it is another architecture's
+_TIMEOUT = 30.0  # seconds without an answer after which a download fails
+_FIT = 0.9  # a file must have at least this fraction of the trunk's tensors, else it is of another architecture
 
 
 @dataclass(frozen=True)
 class RunWeights:
-    """The weights of a run of fgvc: a file whose metadata says which method and backbone it is of."""
+    """The weights of a run of fgvc: a file whose metadata names its method and backbone (None: unknown)."""
 
     file: Path
     method: str | None
@@ -41,17 +41,17 @@ class RunWeights:
 
 
 def find_run(weights: str) -> RunWeights | None:
-    """The run that `weights` means (a run folder, or a safetensors file with fgvc's metadata); none: it is no run.
+    """The run that `weights` refers to (a run folder, or a safetensors file with fgvc's metadata), else None.
 
     Raises:
-        BadRequest: no such file, or a folder that is no run.
+        BadRequest: there is no such file, or the folder is not a run.
     """
     if weights in ("none", "imagenet"):
         return None
     path = Path(weights).expanduser()
     if path.is_dir():
         if not (path / RUN_FILE).is_file():
-            raise BadRequest(f"weights: {path} has no {RUN_FILE}: it is not the folder of a run with a finished epoch")
+            raise BadRequest(f"weights: {path} has no {RUN_FILE}: it is not a run folder with a finished epoch")
         path /= RUN_FILE
     elif not path.is_file():
         raise BadRequest(f"weights: there is no file or folder {path}")
@@ -62,13 +62,13 @@ def find_run(weights: str) -> RunWeights | None:
 
 
 def load_backbone_weights(backbone: Backbone, spec: BackboneSpec) -> list[str]:
-    """Load what `spec.weights` says into the backbone; returns what the user should know, a line each.
+    """Load the weights named by `spec.weights` into the backbone; returns notes for the user, one line each.
 
-    Of a run only the backbone is loaded, whatever its method; the rest is the methods' affair.
+    From a run only the backbone is loaded, for any method; `fgvc_cli.methods` loads the rest.
 
     Raises:
-        BadRequest: the weights do not exist, are no weights, or belong to another architecture.
-        FgvcError: they could not be fetched.
+        BadRequest: the file does not exist, holds no weights, or is of another architecture.
+        FgvcError: the weights could not be downloaded.
     """
     if spec.weights == "none":
         return []
@@ -115,14 +115,14 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 
 
 def _read_file(path: Path) -> dict[str, Tensor]:
-    """Tensors by name, of a .safetensors file or of one that torch.save wrote."""
+    """Tensors by name, from a .safetensors file or from one written by torch.save."""
     if path.suffix == ".safetensors":
         return _read_safetensors(path)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # pickle, zip and torch each have their own
+    except Exception as error:  # pickle, zip and torch each have their own error types
         raise BadRequest(
-            f"weights: {path} is not a weights file, or holds more than tensors, which is never loaded"
+            f"weights: {path} is not a weights file, or holds objects other than tensors, which are never loaded"
         ) from error
     for key in _NESTED:
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
@@ -130,7 +130,7 @@ def _read_file(path: Path) -> dict[str, Tensor]:
             break
     tensors = {key: value for key, value in content.items() if isinstance(value, Tensor)} if _is_named(content) else {}
     if not tensors:
-        raise BadRequest(f"weights: {path} holds no tensors by name (nor under {', '.join(_NESTED)})")
+        raise BadRequest(f"weights: {path} holds no named tensors, also not under {', '.join(_NESTED)}")
     return tensors
 
 
@@ -139,7 +139,7 @@ def _is_named(content: object) -> bool:
 
 
 def _strip_prefixes(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Without the names that wrappers put in front: `module.backbone.trunk.conv1.weight` → `conv1.weight`."""
+    """Remove the prefixes that wrapper modules add: `module.backbone.trunk.conv1.weight` → `conv1.weight`."""
 
     def strip(key: str) -> str:
         for prefix in _PREFIXES:
@@ -153,9 +153,9 @@ def _strip_prefixes(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _fit(backbone: Backbone, tensors: Mapping[str, Tensor], source: str, *, same: bool = False) -> list[str]:
-    """Copy tensors into the trunk by name; tell what was left out; refuse another architecture's file.
+    """Copy tensors into the trunk by name; returns notes on those not loaded. BadRequest for another architecture.
 
-    `same`: they are known to be of this architecture, so those of another shape come from layers a method widened.
+    `same`: the tensors are known to be of this architecture, so different shapes come from layers a method widened.
     """
     own = {backbone.canonical(key): value for key, value in backbone.trunk.state_dict().items()}
     given = {backbone.canonical(key): value for key, value in tensors.items()}
@@ -166,28 +166,28 @@ def _fit(backbone: Backbone, tensors: Mapping[str, Tensor], source: str, *, same
     head = [key for key in given if key not in own and key.startswith(_HEADS)]
     foreign = [key for key in given if key not in own and key not in head]
     modules = {key.split(".")[0] for key in own}
-    inside = [key for key in foreign if key.split(".")[0] in modules]  # resnet34's further blocks in a resnet18, say
+    inside = [key for key in foreign if key.split(".")[0] in modules]  # e.g. resnet34's extra blocks for a resnet18
 
-    complaints = [
+    problems = [
         *([f"missing: {_some(missing)}"] if missing else []),
-        *([f"of another shape: {_some(reshaped)}"] if reshaped else []),
+        *([f"different shape: {_some(reshaped)}"] if reshaped else []),
         *([f"unknown: {_some(foreign)}"] if foreign else []),
     ]
     unfit = len(missing) + (0 if same else len(reshaped))
     if unfit > (1 - _FIT) * len(own) or len(inside) > (1 - _FIT) * len(own):
         raise BadRequest(
             f"{source} does not fit backbone {backbone.name}: {len(matched)} of its {len(own)} tensors match; "
-            + "; ".join(complaints)
+            + "; ".join(problems)
         )
     with torch.no_grad():
         for key in matched:
             own[key].copy_(given[key])
-    left = [f"{source}: classifier head left out ({_some(head)})"] if head else []
-    return left + ([f"{source}: {'; '.join(complaints)}"] if complaints else [])
+    left = [f"{source}: classifier head not loaded ({_some(head)})"] if head else []
+    return left + ([f"{source}: {'; '.join(problems)}"] if problems else [])
 
 
 def _some(keys: Iterable[str], show: int = 3) -> str:
-    """The first few keys, and how many more there are."""
+    """The first few keys, and the number of the others."""
     listed = list(keys)
     more = f" and {len(listed) - show} more" if len(listed) > show else ""
     return ", ".join(listed[:show]) + more
@@ -197,7 +197,7 @@ def _some(keys: Iterable[str], show: int = 3) -> str:
 
 
 def imagenet_address(name: str) -> str:
-    """Where torchvision keeps the ImageNet weights of the papers' time (IMAGENET1K_V1) of one of its networks."""
+    """URL of torchvision's ImageNet weights for a network, version IMAGENET1K_V1 as the papers used."""
     from torchvision.models import get_model_weights
 
     address: str = get_model_weights(name)["IMAGENET1K_V1"].url
@@ -212,13 +212,13 @@ def _load_imagenet(backbone: Backbone) -> list[str]:
     address = imagenet_address(backbone.name)
     file = Path(torch.hub.get_dir(), "checkpoints", address.rsplit("/", 1)[-1])
     try:
-        with _patience(_TIMEOUT):
+        with _socket_timeout(_TIMEOUT):
             tensors = torch.hub.load_state_dict_from_url(
                 address, map_location="cpu", check_hash=True, weights_only=True, progress=sys.stderr.isatty()
             )
-    except Exception as error:  # URLError, a time-out, a wrong hash; or a broken file in the cache
+    except Exception as error:  # URLError, a timeout, a wrong hash; or a broken file in the cache
         raise FgvcError(_fetch_failed(address, file, error)) from error
-    _fit(backbone, tensors, f"weights {file}")  # of its own head nobody needs to hear
+    _fit(backbone, tensors, f"weights {file}")  # its only note, that the ImageNet head is not loaded, is expected
     return []
 
 
@@ -226,14 +226,14 @@ def _fetch_failed(address: str, file: Path, error: Exception) -> str:
     if file.exists():
         return f"{file} cannot be read as weights ({_line(error)}): delete it and try again"
     return (
-        f"could not fetch {address} ({_line(error)}): put that file at {file} by hand, "
+        f"could not download {address} ({_line(error)}): download it yourself and save it as {file}, "
         "or use --weights FILE or --weights none"
     )
 
 
 @contextmanager
-def _patience(seconds: float) -> Iterator[None]:
-    """Sockets opened inside give up after this long without an answer; torch.hub itself would wait forever."""
+def _socket_timeout(seconds: float) -> Iterator[None]:
+    """Set a timeout for sockets opened inside the context; torch.hub sets none and would wait forever."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(seconds)
     try:

@@ -1,4 +1,4 @@
-"""Change the widths and the stride of a built trunk's named maps. State-dict keys stay, shapes do not."""
+"""Change the widths and strides of a built trunk's named maps. State-dict keys stay the same, shapes change."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from fgvc_cli.errors import BadRequest
 
 
 def widen(backbone: Backbone, widths: Mapping[str, int]) -> list[str]:
-    """Give named maps other numbers of channels, in place.
+    """Change the number of channels of named maps, in place.
 
     Every layer of a map's segment that has the map's old width gets the new one: both convolutions of a basic block,
-    the last of a bottleneck. So do the inputs of what reads the map. These layers start anew, all others keep their
-    weights.
+    the last of a bottleneck. The inputs of the layers that read the map change too. All these layers are randomly
+    initialised; the others keep their weights.
 
     Args:
-        backbone: of torchvision, or `tiny`.
-        widths: channels by the map's name.
+        backbone: a torchvision network, or `tiny`.
+        widths: new number of channels per map name.
 
     Returns:
-        Paths inside the trunk of the layers that start anew.
+        Paths inside the trunk of the layers that were randomly initialised.
 
     Raises:
         BadRequest: the trunk cannot be widened there.
@@ -32,31 +32,31 @@ def widen(backbone: Backbone, widths: Mapping[str, int]) -> list[str]:
     fresh: dict[str, None] = {}  # an ordered set
     for name, width in widths.items():
         if name not in backbone.channels or not _convolutions(backbone, _segment(backbone, name)):
-            raise BadRequest(f"backbone {backbone.name} has no map {name} that could be widened")
+            raise BadRequest(f"backbone {backbone.name} has no map {name} that can be widened")
         if width != backbone.channels[name]:
             fresh |= dict.fromkeys(_widen_map(backbone, name, width))
     try:
-        backbone.map_sizes(64, 64)  # runs the trunk on shapes alone
-    except RuntimeError as error:  # ResNet-18's first stage adds its input as it is
+        backbone.map_sizes(64, 64)  # runs the trunk on the meta device
+    except RuntimeError as error:  # e.g. ResNet-18's first stage, whose shortcut adds the input unchanged
         wanted = ", ".join(widths)
         raise BadRequest(f"backbone {backbone.name} cannot be widened at {wanted}: {str(error)[:80]}") from error
     return list(fresh)
 
 
 def has_stride(backbone: Backbone, name: str) -> bool:
-    """Whether convolutions of the map's own segment have a stride, as in a residual network's stages."""
+    """Whether the map's segment has strided convolutions, as the stages of a residual network do."""
     return bool(_strided(backbone, _segment(backbone, name)))
 
 
 def set_stride(backbone: Backbone, name: str, stride: int) -> None:
-    """Let the strided convolutions of a map's segment step by `stride`, in place. No weight changes.
+    """Set the stride of the strided convolutions in a map's segment, in place. Weights do not change.
 
     Raises:
         BadRequest: the segment has no strided convolution.
     """
     convolutions = _strided(backbone, _segment(backbone, name))
     if not convolutions:
-        raise BadRequest(f"backbone {backbone.name} has no stride at {name} that could be changed")
+        raise BadRequest(f"backbone {backbone.name} has no stride at {name} that can be changed")
     before = convolutions[0].stride[0]
     if before == stride:
         return
@@ -87,12 +87,12 @@ def _widen_map(backbone: Backbone, name: str, width: int) -> list[str]:
                 assert isinstance(module, nn.Conv2d)
                 fresh += _renew(backbone, path, _convolution(module, width, module.out_channels))
             break
-        _replace(backbone, segment._replace(channels=width))  # pooling keeps what it is given
+        _replace(backbone, segment._replace(channels=width))  # a segment of pooling layers keeps the width
     return fresh
 
 
 def _readers(backbone: Backbone) -> dict[str, set[str]]:
-    """By segment the paths of the convolutions that read what its first convolving module is given."""
+    """Per segment the paths of the convolutions that read the input of its first module with a convolution."""
     found: dict[str, set[str]] = {name: set() for name in backbone.names}
     given: dict[str, Tensor] = {}
     handles: list[Any] = []
@@ -110,7 +110,7 @@ def _readers(backbone: Backbone) -> dict[str, set[str]]:
             handles.append(backbone.trunk.get_submodule(first).register_forward_pre_hook(remember(segment.name)))
         handles += [m.register_forward_pre_hook(compare(segment.name, path)) for path, m in inside.items()]
     try:
-        backbone.map_sizes(64, 64)  # runs the trunk on shapes alone
+        backbone.map_sizes(64, 64)  # runs the trunk on the meta device
     finally:
         for handle in handles:
             handle.remove()
@@ -118,7 +118,7 @@ def _readers(backbone: Backbone) -> dict[str, set[str]]:
 
 
 def _renew(backbone: Backbone, path: str, module: nn.Module) -> list[str]:
-    """Put a module in another's place unless its shapes are the same."""
+    """Replace a module and initialise the new one, unless all shapes are the same; returns the replaced path."""
     old = backbone.trunk.get_submodule(path)
     if {k: v.shape for k, v in old.state_dict().items()} == {k: v.shape for k, v in module.state_dict().items()}:
         return []
@@ -149,7 +149,7 @@ def _replace(backbone: Backbone, segment: Segment) -> None:
 
 
 def _layers(backbone: Backbone, segment: Segment) -> list[tuple[str, nn.Module]]:
-    """Every module of a segment, by its path inside the trunk; none of a trunk that keeps its shapes."""
+    """Every module of a segment with its path inside the trunk; empty if the trunk's shapes cannot be changed."""
     return [
         (f"{path}.{inner}" if inner else path, module)
         for path in (segment.modules if backbone.reshapes else ())

@@ -1,1 +1,1 @@
-"""How fast things are on this machine: ways of doing the same, side by side, in interleaved rounds."""
+"""Benchmarks on this machine: several ways of doing the same, compared in interleaved rounds."""

@@ -1,4 +1,4 @@
-"""How fast training images arrive, each way that there is."""
+"""How fast training images are loaded, for every kind of cache and for a usual PyTorch loader."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class _Source(Protocol):
 
 @dataclass(frozen=True)
 class Setting:
-    """What is measured: `images` of them at most, in batches, by so many processes where a way uses processes."""
+    """The settings of a measurement: at most `images` images, loaded by `workers` processes if a way uses them."""
 
     spec: DataSpec
     batch_size: int
@@ -45,7 +45,7 @@ class Setting:
 
 @dataclass(frozen=True)
 class Found:
-    """Images a second of each way, as the loader hands batches on, and as float32 on the device."""
+    """Images per second of each way: as batches of the loader, and as float32 on the device."""
 
     images: int
     workers: int
@@ -53,7 +53,7 @@ class Found:
     ready: dict[str, Rates]
 
     def as_json(self) -> dict[str, Any]:
-        """Plain values: images a second of every round."""
+        """Plain values for JSON: images per second of every round."""
         rows = [
             {"name": name, "images_per_second": rates.rounds, "as_float32_per_second": self.ready[name].rounds}
             for name, rates in self.loaded.items()
@@ -62,10 +62,10 @@ class Found:
 
 
 def measure(setting: Setting, index: DatasetIndex | None, progress: Progress) -> Found:
-    """Images a second of every way; of drawn photographs where there is no index.
+    """Images per second of every way; without an index, of synthetic photographs.
 
     Raises:
-        BadRequest: there is no room for the images.
+        BadRequest: there is not enough space for the images.
     """
     workers = cores() if setting.workers is None else setting.workers
     with ExitStack() as stack:
@@ -86,7 +86,7 @@ def measure(setting: Setting, index: DatasetIndex | None, progress: Progress) ->
 def _sources(
     setting: Setting, index: DatasetIndex, workers: int, folder: Path, progress: Progress
 ) -> Iterator[tuple[str, _Source]]:
-    """Every way by name, the plain one first."""
+    """Every way by name, the usual PyTorch loader first."""
     pin = setting.device.type == "cuda"
     plain = PlainImages(index.root, index.train, setting.spec)
     yield PLAIN, PlainLoader(plain, setting.batch_size, workers, pin_memory=pin)
@@ -107,7 +107,7 @@ def _loader(setting: Setting, index: DatasetIndex, workers: int, squares: Square
 
 
 def _way(source: _Source, setting: Setting, ready: int) -> Callable[[], float]:
-    """An epoch: images a second. `ready`: until they are float32 on the device."""
+    """A function that loads an epoch and returns images per second. `ready`: up to float32 on the device."""
 
     def way() -> float:
         started, images = time.perf_counter(), 0

@@ -1,4 +1,4 @@
-"""Which operations a step spends its time in."""
+"""The operations in which a step spends most of its time."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from torch.profiler import ProfilerActivity, profile
 
 from fgvc_cli.files import write_atomically
 
-STEPS = 3  # that are recorded
-_MOST = 10
+STEPS = 3  # recorded by the profiler
+_MOST = 10  # operations that are returned
 
 
 @dataclass(frozen=True)
 class Operation:
-    """An operation of PyTorch, over the recorded steps: its own time, without that of the operations it calls."""
+    """A PyTorch operation over the recorded steps. Its time excludes that of the operations it calls."""
 
     name: str
     calls: int
@@ -26,10 +26,10 @@ class Operation:
 
 
 def record(step: Callable[[], object], device: torch.device, file: Path) -> list[Operation]:
-    """Write a trace of some steps, as chrome://tracing and Perfetto read it; the dearest operations, dearest first.
+    """Write a profiler trace of STEPS steps for chrome://tracing or Perfetto; return the most expensive operations.
 
-    Times are the GPU's where there is one, else the CPU's. FgvcError where the trace cannot be written; then there
-    is none.
+    Times are those of the GPU if there is one, else of the CPU; the most expensive operation comes first. FgvcError
+    if the trace cannot be written; then no file is left.
     """
     cuda = device.type == "cuda"
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if cuda else [])]
@@ -39,7 +39,7 @@ def record(step: Callable[[], object], device: torch.device, file: Path) -> list
         if cuda:
             torch.cuda.synchronize(device)
     write_atomically(file, lambda temporary: seen.export_chrome_trace(str(temporary)))
-    found = [  # kernels have rows of their own, whose time is that of the operations that started them
+    found = [  # only operations: the time of a kernel's own row is already that of the operation that launched it
         (row.key, row.count, (row.self_device_time_total if cuda else row.self_cpu_time_total) / 1e6)
         for row in seen.key_averages()
         if row.device_type.name == "CPU"

@@ -1,4 +1,4 @@
-"""Training steps on images from files, as a run's own loader brings them."""
+"""Training steps on images from files, loaded by a run's own loader."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ from fgvc_cli.errors import BadRequest
 from fgvc_cli.files import explained
 from fgvc_cli.spec.run import RunSpec
 
-_AHEAD_OF_A_WORKER = 2  # batches that a process prepares before they are asked for
-_AHEAD_OF_COPIES = 5  # those on their way from a cache, at most
-_AHEAD_ON_GPU = 1  # and the one that is copied to the GPU meanwhile
+_AHEAD_OF_A_WORKER = 2  # batches that a worker process prefetches
+_AHEAD_OF_COPIES = 5  # batches copied from a cache in advance, at most
+_AHEAD_ON_GPU = 1  # in addition, the batch being copied to the GPU
 
 
 @dataclass
 class Feed:
-    """A loader, and how many batches it may have ready when nobody asked for a while."""
+    """A loader, and how many batches it may have prefetched when it was not used for a while."""
 
     loader: Loader
     ahead: int
     epoch: int = 0
 
     def turn(self, way: Training, steps: int) -> tuple[float, ...]:
-        """Seconds of so many steps, from taking a batch to the update.
+        """Seconds of each of `steps` steps, from taking a batch to the optimizer step.
 
-        What the loader had made while others had their turn is used up before: it would hide that it is slow.
+        Batches that the loader prefetched during the turns of others are consumed first: they would hide a slow loader.
         """
         watch = Stopwatch(way.learner.device)
         with closing(self._batches()) as batches:
@@ -50,7 +50,7 @@ class Feed:
             return timed(step, steps, watch)
 
     def _batches(self) -> Generator[Batch]:
-        """Without end: an epoch follows the other."""
+        """Batches of one epoch after another, without end."""
         while True:
             self.epoch += 1
             yield from self.loader.epoch(self.epoch)
@@ -60,17 +60,17 @@ class Feed:
 def opened_feeds(
     cases: Sequence[Case], index: DatasetIndex | None, device: torch.device, steps: int, progress: Progress
 ) -> Iterator[dict[str, Feed]]:
-    """Within, by name of each case that was asked for, its training images through a run's own loader and cache.
+    """In this context, feeds by name of each case that was asked for, with a run's own loader and cache.
 
     Args:
-        cases: what is fed.
-        index: a dataset; without one photographs are drawn, enough for so many `steps` in an epoch.
-        device: where they go.
-        steps: at most, of a turn.
-        progress: is told.
+        cases: the cases to load images for.
+        index: a dataset; None: synthetic photographs, enough for `steps` steps in an epoch.
+        device: the device of the training steps.
+        steps: the largest number of steps in a turn.
+        progress: called with the progress.
 
     Raises:
-        BadRequest: there is no room for the images, there are fewer than a batch, or they are of more classes.
+        BadRequest: there is not enough space for the images, fewer than a batch, or they have too many classes.
     """
     with tempfile.TemporaryDirectory(prefix="fgvc-bench-") as name:
         folder = Path(name)
@@ -89,18 +89,18 @@ def opened_feeds(
 
 
 def _check_enough(index: DatasetIndex, cases: Sequence[Case]) -> None:
-    """BadRequest where the dataset does not go with what is measured."""
+    """BadRequest if the dataset has too few images or too many classes for the cases."""
     batch, classes = max(case.spec.train.batch_size for case in cases), min(case.classes for case in cases)
     if len(index.train) < batch:
         raise BadRequest(
-            f"--from-files: {len(index.train)} training images are no batch of {batch}: lower --batch-size"
+            f"--from-files: {len(index.train)} training images do not fill a batch of {batch}: lower --batch-size"
         )
     if len(index.classes) > classes:
         raise BadRequest(f"--from-files: {index.root} has {len(index.classes)} classes: leave --classes {classes} out")
 
 
 def _draw(folder: Path, cases: Sequence[Case], steps: int, device: torch.device, progress: Progress) -> DatasetIndex:
-    """Photographs, as many as the largest turn takes: where an epoch ends, its loader starts anew."""
+    """Photographs for the largest turn, so that no epoch ends within it: the loader would have to start again."""
     (folder / "images").mkdir()
     workers = max(_workers(case.spec, device) for case in cases)
     ahead = max(_AHEAD_OF_COPIES, _AHEAD_OF_A_WORKER * workers) + _AHEAD_ON_GPU
@@ -123,7 +123,7 @@ def _feed(spec: RunSpec, index: DatasetIndex, squares: Squares | None, device: t
 def _squares_of_drawn(
     spec: RunSpec, index: DatasetIndex, device: torch.device, folder: Path, progress: Progress
 ) -> Squares | None:
-    """As open_squares, but nothing stays: the files themselves go."""
+    """Like open_squares, but for temporary images: no cache is left behind."""
     wanted, cache = Wanted.of(index, spec.data), spec.data.cache
     if cache == "off":
         return None

@@ -1,4 +1,4 @@
-"""Training and inference of methods beside their plain backbone, in turns."""
+"""Training and inference of methods, timed in turns with their plain backbone."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from fgvc_cli.bench.feed import Feed
 from fgvc_cli.bench.memory import PeakMemory, allocated
 from fgvc_cli.bench.rounds import Progress, Stopwatch, in_turns, timed, waited
 from fgvc_cli.bench.rows import Measured, Row
-from fgvc_cli.bench.ways import Answering, Case, Training, Way, What, build_way
+from fgvc_cli.bench.ways import Case, Inferring, Training, Way, What, build_way
 from fgvc_cli.methods.cost import Summary, summarize
 
-SECONDS = {"train": 200.0, "infer": 100.0}  # that the steps of a comparison may take, about, where nobody says how many
-SINGLE_SECONDS = 60.0  # and its calls with one image
+SECONDS = {"train": 200.0, "infer": 100.0}  # about how long a comparison's steps may take, if no number is given
+SINGLE_SECONDS = 60.0  # the same for its calls with one image
 _SINGLE_CALLS, _FEWEST_ON_GPU = 400, 100
 MOST_STEPS = 20
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory")  # of a GPU, of the CPU
@@ -29,7 +29,7 @@ Visit = Callable[[Case, Way], object]
 
 @dataclass(frozen=True)
 class Plan:
-    """How much is measured; without `steps` as many as there is time for."""
+    """How much is measured. `steps` per round; None: as many as fit into SECONDS."""
 
     rounds: int = 8
     steps: int | None = None
@@ -38,8 +38,8 @@ class Plan:
 @dataclass(frozen=True)
 class _Built:
     case: Case
-    way: Way | None  # none: it does not fit
-    own: int  # bytes that it took on a GPU
+    way: Way | None  # None: it does not fit into memory
+    own: int  # bytes that it allocated on a GPU
 
     @classmethod
     def of(cls, case: Case, what: What, device: torch.device) -> _Built:
@@ -52,7 +52,7 @@ class _Built:
 class _Started:
     case: Case
     way: Way
-    seconds: float  # of a step, about
+    seconds: float  # of one step, roughly
 
 
 def measure(
@@ -64,18 +64,18 @@ def measure(
     feeds: Mapping[str, Feed] | None = None,
     visit: Visit | None = None,
 ) -> Measured:
-    """Steps of every case in turns; with inference also calls with one image.
+    """Time steps of every case in turns; for inference, calls with one image as well.
 
-    A case that does not fit into memory has a row that says so, the others go on.
+    If a case does not fit into memory, its row says so, and the other cases are measured.
 
     Args:
         cases: the plain backbone first.
         what: train or infer.
-        device: where.
-        plan: how much.
-        progress: is told.
-        feeds: by a case's name, images from files: training on those takes turns, too.
-        visit: is called with each case and its way after all is measured.
+        device: the device to measure on.
+        plan: how much to measure.
+        progress: called with the progress.
+        feeds: images from files by name of a case; training on them is then timed as well.
+        visit: called with each case and its way after everything is measured.
 
     Raises:
         FgvcError: a batch of one that BatchNorm cannot train on.
@@ -94,7 +94,7 @@ def _measure(
     visit: Visit | None,
 ) -> Measured:
     rows = {case.name: _row(case, summarize(case.spec, case.classes)) for case in cases}
-    # All are built before any is warmed up: what compiles resets the compiler as it is built.
+    # All are built before any is warmed up, because building a compiled case resets the compiler.
     built = [_Built.of(case, what, device) for case in cases]
     started = {}
     while built:
@@ -116,12 +116,12 @@ def _measure(
 
 
 def _warming(case: Case) -> str:
-    return "compiling (half a minute to several) and warming up" if case.spec.train.compile else "warming up"
+    return "compiling (half a minute to several minutes) and warming up" if case.spec.train.compile else "warming up"
 
 
 @contextmanager
 def _room_for_graphs(cases: Sequence[Case]) -> Iterator[None]:
-    """Within, the compiler keeps a graph of every way, and none from before: all steps are one function to it."""
+    """In this context, the compiler keeps a graph of each way and no older ones. It sees all steps as one function."""
     if not any(case.spec.train.compile for case in cases):
         yield
         return
@@ -131,7 +131,7 @@ def _room_for_graphs(cases: Sequence[Case]) -> Iterator[None]:
 
 
 def _start(row: Row, built: _Built, device: torch.device) -> tuple[Row, _Started | None]:
-    """The row with its memory, and what to time; None where it does not fit."""
+    """The row with its peak memory, and what to time; None if it does not fit into memory."""
     if built.way is not None:
         found = _fitted(partial(_warm, built.way, PeakMemory(device, built.own)), device)
         if found is not None:
@@ -140,20 +140,20 @@ def _start(row: Row, built: _Built, device: torch.device) -> tuple[Row, _Started
 
 
 def _warm(way: Way, peak: PeakMemory) -> tuple[float, int | None]:
-    """Seconds of a step, after one that makes what lasts, and bytes at its peak."""
+    """Seconds and peak bytes of a step, after a first step that allocates what stays, such as the optimizer's state."""
     way.step()
     (seconds,) = waited(way.step, 1, peak.device)
     return seconds, peak.of(way.step, way.tensors)
 
 
 def _fitted(work: Callable[[], T], device: torch.device) -> T | None:
-    """What `work` returns; None where there is not memory enough."""
+    """The result of `work`; None if there is not enough memory."""
     try:
         return work()
     except (RuntimeError, MemoryError) as error:
         if not isinstance(error, MemoryError) and not any(sign in str(error).lower() for sign in _OUT_OF_MEMORY):
             raise
-    gc.collect()  # outside of the handler: the error holds what there was
+    gc.collect()  # outside the handler, since the error keeps references to the tensors
     if device.type == "cuda":
         torch.cuda.empty_cache()
     return None
@@ -189,12 +189,12 @@ def _time_steps(
 def _time_single(
     rows: dict[str, Row], started: Sequence[_Started], device: torch.device, rounds: int, progress: Progress
 ) -> None:
-    """Calls with one image: as many as wanted where that is quick; on a GPU never fewer than p99 needs."""
-    answering = {one.case.name: one.way for one in started if isinstance(one.way, Answering)}
-    seconds = [waited(way.single, 2, device)[1] for way in answering.values()]
+    """Time calls with one image: all 400 if that is quick; on a GPU never fewer than p99 needs."""
+    inferring = {one.case.name: one.way for one in started if isinstance(one.way, Inferring)}
+    seconds = [waited(way.single, 2, device)[1] for way in inferring.values()]
     calls = _affordable(seconds, SINGLE_SECONDS, rounds, -(-_SINGLE_CALLS // rounds))
     calls = calls if device.type == "cpu" else max(calls, -(-_FEWEST_ON_GPU // rounds))
-    ways = {name: partial(waited, way.single, calls, device) for name, way in answering.items()}
+    ways = {name: partial(waited, way.single, calls, device) for name, way in inferring.items()}
     for name, found in in_turns(ways, rounds, progress, "measuring one image").items():
         rows[name] = replace(rows[name], single=tuple(call for turn in found for call in turn))
 
@@ -204,6 +204,6 @@ def _turn(step: Callable[[], object], steps: int, device: torch.device) -> tuple
 
 
 def _affordable(seconds: Sequence[float], limit: float, rounds: int, most: int) -> int:
-    """Steps a round that fit into the limit, one at least; a round more than are counted warms up."""
+    """Steps per round that fit into the limit, at least one. One more round than is counted warms up."""
     once = sum(seconds) * (rounds + 1)
     return max(1, min(most, int(limit / once))) if once else 1

@@ -1,4 +1,4 @@
-"""The most memory that one way of computing takes."""
+"""The peak memory of one way of computing."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from torch.profiler import ProfilerActivity, profile
 
 
 class PeakMemory:
-    """Of one way: the bytes at the peak of a step. What others keep meanwhile, which stand still, is taken off.
+    """The peak bytes of a step of one way. What other ways keep in memory meanwhile is subtracted.
 
-    On CUDA as its allocator counts them. On the CPU the bytes of the tensors that outlive a step, and on top of them
-    what the step asks PyTorch's allocator for and has not given back; scratch space that a library allocates for
-    itself is in neither. Elsewhere nobody tells.
+    On CUDA: as counted by PyTorch's allocator. On the CPU: the bytes of the tensors that outlive a step, plus what the
+    step holds of PyTorch's allocator at its peak; scratch space that a library allocates for itself is not included.
+    On other devices: unknown.
 
     Args:
-        device: where it is.
-        own: bytes that building it took (`allocated` after less before); its steps begin after this.
+        device: the device of the way.
+        own: bytes that building the way allocated (`allocated` after minus before), before its first step.
     """
 
     def __init__(self, device: torch.device, own: int) -> None:
@@ -30,7 +30,7 @@ class PeakMemory:
         self.others = allocated(device) - own
 
     def of(self, step: Callable[[], object], lasting: Callable[[], Iterable[Tensor]]) -> int | None:
-        """Bytes at the peak of one step. `lasting`: the tensors that are there before and after it."""
+        """Peak bytes of one step; None if unknown. `lasting`: the tensors that exist before and after it."""
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
             step()
@@ -42,9 +42,9 @@ class PeakMemory:
 
 
 def allocated(device: torch.device) -> int:
-    """Bytes that are given out on a GPU now; 0 elsewhere.
+    """Bytes that are allocated on a GPU now; 0 on other devices.
 
-    cuBLAS keeps some for the whole process: they are asked for first, else they would be those of the first way.
+    cuBLAS keeps a workspace for the whole process. It is allocated first, so that it is not counted for the first way.
     """
     if device.type != "cuda":
         return 0
@@ -53,13 +53,13 @@ def allocated(device: torch.device) -> int:
 
 
 def storage_bytes(tensors: Iterable[Tensor]) -> int:
-    """Bytes that tensors take together, what several share counted once."""
+    """Total bytes of the tensors; storage that several tensors share is counted once."""
     storages = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in tensors}
     return sum(storages.values())
 
 
 def allocated_at_peak(step: Callable[[], object]) -> int:
-    """Bytes that a step takes from PyTorch's CPU allocator and holds at the same time, at most."""
+    """The most bytes of PyTorch's CPU allocator that a step holds at the same time."""
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True) as seen:
         step()
     with tempfile.TemporaryDirectory(prefix="fgvc-bench-") as folder:
@@ -71,7 +71,7 @@ def allocated_at_peak(step: Callable[[], object]) -> int:
 
 
 def _highest(events: list[dict[str, Any]]) -> int:
-    """The highest sum of memory events in order of time. What is freed and was not taken meanwhile does not count."""
+    """The highest sum of memory events, sorted by time. Freed memory that was allocated before them is ignored."""
     taken: dict[int, int] = {}
     now = highest = 0
     for event in events:

@@ -1,4 +1,4 @@
-"""JPEG files of 500 x 400 pixels that are as hard to decode as photographs, for who has none at hand."""
+"""Synthetic JPEG files of 500 x 400 pixels that are as hard to decode as photographs."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from fgvc_cli.data.demo.image import draw
 from fgvc_cli.data.types import DatasetIndex, Split
 
 WIDTH, HEIGHT, QUALITY = 500, 400, 95  # about 90 KB a file
-_DRAWN = 32  # pictures; the rest are copies of their files
+_DRAWN = 32  # different images; the other files are copies
 
 
 def photographs(root: Path, count: int, progress: Progress) -> DatasetIndex:
-    """A dataset of so many files, drawn as the demo's images are, in the folder `root`."""
+    """A dataset of `count` files in the folder `root`, drawn like the demo's images."""
     drawn = min(count, _DRAWN)
     progress("drawing photographs", 0, drawn)
     for number in range(drawn):

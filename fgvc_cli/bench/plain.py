@@ -1,4 +1,4 @@
-"""The usual way to load images, as a yardstick: Pillow, torchvision's v1 transforms to float, a DataLoader."""
+"""The usual way to load images, as a baseline: Pillow, torchvision's v1 transforms to float, a DataLoader."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from fgvc_cli.spec.data import DataSpec
 
 
 class PlainImages(Dataset[tuple[Tensor, int]]):
-    """A split's images, resized, cropped at random, mirrored, turned, normalised: (3, S, S) float32 and the label."""
+    """A split's images, resized, randomly cropped, flipped, rotated, normalised: (3, S, S) float32 and the label."""
 
     def __init__(self, root: Path, split: Split, spec: DataSpec) -> None:
         self.paths = [str(root / file) for file in split.files]
@@ -39,7 +39,7 @@ class PlainImages(Dataset[tuple[Tensor, int]]):
 
 
 class PlainLoader:
-    """Shuffled batches of PlainImages, by processes that live as long as the loader."""
+    """Shuffled batches of PlainImages, by worker processes that live as long as the loader."""
 
     def __init__(self, images: PlainImages, batch_size: int, workers: int, *, pin_memory: bool = False) -> None:
         self._batches = DataLoader(

@@ -1,4 +1,4 @@
-"""Several ways of doing the same, timed in turns."""
+"""Time several ways of doing the same in turns."""
 
 from __future__ import annotations
 
@@ -10,32 +10,35 @@ from typing import TypeVar
 
 import torch
 
-Progress = Callable[[str, int, int], object]  # what is going on, steps done, steps in all
+Progress = Callable[[str, int, int], object]  # name of the activity, steps done, total steps
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Rates:
-    """Images a second of one way, a number a round."""
+    """Images per second of one way, in each round."""
 
     rounds: tuple[float, ...]
 
     @property
     def best(self) -> float:
-        """Of the fastest round: what the way can do where nothing else disturbs it."""
+        """The rate of the fastest round, which other work of the machine disturbed least."""
         return max(self.rounds)
 
     @property
     def median(self) -> float:
-        """Of the middle round."""
+        """The median of all rounds."""
         return statistics.median(self.rounds)
 
 
 def in_turns(
     ways: Mapping[str, Callable[[], T]], rounds: int, progress: Progress, what: str = "measuring"
 ) -> dict[str, tuple[T, ...]]:
-    """Call every way once to warm up, then all of them in each of the rounds, so that what else the machine does
-    strikes all alike. What each way returned, a value a round; the first call's is dropped."""
+    """Call every way once to warm up, then all of them in each round.
+
+    So other work of the machine slows all ways alike. Returns the values of each way, one per round, without the
+    warm-up's.
+    """
     found: dict[str, list[T]] = {name: [] for name in ways}
     total = (rounds + 1) * len(ways)
     progress(what, 0, total)
@@ -49,10 +52,10 @@ def in_turns(
 
 
 class Stopwatch:
-    """Seconds between marks in what a device does.
+    """Seconds between marks in the work of a device.
 
-    On CUDA a mark is an event in the stream: the host neither waits nor reads before `laps`, so that what the host
-    does beside the device's work costs nothing, as in training. Elsewhere the host's clock is the device's.
+    On CUDA a mark is an event in the stream: the host does not wait before `laps`, so its work overlaps with the
+    device's, as in training. On other devices the host waits for the device and reads its own clock.
     """
 
     def __init__(self, device: torch.device, now: Callable[[], float] = time.perf_counter) -> None:
@@ -62,7 +65,7 @@ class Stopwatch:
         self._events: list[torch.cuda.Event] = []
 
     def mark(self) -> None:
-        """Here one lap ends and the next begins."""
+        """End one lap and begin the next."""
         if self.device.type == "cuda":
             event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
             event.record(torch.cuda.current_stream(self.device))
@@ -72,7 +75,7 @@ class Stopwatch:
             self._times.append(self._now())
 
     def laps(self) -> tuple[float, ...]:
-        """Seconds of each; waits for the device."""
+        """Seconds of each lap. Waits for the device."""
         if self.device.type == "cuda":
             wait(self.device)
             pairs = zip(self._events, self._events[1:], strict=False)
@@ -81,7 +84,7 @@ class Stopwatch:
 
 
 def timed(step: Callable[[], object], steps: int, watch: Stopwatch) -> tuple[float, ...]:
-    """Seconds of each of so many steps, one right after the other."""
+    """Seconds of each of `steps` steps that follow each other without a pause."""
     wait(watch.device)
     watch.mark()
     for _ in range(steps):
@@ -91,7 +94,7 @@ def timed(step: Callable[[], object], steps: int, watch: Stopwatch) -> tuple[flo
 
 
 def waited(step: Callable[[], object], steps: int, device: torch.device) -> tuple[float, ...]:
-    """Seconds that whoever wants each result waits for it: the device has nothing else to do meanwhile."""
+    """Seconds from the call of each step to its result, on a device that is idle before: the latency."""
     found = []
     for _ in range(steps):
         wait(device)
@@ -103,7 +106,7 @@ def waited(step: Callable[[], object], steps: int, device: torch.device) -> tupl
 
 
 def wait(device: torch.device) -> None:
-    """Until the device has done what it was asked for."""
+    """Wait until the device has finished its queued work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     elif device.type == "mps":

@@ -1,4 +1,4 @@
-"""What was measured of each way, and what follows from it."""
+"""The measurements of each way, and the ratios computed from them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Row:
-    """One way. Times in seconds, memory in bytes."""
+    """The measurements of one way. Times are in seconds, memory in bytes."""
 
     name: str
     method: str
@@ -31,59 +31,59 @@ class Row:
 
     @property
     def steps(self) -> tuple[float, ...]:
-        """Of all rounds."""
+        """The steps of all rounds."""
         return tuple(step for steps in self.rounds for step in steps)
 
     @property
     def median(self) -> float:
-        """Of all steps."""
+        """The median of all steps."""
         return statistics.median(self.steps)
 
     @property
     def best(self) -> float:
-        """The median step of the fastest round: what else the machine does disturbed that one least."""
+        """The median step of the fastest round, which other work of the machine disturbed least."""
         return fastest(self.rounds)
 
     @property
     def rate(self) -> float:
-        """Images a second at the median step."""
+        """Images per second at the median step."""
         return self.batch_size / self.median
 
     @property
     def files_share(self) -> float | None:
-        """Images a second from files over those of a batch that never changes, the best round of each."""
+        """Images per second from files, divided by those of a constant batch; the best round of each."""
         return self.best / fastest(self.files) if self.files else None
 
 
 @dataclass(frozen=True)
 class Ratios:
-    """A way beside its plain backbone of the same rounds."""
+    """A way's values divided by those of its plain backbone in the same rounds."""
 
-    time: float  # the best round of each
+    time: float  # of the best rounds
     multiply_adds: float
-    median_time: float  # of all steps' medians
+    median_time: float  # of the medians of all steps
 
     @property
     def disturbed(self) -> bool:
-        """Whether the two ratios of time differ by more than a sixth: too few rounds for what else was going on."""
+        """Whether the two time ratios differ by more than a sixth: too few rounds, given the machine's other work."""
         return not 6 / 7 < self.time / self.median_time < 7 / 6
 
     @property
     def efficiency(self) -> float:
-        """1: each multiply-add takes as long as the plain backbone's; less: longer."""
+        """1: each multiply-add takes as long as one of the plain backbone; below 1: longer."""
         return self.multiply_adds / self.time
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What took turns together: the plain backbone first."""
+    """The ways that were timed in turns, the plain backbone first."""
 
     what: str  # train or infer
-    steps: int  # a round
+    steps: int  # per round
     rows: tuple[Row, ...]
 
     def ratios(self, row: Row) -> Ratios | None:
-        """A row's; None where it or the plain one could not be measured."""
+        """A row's ratios; None if the row or the plain backbone could not be measured."""
         plain = self.rows[0]
         if plain.trouble or row.trouble:
             return None
@@ -91,7 +91,7 @@ class Measured:
         return Ratios(times[0], row.multiply_adds / plain.multiply_adds, times[1])
 
     def as_json(self) -> dict[str, Any]:
-        """Plain values: all single times, and what the table shows."""
+        """Plain values for JSON: all single times, and what the table shows."""
         return {"what": self.what, "steps": self.steps, "rows": [self._row(row) for row in self.rows]}
 
     def _row(self, row: Row) -> dict[str, Any]:
@@ -125,5 +125,5 @@ def fastest(rounds: Sequence[Sequence[float]]) -> float:
 
 
 def quantiles(values: Sequence[float], *shares: float) -> list[float]:
-    """Between two values, in proportion (as NumPy's default)."""
+    """Quantiles with linear interpolation, NumPy's default."""
     return [float(value) for value in np.quantile(values, shares)]

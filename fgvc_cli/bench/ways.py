@@ -1,4 +1,4 @@
-"""What is timed: training steps and looks at images, by the very code that trains and predicts."""
+"""The ways that are timed: training steps and inference, by the same code that trains and predicts."""
 
 from __future__ import annotations
 
@@ -22,42 +22,42 @@ from fgvc_cli.spec.run import RunSpec
 from fgvc_cli.training.learner import Learner, batch_norm_explained, random_batch
 
 What = Literal["train", "infer"]
-_SCHEDULE = 1_000_000  # steps an epoch: the learning rate stays at its start
+_SCHEDULE = 1_000_000  # steps per epoch: the learning rate stays at its start value
 
 
 @dataclass(frozen=True)
 class Case:
-    """One row: a method for K classes, at its spec's size, batch and precision."""
+    """One row: a method for K classes, at its spec's image size, batch size and precision."""
 
     name: str
     spec: RunSpec
     classes: int
-    asked: bool = True  # the user's own, not what it stands beside
-    stock: bool = False  # as PyTorch comes: fp32, NCHW, nothing folded or compiled, a plain loop
+    asked: bool = True  # by the user; else it is only for comparison
+    stock: bool = False  # PyTorch's defaults: fp32, NCHW, nothing folded or compiled, a plain loop
 
 
 class Way(Protocol):
-    """A case on a device, ready."""
+    """A case on a device, ready to be timed."""
 
     def step(self) -> object:
-        """A training step, or a look at a batch."""
+        """A training step, or inference on a batch."""
 
     def tensors(self) -> Iterator[Tensor]:
-        """What stays in memory between steps."""
+        """The tensors that stay in memory between steps."""
 
 
 @runtime_checkable
-class Answering(Way, Protocol):
-    """A way that looks, at one image too."""
+class Inferring(Way, Protocol):
+    """A way of inference, on a batch and on a single image."""
 
     def single(self) -> object:
-        """A look at the first image alone."""
+        """Inference on one image."""
 
 
 def cases_of(specs: Sequence[RunSpec], classes: int, *, stock: bool = False) -> list[Case]:
-    """The rows of methods on one backbone, at one size, batch and precision: the plain backbone first.
+    """The rows of methods with one backbone, image size, batch size and precision: the plain backbone first.
 
-    Where that is among the methods it is not there twice. `stock`: it also stands there as PyTorch comes, in fp32.
+    If the plain backbone is among the methods, it is not repeated. `stock`: add it with PyTorch's defaults, in fp32.
     """
     plain = specs[0].model_copy(update={"method": BaselineSpec()})
     asked = any(spec.method == plain.method for spec in specs)
@@ -70,7 +70,7 @@ def cases_of(specs: Sequence[RunSpec], classes: int, *, stock: bool = False) -> 
 
 
 def comparable(specs: Iterable[RunSpec]) -> list[list[RunSpec]]:
-    """Specs that have a plain backbone in common, together."""
+    """The specs, grouped by those that can share a plain backbone."""
     groups: dict[tuple[object, ...], list[RunSpec]] = {}
     for spec in specs:
         key = (spec.backbone.name, spec.data.image_size, spec.train.batch_size, spec.train.precision)
@@ -79,14 +79,14 @@ def comparable(specs: Iterable[RunSpec]) -> list[list[RunSpec]]:
 
 
 def build_way(case: Case, what: What, device: torch.device) -> Way:
-    """A case with random weights, ready to train or to look. Nothing is fetched."""
+    """Build a case with random weights for training or inference. Nothing is downloaded."""
     if what == "train":
         return StockTraining(case, device) if case.stock else Training(case, device)
-    return StockLooking(case, device) if case.stock else Looking(case, device)
+    return StockInference(case, device) if case.stock else Inference(case, device)
 
 
 class Training:
-    """Steps of a run's own learner, in its last epoch, on a batch that never changes."""
+    """Training steps of a run's own learner, in its last epoch, on a constant batch."""
 
     def __init__(self, case: Case, device: torch.device) -> None:
         spec = case.spec
@@ -96,12 +96,12 @@ class Training:
         self.batch = random_batch(spec.train.batch_size, spec.data.image_size, case.classes, device)
 
     def step(self, batch: Batch | None = None) -> None:
-        """Forward, backward, update: of the batch that never changes, or of a prepared one."""
+        """Forward and backward pass and optimizer step, on the constant batch or a prepared one."""
         self.learner.backward(self.batch if batch is None else batch)
         self.learner.update()
 
     def tensors(self) -> Iterator[Tensor]:
-        """Weights, what the optimizer and the average keep, the batch."""
+        """Weights, the states of the optimizer and the average, the batch."""
         yield self.batch.images
         yield from self.learner.method.state_dict().values()
         if self.learner.average is not None:
@@ -110,7 +110,7 @@ class Training:
 
 
 class StockTraining:
-    """A training loop as a tutorial has it: contiguous NCHW, fp32, SGD with momentum."""
+    """A training loop as in a tutorial: contiguous NCHW, fp32, SGD with momentum."""
 
     def __init__(self, case: Case, device: torch.device) -> None:
         self.method = _untrained(case).to(device).train()
@@ -119,7 +119,7 @@ class StockTraining:
         self.images, self.labels = batch.images.contiguous(), batch.labels
 
     def step(self) -> None:
-        """Forward, backward, update."""
+        """Forward and backward pass and optimizer step."""
         with _untuned():
             with batch_norm_explained():
                 loss = F.cross_entropy(self.method(self.images).logits, self.labels)
@@ -134,28 +134,28 @@ class StockTraining:
         yield from _kept(self.optimizer)
 
 
-class Looking:
-    """A model as predict and eval have it, looking at images that never change."""
+class Inference:
+    """A model as in `fgvc predict` and `fgvc eval`, on constant images."""
 
     def __init__(self, case: Case, device: torch.device) -> None:
         spec = case.spec
         self.spec, self.device = spec, device
         self.method = _untrained(case).eval()
         make_ready(Trained(self.method, spec, tuple(map(str, range(case.classes))), spec.train.epochs), device)
-        # A graph is compiled for batches of one size.
+        # A graph is compiled for one batch size, so there are two.
         self._batched, self._alone = (Compiled(self.method) if spec.train.compile else self.method for _ in range(2))
         self.images = random_batch(spec.train.batch_size, spec.data.image_size, case.classes, device).images
         self.first = random_batch(1, spec.data.image_size, case.classes, device).images
 
     def step(self) -> object:
         """Logits of the batch."""
-        return self._look(self._batched, self.images)
+        return self._infer(self._batched, self.images)
 
     def single(self) -> object:
         """Logits of one image."""
-        return self._look(self._alone, self.first)
+        return self._infer(self._alone, self.first)
 
-    def _look(self, network: nn.Module, images: Tensor) -> object:
+    def _infer(self, network: nn.Module, images: Tensor) -> object:
         with torch.inference_mode(), autocast(self.device, self.spec.train.precision):
             return network(images)
 
@@ -165,8 +165,8 @@ class Looking:
         yield from self.method.state_dict().values()
 
 
-class StockLooking:
-    """The same as PyTorch comes: eager, contiguous NCHW, BatchNorm as a layer."""
+class StockInference:
+    """The same with PyTorch's defaults: eager, contiguous NCHW, BatchNorm as a layer."""
 
     def __init__(self, case: Case, device: torch.device) -> None:
         self.method: nn.Module = _untrained(case).eval().to(device)
@@ -175,13 +175,13 @@ class StockLooking:
 
     def step(self) -> object:
         """Logits of the batch."""
-        return self._look(self.images)
+        return self._infer(self.images)
 
     def single(self) -> object:
         """Logits of one image."""
-        return self._look(self.images[:1])
+        return self._infer(self.images[:1])
 
-    def _look(self, images: Tensor) -> object:
+    def _infer(self, images: Tensor) -> object:
         with torch.no_grad(), _untuned():
             return self.method(images)
 
@@ -192,7 +192,7 @@ class StockLooking:
 
 
 def _untuned() -> AbstractContextManager[None]:
-    """cuDNN as PyTorch comes: its algorithms chosen by rule, not by trying."""
+    """cuDNN with PyTorch's defaults: its algorithms are chosen by heuristics, not by benchmarking."""
     return torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=False, allow_tf32=True)
 
 

@@ -18,7 +18,7 @@ _WHAT = {"train": "training", "infer": "inference"}
 
 
 def print_measured(measured: Measured, device: torch.device) -> None:
-    """Speed and memory of each way, then what it computes for that."""
+    """Print speed and memory of each way, then its parameters and multiply-adds."""
     first, infer = measured.rows[0], measured.what == "infer"
     rounds = max(len(row.rounds) for row in measured.rows)
     compiled = ", compiled" if first.compiled else ""
@@ -33,13 +33,13 @@ def print_measured(measured: Measured, device: torch.device) -> None:
             say(f"{row.name}: {row.trouble}")
         elif row.files_share is not None:
             rate = _digits(row.batch_size / fastest(row.files))
-            say(f"{row.name} from files: {rate} images/s, {row.files_share:.3f} of the batch that never changes")
+            say(f"{row.name} from files: {rate} images/s, {row.files_share:.3f} of the rate on a fixed batch")
     say(_notes(measured, device))
     disturbed = [row.name for row in measured.rows if (ratios := measured.ratios(row)) and ratios.disturbed]
     if disturbed:
         say(
-            f"{', '.join(disturbed)}: the medians of all steps give another time × plain: the machine was busy with "
-            "something else, use more --rounds"
+            f"{', '.join(disturbed)}: the median of all steps gives a different time × plain: the machine was busy "
+            "with other work; use more --rounds"
         )
 
 
@@ -71,37 +71,38 @@ def _print_counts(measured: Measured) -> None:
 
 
 def _notes(measured: Measured, device: torch.device) -> str:
-    """What the columns are."""
+    """What the columns mean."""
     lines = [
-        f"plain: {measured.rows[0].name}; ms a step: median of all steps; time × plain: the best round of each;",
+        f"plain: {measured.rows[0].name}; ms a step: median of all steps; time × plain: from the best round of each;",
         "multiply-adds: of one image; efficiency: multiply-adds × plain / time × plain",
     ]
     if measured.what == "infer":
         calls = max(len(row.single) for row in measured.rows)
-        lines.append(f"one: milliseconds until a single image is answered, of {calls} calls")
+        lines.append(f"one: latency of a single image in milliseconds, over {calls} calls")
     lines.append(_MEMORY.get(device.type, "memory: not known on this device"))
     return "\n".join(lines)
 
 
 _MEMORY = {
-    "cuda": "memory: at the peak of a step, as PyTorch's allocator counts it, the other ways' taken off",
-    "cpu": "memory: at the peak of a step: weights, and what PyTorch's allocator has given out",
+    "cuda": "memory: the peak of a step as PyTorch's allocator counts it, without what the other ways hold",
+    "cpu": "memory: the peak of a step: the weights and what PyTorch's allocator has allocated",
 }
 
 
-def print_dearest(name: str, what: str, operations: list[Operation], file: Path) -> None:
-    """The operations that take the most time of their own."""
+def print_operations(name: str, what: str, operations: list[Operation], file: Path) -> None:
+    """Print the operations with the most self time."""
     from fgvc_cli.bench.dearest import STEPS
 
     numbers = ("calls", "ms", "share")
     table = new_table("operation", *numbers, numbers=numbers)
-    for one in operations:
-        table.add_row(one.name, f"{one.calls:,}", _digits(1000 * one.seconds), percent(one.share))
-    show(table, f"{name}, {_WHAT[what]}: the dearest operations of {STEPS} steps, their own time; trace: {file}")
+    for operation in operations:
+        cells = f"{operation.calls:,}", _digits(1000 * operation.seconds), percent(operation.share)
+        table.add_row(operation.name, *cells)
+    show(table, f"{name}, {_WHAT[what]}: the operations with the most self time in {STEPS} steps; trace: {file}")
 
 
 def print_data(found: Found, what: str) -> None:
-    """Images a second of each way to load them."""
+    """Print the images per second of each way to load them."""
     numbers = ("images/s", "times", "all rounds", "as float32", "times ")
     table = new_table("way", *numbers, numbers=numbers)
     first_loaded, first_ready = (next(iter(kind.values())).best for kind in (found.loaded, found.ready))
@@ -110,12 +111,11 @@ def print_data(found: Found, what: str) -> None:
         spread = f"{min(rates.rounds):,.0f} to {rates.best:,.0f}"
         ratios = f"{rates.best / first_loaded:.1f}", f"{ready / first_ready:.1f}"
         table.add_row(name, f"{rates.best:,.0f}", ratios[0], spread, f"{ready:,.0f}", ratios[1])
-    show(
-        table, f"{found.images} images, {what}, {found.workers} processes where a way uses any; the best round of each"
-    )
-    say("as float32: also converted and normalised on the device; times: as fast as the first way")
+    workers = f"{found.workers} worker processes where a way uses them"
+    show(table, f"{found.images} images, {what}, {workers}; the best round of each")
+    say("as float32: also converted and normalised on the device; times: speed relative to the first way")
 
 
 def _digits(value: float) -> str:
-    """Three digits that count, and all before the point."""
+    """Three significant digits, and all digits before the decimal point."""
     return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"

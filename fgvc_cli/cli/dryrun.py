@@ -16,16 +16,16 @@ if TYPE_CHECKING:
 
 
 def print_estimate(spec: RunSpec, found: Estimate) -> None:
-    """The spec as JSON, then what its run would take."""
+    """Print the spec as JSON, then the estimated cost of its run."""
     typer.echo(spec.model_dump_json(indent=2))
     typer.echo()
     table = new_table("what", "how much", "from")
     for row in _rows(spec, found):
         table.add_row(*row)
-    show(table, f"dry run of {spec.method.name} on {spec.data.dataset}: nothing was trained, no run folder was made")
+    show(table, f"dry run of {spec.method.name} on {spec.data.dataset}: nothing was trained, no run folder was created")
     free = found.memory.free
     if free is not None and found.memory.total > free:
-        typer.echo(f"this may not fit: {mib(free)} are free; take a smaller --batch-size or --image-size")
+        typer.echo(f"this may not fit: {mib(free)} are free; use a smaller --batch-size or --image-size")
 
 
 def _rows(spec: RunSpec, found: Estimate) -> Iterator[tuple[str, str, str]]:
@@ -34,20 +34,20 @@ def _rows(spec: RunSpec, found: Estimate) -> Iterator[tuple[str, str, str]]:
     yield "classes", f"{len(found.classes):,}", _few(found.classes)
     for split, images in found.images.items():
         yield f"{split} images", f"{images:,}", ""
-    yield "batches an epoch", f"{batches:,}", f"of {found.batch} images"
-    yield "steps", f"{steps * epochs:,}", f"{steps:,} an epoch, {epochs} epochs" + _at_most(spec)
+    yield "batches per epoch", f"{batches:,}", f"of {found.batch} images"
+    yield "steps", f"{steps * epochs:,}", f"{steps:,} per epoch, {epochs} epochs" + _at_most(spec)
     if spec.backbone.plain_epochs:
-        yield "before that", f"{spec.backbone.plain_epochs} epochs", "of the plain network, not counted in what follows"
-    yield "parameters", f"{counts.parameters:,}", f"{counts.trainable:,} of them trained"
+        yield "before that", f"{spec.backbone.plain_epochs} epochs", "of the plain network, not included below"
+    yield "parameters", f"{counts.parameters:,}", f"{counts.trainable:,} of them trainable"
     yield "multiply-adds", large(counts.multiply_adds), "one image in evaluation"
     yield "memory of a step", f"about {mib(found.memory.total)}", _parts(found.memory)
     if spec.data.cache != "off":
         kept = (found.images["train"] + found.images.get("val", 0)) * spec.data.resize_side**2 * 3
-        yield f"cache ({spec.data.cache})", mib(kept), "images of train and val, made once"
+        yield f"cache ({spec.data.cache})", mib(kept), "training and validation images, stored once"
     yield "time of a batch", f"about {_seconds(found.time.batch)}", f"{found.time.basis}, on {found.device}"
-    once = found.time.batch * batches
-    yield "time of an epoch", f"about {_seconds(once)}", "its batches alone: reading images and measuring come on top"
-    yield "time of the run", f"about {_seconds(once * epochs)}", "as above"
+    epoch = found.time.batch * batches
+    yield "time of an epoch", f"about {_seconds(epoch)}", "batches only: reading images and evaluation are not included"
+    yield "time of the run", f"about {_seconds(epoch * epochs)}", "as above"
 
 
 def _at_most(spec: RunSpec) -> str:
@@ -59,7 +59,7 @@ def _few(names: tuple[str, ...], most: int = 4) -> str:
 
 
 def _parts(memory: Memory) -> str:
-    """What the memory is for, largest first."""
+    """The parts of the memory, largest first."""
     parts = {
         "activations": memory.activations,
         "weights": memory.weights,
@@ -72,7 +72,7 @@ def _parts(memory: Memory) -> str:
 
 
 def _seconds(count: float) -> str:
-    """In the largest unit of which there are two."""
+    """A duration in the largest unit of which it has at least two."""
     for unit, length in (("days", 86400), ("h", 3600), ("min", 60)):
         if count >= 2 * length:
             return f"{count / length:.1f} {unit}"

@@ -1,4 +1,4 @@
-"""The command `fgvc`: one app, one file a command. Nothing heavy is imported before a command runs."""
+"""The command `fgvc`: one app, one file per command. Nothing heavy is imported before a command runs."""
 
 from __future__ import annotations
 
@@ -57,13 +57,13 @@ def main() -> None:
     """Run the command line; every error becomes one plain message and an exit code."""
     try:
         code = app(standalone_mode=False)
-        if code == _INTERRUPTED:  # Typer answers Ctrl-C itself, without a word
+        if code == _INTERRUPTED:  # Typer handles Ctrl-C itself and prints nothing
             raise KeyboardInterrupt
     except BaseException as error:
         if "--debug" in sys.argv:
             raise
         message, code = explain(error)
-        if message and not (code == 2 and int(os.environ.get("RANK", "0"))):  # a bad request is one to all processes
+        if message and not (code == 2 and int(os.environ.get("RANK", "0"))):  # rank 0 alone reports a bad request
             print(message, file=sys.stderr)
     sys.exit(code if isinstance(code, int) else 0)
 
@@ -82,16 +82,16 @@ def explain(error: BaseException) -> tuple[str, int]:
         message = error.format_message()
         return message and f"fgvc: {message} (see `fgvc --help`)", getattr(error, "exit_code", 2)
     text = "out of memory" if isinstance(error, MemoryError) else str(error).lower()
-    for sign, advice in _KNOWN:
-        if sign in text:
+    for part, advice in _KNOWN:
+        if part in text:
             return f"fgvc: {advice}", 1
     return f"fgvc: {type(error).__name__}: {error} (--debug before the command shows where)", 1
 
 
-_INTERRUPTED = 130  # as a shell has it
-_GONE = "another process of this run ended or does not answer; what it said stands above or below"
-_KNOWN = (  # what an error's text has in it, in small letters, and what to say
-    ("dataloader worker", "a process that loads images died, most likely for want of memory: use fewer with --workers"),
+_INTERRUPTED = 130  # the shells' exit code for Ctrl-C
+_GONE = "another process of this run ended or does not answer; its own message is printed above or below"
+_KNOWN = (  # a part of the error's text in lower case, and the message to print
+    ("dataloader worker", "a worker process that loads images died, probably out of memory: use fewer with --workers"),
     ("gloo", _GONE),
     ("nccl", _GONE),
     ("out of memory", "out of memory: use a smaller --batch-size or --image-size, or --precision bf16"),

@@ -14,62 +14,85 @@ _RECIPE, _COMMON, _REGULAR, _DATA = "What to run", "Common settings", "Regularis
 
 
 def flag(help: str, panel: str = _COMMON, *names: str, **more: Any) -> Any:
-    """A flag whose default the help does not show, in a panel of the help."""
+    """A flag in a panel of the help, which does not show its default."""
     return typer.Option(*names, help=help, rich_help_panel=panel, show_default=False, **more)
 
 
 Method = Annotated[str | None, flag("Method; `fgvc methods` lists them. Default: baseline.", _RECIPE)]
 Dataset = Annotated[str | None, flag("Dataset; `fgvc datasets` lists them. Default: demo.", _RECIPE)]
-Preset = Annotated[str | None, flag("A recipe by name instead of the one for method and dataset.", _RECIPE)]
-Config = Annotated[Path | None, flag("Repeat a run: its run.json, or its folder.", _RECIPE)]
+Preset = Annotated[str | None, flag("Name of a preset to use instead of the one for the method and dataset.", _RECIPE)]
+Config = Annotated[Path | None, flag("Repeat a run: path of its run.json or its folder.", _RECIPE)]
 Sets = Annotated[
     list[str] | None,
     flag(
-        "Any field of the spec, for example method.tau=0.2; may be repeated.", _RECIPE, "--set", metavar="FIELD=VALUE"
+        "Set any field of the spec, for example method.tau=0.2; may be repeated.",
+        _RECIPE,
+        "--set",
+        metavar="FIELD=VALUE",
     ),
 ]
 
-Epochs = Annotated[int | None, flag("Passes over the training images.")]
-BatchSize = Annotated[int | None, flag("Images a step.")]
-Lr = Annotated[float | None, flag("Learning rate at that batch size.")]
+Epochs = Annotated[int | None, flag("Number of epochs.")]
+BatchSize = Annotated[int | None, flag("Images per batch.")]
+Lr = Annotated[float | None, flag("Learning rate at this batch size.")]
 Backbone = Annotated[str | None, flag("tiny, resnet18/34/50/101, vgg16/19[_bn], or timm:NAME.")]
 Weights = Annotated[str | None, flag("imagenet, none, a .pth or .safetensors file, or a run.")]
 ImageSize = Annotated[int | None, flag("Side of the network's input, in pixels.")]
 Device = Annotated[str | None, flag("auto, cpu, mps, cuda or cuda:N.")]
 Precision = Annotated[str | None, flag("fp32, bf16 or fp16.")]
 Compile = Annotated[
-    bool | None, flag("Compile the network first: a minute or more, then faster.", _COMMON, "--compile/--no-compile")
+    bool | None,
+    flag(
+        "Compile the network first: this takes a minute or more, then steps are faster.",
+        _COMMON,
+        "--compile/--no-compile",
+    ),
 ]
-Seed = Annotated[int | None, flag("Seed of weights, order and augmentation.")]
+Seed = Annotated[int | None, flag("Seed of the initial weights, the order of images and the augmentation.")]
 EmaDecay = Annotated[
-    float | None, flag("Measure and keep a moving average of the weights, for example 0.999.", _REGULAR)
+    float | None,
+    flag("Evaluate and save a moving average of the weights with this decay, for example 0.999.", _REGULAR),
 ]
 LabelSmoothing = Annotated[float | None, flag("Share of a label spread over all classes, for example 0.1.", _REGULAR)]
 Mixup = Annotated[float | None, flag("Blend images and their labels: α of Beta(α, α), for example 0.2.", _REGULAR)]
 Cutmix = Annotated[float | None, flag("Paste boxes of other images: α of Beta(α, α), for example 1.", _REGULAR)]
-ClassBalance = Annotated[bool | None, flag("Draw every class equally often, whatever its number of images.", _REGULAR)]
+ClassBalance = Annotated[
+    bool | None, flag("Sample every class equally often, whatever its number of images.", _REGULAR)
+]
 Patience = Annotated[
-    int | None, flag("Stop after so many epochs without a better result on the held-out part.", _REGULAR)
+    int | None, flag("Stop after this many epochs without a better result on the validation split.", _REGULAR)
 ]
 Augment = Annotated[
-    str | None, flag("randaugment or trivialaugment: torchvision's, drawn for each image; off.", _REGULAR)
+    str | None, flag("randaugment or trivialaugment (torchvision's, sampled for each image), or off.", _REGULAR)
 ]
-Erasing = Annotated[float | None, flag("Share of images that lose a random rectangle, for example 0.25.", _REGULAR)]
-Workers = Annotated[int | None, flag("Processes that load images; any number gives the same run.", _DATA)]
+Erasing = Annotated[
+    float | None, flag("Share of training images in which a random rectangle is erased, for example 0.25.", _REGULAR)
+]
+Workers = Annotated[
+    int | None, flag("Worker processes that load images; their number does not change the results.", _DATA)
+]
 Cache = Annotated[
-    str | None, flag("Keep decoded images in ram, on disk or on the gpu, or off; each gives the same run.", _DATA)
+    str | None, flag("Cache decoded images in ram, on disk or on the gpu, or off; the results are the same.", _DATA)
 ]
-DataDir = Annotated[Path | None, flag("Where datasets are kept, or your folder of photos or CSV file.", _DATA)]
-ValFraction = Annotated[float | None, flag("Share of train held out to choose the best epoch.", _DATA)]
+DataDir = Annotated[
+    Path | None, flag("Folder that contains the datasets, or your own image folder or CSV file.", _DATA)
+]
+ValFraction = Annotated[
+    float | None, flag("Share of the training images used as validation split to select the best epoch.", _DATA)
+]
 GroupBy = Annotated[
     str | None,
-    flag("What stays on one side of a split drawn here: folder, regex:PATTERN or csv:FILE:COLUMN.", _DATA),
+    flag(
+        "Keep each group of images in one split when fgvc makes splits: folder, regex:PATTERN or csv:FILE:COLUMN.",
+        _DATA,
+    ),
 ]
 OnBadImage = Annotated[
-    str | None, flag("error: name bad images, start nothing. skip: decode all once, leave bad ones out.", _DATA)
+    str | None,
+    flag("error: name bad images and do not start. skip: decode all images once and leave bad ones out.", _DATA),
 ]
-LimitTrain = Annotated[int | None, flag("Use only so many training images, spread over the classes.", _DATA)]
-LimitTest = Annotated[int | None, flag("Use only so many test images, spread over the classes.", _DATA)]
+LimitTrain = Annotated[int | None, flag("Use only this many training images, spread over the classes.", _DATA)]
+LimitTest = Annotated[int | None, flag("Use only this many test images, spread over the classes.", _DATA)]
 Classes = Annotated[int | None, flag("Number of classes. Default: the dataset's.", _RECIPE)]
 
 _FIELDS = {
@@ -122,13 +145,13 @@ def spec_of(flags: dict[str, Any]) -> RunSpec:
 
 
 def classes_of(spec: RunSpec, classes: int | None) -> int:
-    """The number of classes that was given, else the dataset's. BadRequest where nobody knows it."""
+    """The given number of classes, else the dataset's. BadRequest if neither is known."""
     from fgvc_cli.data.facts import CATALOG
     from fgvc_cli.errors import BadRequest
 
     found = classes or CATALOG[spec.data.dataset].classes_at(spec.data.level)
     if not found or found < 2:
-        raise BadRequest("say how many classes there are with --classes (two at least)")
+        raise BadRequest("give the number of classes with --classes (at least two)")
     return found
 
 
@@ -139,5 +162,5 @@ def given(flags: dict[str, Any]) -> list[str]:
 
 
 def _absolute(value: Any) -> Any:
-    """Paths are kept absolute in a run, which may be read from elsewhere."""
+    """Make a path absolute, since a run may be read from another working directory."""
     return str(value.expanduser().absolute()) if isinstance(value, Path) else value

@@ -21,7 +21,7 @@ def new_table(*columns: str, numbers: tuple[str, ...] = ()) -> Table:
 
 
 def show(table: Table, title: str = "") -> None:
-    """Print a table on stdout, under its title; as wide as it needs where nobody's terminal limits it."""
+    """Print a table on stdout under its title; up to 200 columns wide if stdout is not a terminal."""
     console = Console()
     if not console.is_terminal:
         console = Console(width=200)
@@ -31,12 +31,12 @@ def show(table: Table, title: str = "") -> None:
 
 
 def say(text: str) -> None:
-    """A line on stdout, as it is."""
+    """Print a line on stdout without interpreting markup."""
     Console().print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 def percent(value: float | None) -> str:
-    """A share with two digits; a dash where it is not known."""
+    """A share (0..1) in percent with two decimals; a dash for None."""
     return "–" if value is None else f"{100 * value:.2f} %"
 
 
@@ -51,7 +51,7 @@ def mib(count: int) -> str:
 
 
 def print_evaluation(result: dict[str, Any]) -> None:
-    """The measures of an evaluation, a row a branch, `final` first; older ones may lack some of the rest."""
+    """Print an evaluation, one row per branch, `final` first; results of older versions may lack some of the rest."""
     _print_branches(result)
     if "calibration" in result:
         say(_calibration(result["calibration"]) + "\n")
@@ -86,7 +86,7 @@ def _calibration(found: dict[str, float]) -> str:
 
 
 def _print_localisation(found: dict[str, Any]) -> None:
-    """How well boxes and maps find the object, beside answers that need no look at the image."""
+    """How well boxes and maps locate the object, next to baselines that do not use the image."""
     boxes = new_table("box", "mean IoU", "IoU ≥ 0.5", numbers=("mean IoU", "IoU ≥ 0.5"))
     for name, measures in found["boxes"].items():
         boxes.add_row(name, f"{measures['mean_iou']:.3f}", percent(measures["over_half"]))
@@ -96,10 +96,10 @@ def _print_localisation(found: dict[str, Any]) -> None:
 
 
 def _print_maps(maps: dict[str, dict[str, float]], parts: dict[str, float] | None) -> None:
-    """Where the peaks lie; with parts also whether near one that tells the class from its likeliest rival."""
+    """Where the peaks lie; with `parts` also how often near one that tells the class from its likeliest rival."""
     columns = {"pointing": "peak inside the true box"}
     if parts is not None:
-        columns["pointing_part"] = "peak at a telling part"
+        columns["pointing_part"] = "peak at a discriminative part"
     table = new_table("map", *columns.values(), numbers=tuple(columns.values()))
     for name, measures in maps.items():
         table.add_row(name, *(percent(measures.get(key)) for key in columns))

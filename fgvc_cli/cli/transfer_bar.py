@@ -1,4 +1,4 @@
-"""A progress bar on stderr with rate and time left; on what is no terminal, lines alone."""
+"""A progress bar on stderr with rate and remaining time; plain lines if stderr is not a terminal."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _TEXT = "{task.description}"
 
 
 class Bar(Progress):
-    """Shows one piece of work at a time."""
+    """Shows the progress of one task at a time."""
 
     def __init__(self) -> None:
         self._console = Console(stderr=True)
         self._bars: Bars | None = None
         self._what = ""
-        self._over = ""
+        self._finished = ""
 
     def __enter__(self) -> Self:
         return self
@@ -40,22 +40,22 @@ class Bar(Progress):
         self._end()
 
     def say(self, line: str) -> None:
-        """A line, above the bar."""
+        """Print a line above the bar."""
         self._end()
         self._console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     def advance(self, what: str, done: int, total: int | None, unit: str = "bytes") -> None:
-        """Move the bar; a new piece of work gets a new one."""
-        if done == total and what == self._over:
+        """Move the bar; a new task starts a new one."""
+        if done == total and what == self._finished:
             return
         if what != self._what or self._bars is None:
             self._begin(what, unit)
         if self._bars is not None:
             self._bars.update(self._bars.task_ids[0], completed=done, total=total)
-        self._over = ""
+        self._finished = ""
         if done == total:
             self._end()
-            self._over = what
+            self._finished = what
 
     def _begin(self, what: str, unit: str) -> None:
         self._end()

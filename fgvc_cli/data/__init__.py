@@ -1,1 +1,1 @@
-"""Images on disk → batches."""
+"""Datasets: from images on disk to batches."""

@@ -1,4 +1,4 @@
-"""Where datasets lie on this machine, and what to do where one does not. Nothing here needs PyTorch."""
+"""Find the datasets on this machine, and say how to get one that is missing. Does not import PyTorch."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ DATA_DIR_VARIABLE = "FGVC_DATA_DIR"
 
 
 def data_roots(root: Path | None) -> tuple[Path, ...]:
-    """Where datasets are looked for, in order: `root` alone if given, else $FGVC_DATA_DIR, then ./data."""
+    """The folders searched for datasets, in order: `root` alone if given, else $FGVC_DATA_DIR, then ./data."""
     if root is not None:
         return (root.expanduser(),)
     variable = os.environ.get(DATA_DIR_VARIABLE)
@@ -22,13 +22,13 @@ def data_roots(root: Path | None) -> tuple[Path, ...]:
 
 
 def cache_home() -> Path:
-    """Where fgvc keeps what it can make again: $XDG_CACHE_HOME/fgvc or ~/.cache/fgvc."""
+    """The folder for files that fgvc can make again: $XDG_CACHE_HOME/fgvc or ~/.cache/fgvc."""
     cache = os.environ.get("XDG_CACHE_HOME")
     return (Path(cache) if cache else Path.home() / ".cache") / "fgvc"
 
 
 def locate(name: str, root: Path | None) -> Path | None:
-    """The dataset's own folder: one of `data_roots` itself or a known folder in it. None if it is in none of them."""
+    """The dataset's folder: one of `data_roots`, or a folder in it with a known name. None if there is none."""
     facts = CATALOG[name]
     for place in data_roots(root):
         for folder in (place, *(place / name for name in facts.folders)):
@@ -38,7 +38,7 @@ def locate(name: str, root: Path | None) -> Path | None:
 
 
 def require(name: str, root: Path | None) -> Path:
-    """Like `locate`, but BadRequest, which tells the one command that brings the dataset, if it is nowhere."""
+    """Like `locate`, but BadRequest with the command that downloads the dataset if it is not found."""
     found = locate(name, root)
     if found is not None:
         return found

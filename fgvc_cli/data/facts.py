@@ -1,4 +1,4 @@
-"""What each dataset is: counts, licence, where it is from, how to tell its folder. Nothing here needs PyTorch."""
+"""Facts about each dataset: counts, licence, home page, how its folder is recognised. Does not import PyTorch."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ class DatasetFacts:
     test: int | None
     licence: str
     home: str
-    get: str = ""  # how to get it, where `fgvc download-data` does not
-    folders: tuple[str, ...] = ()  # names the dataset's own folder goes by
-    markers: tuple[str, ...] = ()  # files or folders, any of which tells that a folder holds the dataset
+    get: str = ""  # how to get it, if not with `fgvc download-data`
+    folders: tuple[str, ...] = ()  # names that the dataset's folder may have
+    markers: tuple[str, ...] = ()  # files or folders; a folder with one of them holds the dataset
     boxes: bool = False
-    levels: dict[str, int] = field(default_factory=dict)  # other levels that it can be labelled at → their classes
+    levels: dict[str, int] = field(default_factory=dict)  # other label levels → number of classes
 
     def classes_at(self, level: str | None) -> int | None:
-        """How many classes the full set has where it is labelled at this level; None: its usual one."""
+        """The number of classes of the full set at this label level; None: the default level."""
         return self.classes if level is None else self.levels.get(level, self.classes)
 
 
@@ -35,7 +35,7 @@ _DEMO = DatasetFacts(
     classes=12,
     train=960,
     test=480,
-    licence="Apache-2.0, as fgvc itself",
+    licence="Apache-2.0, like fgvc itself",
     home="",
     get="drawn on first use, nothing to download",
     boxes=True,

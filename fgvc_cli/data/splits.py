@@ -1,7 +1,7 @@
-"""Splits that fgvc draws: validation and test parts held out by class, limits, and the record that keeps them.
+"""Splits drawn by fgvc: validation and test splits stratified by class, limits, and the record of splits in a run.
 
-Draws are sorted random numbers of numpy's RandomState, whose stream numpy keeps frozen: a seed means the same split on
-every machine and with every version.
+Images are sorted by random numbers of numpy's RandomState, whose stream numpy keeps frozen: a seed gives the same split
+on every machine and with every version.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from fgvc_cli.errors import BadRequest
 from fgvc_cli.spec.data import DataSpec
 
 Positions = NDArray[np.int64]
-_HOLDOUT, _LIMIT = 1, 2  # keep the draws of different purposes apart
+_HOLDOUT, _LIMIT = 1, 2  # first seed word: each purpose has its own random stream
 
 
 def _ranked(labels: Positions, seed: int, purpose: int) -> tuple[Positions, NDArray[np.float64]]:
-    """Each image's place in a random order of its class, 0-based, and its random number: (N,) each."""
+    """Each image's 0-based rank in a random order of its class, and its random number: (N,) each."""
     words = [purpose, seed & 0xFFFFFFFF, (seed >> 32) & 0xFFFFFFFF]
     keys = np.random.RandomState(words).random_sample(len(labels))
     order = np.lexsort((keys, labels))
@@ -36,9 +36,9 @@ def _ranked(labels: Positions, seed: int, purpose: int) -> tuple[Positions, NDAr
 
 
 def stratified_holdout(labels: Positions, fraction: float, seed: int) -> tuple[Positions, Positions]:
-    """Positions kept and held out, each rising, from labels (N,) in 0..K-1.
+    """Positions kept and positions held out, each ascending, from labels (N,) in 0..K-1.
 
-    Of n images of a class round(n × fraction) are held out, but at least 1 and at most n - 1; of a single image none.
+    Of the n images of a class, round(n × fraction) are held out, at least 1 and at most n - 1. A single image is kept.
     """
     if not len(labels):
         return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
@@ -48,7 +48,7 @@ def stratified_holdout(labels: Positions, fraction: float, seed: int) -> tuple[P
 
 
 def _share(labels: Positions, fraction: float) -> Positions:
-    """How many images of each class are to be held out, (K,)."""
+    """The number of images of each class to hold out, (K,)."""
     counts = np.bincount(labels)
     share: Positions = np.clip(np.floor(counts * fraction + 0.5).astype(np.int64), 1, np.maximum(counts - 1, 0))
     return share
@@ -57,7 +57,7 @@ def _share(labels: Positions, fraction: float) -> Positions:
 def hold_out(
     root: Path, split: Split, classes: Sequence[str], fraction: float, spec: DataSpec
 ) -> tuple[Positions, Positions]:
-    """Positions of a split kept and held out, by class, and by group where the spec names groups."""
+    """Positions of a split kept and positions held out, by class, and also by group if the spec names groups."""
     if spec.group_by is None or not len(split):
         return stratified_holdout(split.labels, fraction, spec.split_seed)
     groups = group_codes(spec.group_by, root, split, classes)
@@ -65,28 +65,28 @@ def hold_out(
 
 
 def limit(split: Split, count: int | None, seed: int = 0) -> Split:
-    """`count` images in their order, as evenly over the classes as they allow; all if there are no more."""
+    """`count` images in their order, spread over the classes as evenly as possible; all if there are no more."""
     if count is None or count >= len(split):
         return split
     return split.take(np.sort(spread_order(split.labels, seed)[:count]))
 
 
 def spread_order(labels: Positions, seed: int = 0) -> Positions:
-    """(N,) positions in an order whose every beginning is spread as evenly over the classes (N,) as they allow."""
+    """(N,) positions; for every n, the first n are spread over the classes of `labels` (N,) as evenly as possible."""
     ranks, keys = _ranked(labels, seed, _LIMIT)
     return np.lexsort((keys, ranks))
 
 
 def apply_spec(index: DatasetIndex, spec: DataSpec) -> DatasetIndex:
-    """The index with validation held out of train and limits applied. Twice is the same as once.
+    """The index with a validation split held out of train and with limits applied. A second call changes nothing.
 
-    The validation part is drawn before train is limited, so that it does not depend on the limit; a part that is there
-    already (a folder's own, or a record's) stays.
+    The validation split is drawn before train is limited, so it does not depend on the limit. An existing one (the
+    folder's own, or a run's recorded one) is kept.
     """
     index = _hold_out_val(index, spec)
     notes = index.notes
     if spec.group_by and not index.drawn:
-        notes += ("group_by changes nothing: no split is drawn here (--val-fraction draws one)",)
+        notes += ("group_by changes nothing: fgvc draws no split here (--val-fraction draws one)",)
     train = limit(index.train, spec.limit_train, spec.split_seed)
     lost = len(np.unique(index.train.labels)) - len(np.unique(train.labels))
     if lost:
@@ -103,31 +103,31 @@ def _hold_out_val(index: DatasetIndex, spec: DataSpec) -> DatasetIndex:
     if not len(held):
         things = "groups of training images" if spec.group_by else "training images"
         raise BadRequest(
-            f"val_fraction: no class has two {things}, so nothing can be held out: add images, or leave it out"
+            f"val_fraction: no class has two {things}, so none can be held out: add images, or leave val_fraction out"
         )
     return replace(index, train=index.train.take(kept), val=index.train.take(held), drawn=True)
 
 
 def split_record(index: DatasetIndex) -> dict[str, Any]:
-    """What a run keeps of its splits, as JSON: the classes and each split's files, relative to the index's root."""
+    """A run's splits as JSON: the classes, and the files of each split relative to the index's root."""
     splits = {name: list(split.files) for name, split in index.splits().items()}
     return {"classes": list(index.classes), "splits": splits}
 
 
 def apply_record(index: DatasetIndex, record: dict[str, Any]) -> DatasetIndex:
-    """The splits as recorded, whatever was added since. BadRequest names a file that is gone."""
+    """The index with the recorded splits; files added since are not used. BadRequest names a file that is missing."""
     classes = tuple(record["classes"])
-    # Class folders may have been added since: labels are places in the record's classes.
+    # Class folders may have been added since: labels are positions in the record's classes.
     label_of = {name: label for label, name in enumerate(classes)}
     relabel = np.array([label_of.get(name, -1) for name in index.classes], dtype=np.int64)
     pool = _joined(list(index.splits().values()))
     pool = replace(pool, labels=relabel[pool.labels])
-    place = {file: i for i, file in enumerate(pool.files)}
-    splits = {name: pool.take(_places(index, files, place)) for name, files in record["splits"].items()}
+    position_of = {file: i for i, file in enumerate(pool.files)}
+    splits = {name: pool.take(_positions(index, files, position_of)) for name, files in record["splits"].items()}
     for split in splits.values():
         if (split.labels < 0).any():
             file = split.files[int(np.argmin(split.labels))]
-            raise BadRequest(f"{index.root / file}: the run knows no such class; put the file back")
+            raise BadRequest(f"{index.root / file}: its class is not one of the run's classes; put the file back")
     unused = len(pool) - sum(len(split) for split in splits.values())
     note = (f"{unused} images that are not in the run's splits are not used",) if unused else ()
     return replace(
@@ -153,8 +153,8 @@ def _joined(splits: list[Split]) -> Split:
     )
 
 
-def _places(index: DatasetIndex, files: list[str], place: dict[str, int]) -> Positions:
+def _positions(index: DatasetIndex, files: list[str], position_of: dict[str, int]) -> Positions:
     for file in files:
-        if file not in place:
-            raise BadRequest(f"{index.root / file}: is gone, but the run was made with it; put it back")
-    return np.array([place[file] for file in files], dtype=np.int64)
+        if file not in position_of:
+            raise BadRequest(f"{index.root / file}: is missing, but the run was made with it; put it back")
+    return np.array([position_of[file] for file in files], dtype=np.int64)

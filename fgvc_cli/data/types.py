@@ -1,4 +1,4 @@
-"""What the data side hands on: an index of images on disk, and batches of them."""
+"""The data types: a dataset's index, its splits, and batches of images."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Batch:
-    """What the loader hands on: B images of side S.
+    """A batch from the loader: B images of side S.
 
     `to_original` maps network-input pixels to the original image's pixels: (x, y, 1) ↦ (x', y'). Coordinates are
     continuous, 0 at the left or top edge of the first pixel.
     """
 
-    images: Tensor  # (B, 3, S, S) uint8 as the loader makes it, float32 after `to_device`
+    images: Tensor  # (B, 3, S, S) uint8 from the loader, float32 after `to_device`
     labels: Tensor  # (B,) int64, or (B, K) probabilities
     index: Tensor  # (B,) int64, position in the split
     to_original: Tensor  # (B, 2, 3) float32
@@ -60,7 +60,7 @@ class Split:
 
 @dataclass(frozen=True)
 class DatasetIndex:
-    """A dataset as found on disk: class names, splits, and what a user should be told about it."""
+    """A dataset as found on disk: class names, splits, and notes for the user."""
 
     name: str
     root: Path
@@ -71,14 +71,14 @@ class DatasetIndex:
     part_names: tuple[str, ...] = ()
     part_options: tuple[tuple[str, ...], ...] = ()  # K × P: what each part looks like in each class, where known
     cut_bottom: int = 0  # rows at the bottom of every image that are not part of the picture (a banner)
-    drawn: bool = False  # test or val was drawn by fgvc (not official): the run keeps the splits
+    drawn: bool = False  # fgvc drew test or val (not official): the run records the splits
     notes: tuple[str, ...] = field(default=())
 
     def splits(self) -> dict[str, Split]:
-        """The splits there are, by name: train, val, test in this order."""
+        """The existing splits by name, in the order train, val, test."""
         named = {"train": self.train, "val": self.val, "test": self.test}
         return {name: split for name, split in named.items() if split is not None}
 
     def split(self, name: str) -> Split:
-        """The split called train, val or test; KeyError where there is none."""
+        """The split called train, val or test; KeyError if it does not exist."""
         return self.splits()[name]

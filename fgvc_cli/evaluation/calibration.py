@@ -1,4 +1,4 @@
-"""Temperature scaling: one number, fitted on images held out of train, that makes a model's confidence honest."""
+"""Temperature scaling: one number, fitted on the validation split, that calibrates a model's confidence."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ from fgvc_cli.runs.folder import RunFolder
 CALIBRATION_FILE = "calibration.json"
 _LOWEST, _HIGHEST = 0.01, 100.0
 _HALVINGS = 45  # of the interval of log T: to 3e-13
-_FLOOR = -1e30  # for log probabilities of -inf, which times a probability of 0 would be nan
-_CHUNK = 2**22  # logits that are looked at in float64 at once: 32 MB
+_FLOOR = -1e30  # replaces log probabilities of -inf, whose product with a probability of 0 would be nan
+_CHUNK = 2**22  # logits that are converted to float64 at once: 32 MB
 
 
 def calibrate_run(run: RunFolder, request: EvalRequest, index: DatasetIndex, console: Console) -> dict[str, Any] | None:
-    """Fit a temperature to the run's selected model on its held-out part and keep it in the run; None without one.
+    """Fit a temperature to the run's selected model on the validation split and store it; None without that split.
 
-    It is written to calibration.json and into the metadata of model.safetensors, each whole or not at all, the model
-    first. Where both have it nothing is done, so that a killed run may call this again; the weights stay as they are.
-    `request` says on which device and with how many workers; its split is not looked at.
+    It is written into the metadata of model.safetensors, then to calibration.json, each atomically. If both have it
+    already, nothing is done, so a resumed run may call this again. The weights do not change.
+    `request` gives the device and the number of worker processes; its split is ignored.
     """
     if index.val is None:
         return None
@@ -56,8 +56,8 @@ def calibrate_run(run: RunFolder, request: EvalRequest, index: DatasetIndex, con
 def fit(logits: Tensor, labels: Tensor) -> dict[str, Any]:
     """The temperature of (N, K) logits and (N,) labels, with `nll` and `ece` before and after it.
 
-    Where the likelihood has no peak within 0.01..100 (too few images, or all of them right) `fitted` is false and the
-    temperature 1.
+    If the likelihood has no maximum within 0.01..100 (too few images, or all predicted right), `fitted` is false and
+    the temperature is 1.
     """
     fitted = fit_temperature(logits, labels)
     temperature = 1.0 if fitted is None else fitted
@@ -67,13 +67,13 @@ def fit(logits: Tensor, labels: Tensor) -> dict[str, Any]:
 
 
 def fit_temperature(logits: Tensor, labels: Tensor) -> float | None:
-    """The T in 0.01..100 that minimises the mean NLL of softmax(logits / T); None where that is at either end.
+    """The T in 0.01..100 that minimises the mean NLL of softmax(logits / T); None if the minimum is at either end.
 
-    In β = 1/T the NLL is convex, its slope E_p[z] - z_label rising: bisection of log T on the slope's sign, float64,
-    the same for the same logits every time.
+    In β = 1/T the NLL is convex and its slope E_p[z] - z_label increases: log T is bisected by the slope's sign, in
+    float64. The result is deterministic.
 
     Args:
-        logits: (N, K) float; a constant added to a row changes nothing, so log probabilities do as well.
+        logits: (N, K) float; a constant added to a row changes nothing, so log probabilities can be given as well.
         labels: (N,) int64.
 
     Source: Guo et al., On Calibration of Modern Neural Networks, section 4.2, https://arxiv.org/abs/1706.04599
@@ -83,7 +83,7 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> float | None:
         return None
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
-        if _slope(logits, labels, math.exp(middle)) > 0:  # too sure: β is too large, T too small
+        if _slope(logits, labels, math.exp(middle)) > 0:  # overconfident: β is too large, T too small
             low = middle
         else:
             high = middle
@@ -91,7 +91,7 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> float | None:
 
 
 def _slope(logits: Tensor, labels: Tensor, temperature: float) -> float:
-    """Derivative of the summed NLL by 1/T."""
+    """Derivative of the summed NLL with respect to 1/T."""
     total = 0.0
     for rows, truth in _chunks(logits, labels):
         expected = ((rows / temperature).softmax(1) * rows).sum(1)
@@ -112,16 +112,16 @@ def _quality(logits: Tensor, labels: Tensor, temperature: float) -> dict[str, fl
 
 
 def _chunks(logits: Tensor, labels: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """Float64 pieces of the rows, one after the other."""
+    """The rows in float64, in consecutive pieces."""
     rows = max(1, _CHUNK // logits.shape[1])
     for first in range(0, len(labels), rows):
         yield logits[first : first + rows].double().clamp_min(_FLOOR), labels[first : first + rows]
 
 
 def _predict(opened: Opened, loader: Loader, reporter: Reporter) -> tuple[Tensor, Tensor]:
-    """(N, K) float32 final logits and (N,) labels of a loader's images, read from the device once."""
+    """(N, K) float32 final logits and (N,) labels of a loader's images, copied to the CPU once, at the end."""
     data, logits, labels = opened.spec.data, [], []
-    reporter.begin("calibrating on the held-out part", len(loader))
+    reporter.begin("calibrating on the validation split", len(loader))
     try:
         with torch.inference_mode():
             for batch in loader.epoch(0):
@@ -137,7 +137,7 @@ def _predict(opened: Opened, loader: Loader, reporter: Reporter) -> tuple[Tensor
 
 
 def _done(run: RunFolder) -> dict[str, Any] | None:
-    """What an earlier call kept, if it is of the model that is there now."""
+    """The result of an earlier call, if it is of the current model."""
     try:
         kept = run.read_json(CALIBRATION_FILE)
         _, about = load_model(run.model_file)
@@ -149,9 +149,9 @@ def _done(run: RunFolder) -> dict[str, Any] | None:
 
 def _line(result: dict[str, Any]) -> str:
     if not result["fitted"]:
-        return f"no temperature fits the {result['images']} held-out images (too few, or all are right): it stays 1"
+        return f"no temperature fits the {result['images']} validation images (too few, or all are right): it stays 1"
     before, after = 100 * result["ece_before"], 100 * result["ece_after"]
     return (
-        f"temperature {result['temperature']:.3f}, fitted on {result['images']} held-out images: "
+        f"temperature {result['temperature']:.3f}, fitted on {result['images']} validation images: "
         f"calibration error {before:.2f} % before, {after:.2f} % after"
     )

@@ -1,4 +1,4 @@
-"""Which classes are taken for which: the confusion matrix and the table of classes, as files of the run."""
+"""The confusion matrix and the table of per-class measures, as files of the run."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from fgvc_cli.errors import FgvcError
 from fgvc_cli.evaluation.metrics import ClassCounts, Integers, Predicted
 from fgvc_cli.files import write_text
 
-DENSE_CLASSES = 1000  # up to here the whole matrix is written, above only what is not zero
+DENSE_CLASSES = 1000  # up to this number the whole matrix is written, above it only cells that are not zero
 WORST = 10
 ClassRow = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Confusion:
-    """The cells of the confusion matrix that are not zero, by true class, then predicted class; (M,) each."""
+    """The M cells of the confusion matrix that are not zero, sorted by true, then predicted class; (M,) each."""
 
     classes: tuple[str, ...]
     true: Integers
@@ -31,36 +31,36 @@ class Confusion:
 
     @classmethod
     def of(cls, classes: tuple[str, ...], predicted: Predicted) -> Confusion:
-        """Counted from N predictions, in memory proportional to N whatever the number of classes."""
+        """Count N predictions. Memory is proportional to N, whatever the number of classes."""
         cells, count = np.unique(predicted.labels * len(classes) + predicted.classes, return_counts=True)
         return cls(classes, cells // len(classes), cells % len(classes), count)
 
     @classmethod
     def read(cls, path: Path, classes: tuple[str, ...]) -> Confusion:
-        """What `write` wrote. FgvcError where the file is gone, damaged, or of other classes."""
+        """Read the file of `write`. FgvcError if it is missing, damaged, or of other classes."""
         try:
             with path.open(encoding="utf-8", newline="") as file:
                 header, *rows = csv.reader(file)
             cells = _dense_cells(header, rows, classes) if len(classes) <= DENSE_CLASSES else _cells(rows, classes)
             return cls(classes, *cells)
         except (OSError, ValueError, KeyError, csv.Error) as error:
-            raise FgvcError(f"cannot read {path}: {error}; measure anew with `fgvc eval`") from None
+            raise FgvcError(f"cannot read {path}: {error}; run `fgvc eval` again") from None
 
     def dense(self) -> Integers:
-        """(K, K): row the true class, column the predicted one."""
+        """(K, K): the row is the true class, the column the predicted class."""
         matrix = np.zeros((len(self.classes), len(self.classes)), dtype=np.int64)
         matrix[self.true, self.predicted] = self.count
         return matrix
 
     def worst(self, number: int = WORST) -> list[dict[str, Any]]:
-        """The pairs confused most often, each `true`, `predicted`, `images` and the `share` of the true class's.
+        """The pairs confused most often: `true`, `predicted`, `images`, and their `share` of the true class's images.
 
-        Of equally many images the larger share comes first, then the order of the classes.
+        Among pairs with equally many images, the larger share comes first, then the order of the classes decides.
         """
         support = np.bincount(self.true, weights=self.count, minlength=len(self.classes))
         wrong = np.flatnonzero(self.true != self.predicted)
         share = self.count[wrong] / support[self.true[wrong]]
-        order = wrong[np.lexsort((-share, -self.count[wrong]))][:number]  # stable
+        order = wrong[np.lexsort((-share, -self.count[wrong]))][:number]  # lexsort is stable
         return [
             {
                 "true": self.classes[self.true[cell]],
@@ -72,7 +72,7 @@ class Confusion:
         ]
 
     def write(self, path: Path) -> None:
-        """A CSV: the whole matrix with names of up to 1,000 classes, above one line `true,predicted,count` a cell."""
+        """Write a CSV: the whole matrix of up to 1,000 classes, else `true,predicted,count` of nonzero cells."""
         if len(self.classes) <= DENSE_CLASSES:
             rows = ([name, *row] for name, row in zip(self.classes, self.dense().tolist(), strict=True))
             _write_csv(path, ["true \\ predicted", *self.classes], rows)
@@ -83,7 +83,7 @@ class Confusion:
 
 
 def _dense_cells(header: list[str], rows: list[list[str]], classes: tuple[str, ...]) -> tuple[Integers, ...]:
-    """True class, predicted class and count of a whole matrix's cells that are not zero."""
+    """True class, predicted class and count of each nonzero cell, from the rows of a whole matrix."""
     if tuple(header[1:]) != classes:
         raise ValueError("its classes are not the run's")
     matrix = np.array([row[1:] for row in rows], dtype=np.int64).reshape(len(classes), len(classes))
@@ -92,14 +92,14 @@ def _dense_cells(header: list[str], rows: list[list[str]], classes: tuple[str, .
 
 
 def _cells(rows: list[list[str]], classes: tuple[str, ...]) -> tuple[Integers, ...]:
-    """The same of lines `true,predicted,count`."""
+    """The same, from rows `true,predicted,count`."""
     number = {name: label for label, name in enumerate(classes)}
     cells = [(number[true], number[predicted], int(count)) for true, predicted, count in rows]
     return tuple(np.array(cells, dtype=np.int64).reshape(-1, 3).T)
 
 
 def class_rows(classes: Sequence[str], counts: ClassCounts) -> list[ClassRow]:
-    """A row a class: `class`, `images`, `precision`, `recall`, `f1`; None where a measure is not defined."""
+    """One row per class: `class`, `images`, `precision`, `recall`, `f1`; None if a measure is not defined."""
     columns = {"precision": counts.precision, "recall": counts.recall, "f1": counts.f1}
     values = {key: [None if np.isnan(value) else float(value) for value in column] for key, column in columns.items()}
     return [
@@ -109,22 +109,22 @@ def class_rows(classes: Sequence[str], counts: ClassCounts) -> list[ClassRow]:
 
 
 def worst_classes(rows: Iterable[ClassRow], number: int = WORST) -> list[ClassRow]:
-    """The classes with the lowest F1, worst first; those without images are left out."""
+    """The classes with the lowest F1, worst first; classes without images are left out."""
     return sorted((row for row in rows if row["f1"] is not None), key=lambda row: float(row["f1"]))[:number]
 
 
 def write_classes(path: Path, rows: Sequence[ClassRow]) -> None:
-    """class_rows as CSV; what is not defined is left empty."""
+    """Write `class_rows` as CSV; undefined measures are left empty."""
     _write_csv(path, list(rows[0]), (["" if value is None else value for value in row.values()] for row in rows))
 
 
 def read_classes(path: Path) -> list[ClassRow]:
-    """What write_classes wrote. FgvcError where the file is gone or damaged."""
+    """Read the file of `write_classes`. FgvcError if it is missing or damaged."""
     try:
         with path.open(encoding="utf-8", newline="") as file:
             return [_parsed(row) for row in csv.DictReader(file)]
     except (OSError, ValueError, KeyError) as error:
-        raise FgvcError(f"cannot read {path}: {error}; evaluate again") from None
+        raise FgvcError(f"cannot read {path}: {error}; run `fgvc eval` again") from None
 
 
 def _parsed(row: dict[str, str]) -> ClassRow:

@@ -1,4 +1,4 @@
-"""The confusion matrix as a picture. Above 1,000 classes: the pairs confused most."""
+"""The confusion matrix as a picture; above 1,000 classes, the pairs confused most often."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_NUMBERED = 30  # up to so many classes each cell shows its count
-_NAMED = 300  # so many names fit at a side
+_NUMBERED = 30  # up to this number of classes each cell shows its count
+_NAMED = 300  # this many names fit along a side
 _PAIRS = 30
 
 
 def draw_confusion(path: Path, confusion: Confusion, dpi: int = DPI) -> None:
-    """Write the PNG: a matrix of up to 1,000 classes, above a bar for each of the 30 most frequent confusions."""
+    """Write the PNG: the matrix of up to 1,000 classes; above that, bars of the 30 most frequent confusions."""
     few = len(confusion.classes) <= DENSE_CLASSES
     save_figure(path, _matrix(confusion) if few else _bars(confusion), dpi)
 
@@ -39,7 +39,7 @@ def _matrix(confusion: Confusion) -> Figure:
     side = max(cell * classes, 2.5)
     figure = new_figure(side + 1, side)
     axes = figure.add_subplot()
-    # The root brings out the few wrong ones beside a diagonal near 1.
+    # The square root makes small shares visible beside a diagonal near 1.
     colours = ScalarMappable(PowerNorm(0.5, 0, 1), colormaps["Blues"].with_extremes(bad="#e0e0e0"))
     axes.imshow(colours.to_rgba(np.ma.masked_invalid(shares), bytes=True), interpolation="nearest")
     _name_classes(axes, confusion.classes, min(9, cell * 72 * 0.75) if classes <= _NAMED else 6)
@@ -53,7 +53,7 @@ def _matrix(confusion: Confusion) -> Figure:
 
 
 def _name_classes(axes: Axes, classes: tuple[str, ...], size: float) -> None:
-    """Names at both sides, each class's or as many as fit; never read as formulas."""
+    """Class names along both sides, all or as many as fit; `$` in a name does not start a formula."""
     places = range(0, len(classes), math.ceil(len(classes) / _NAMED))
     names = [short(classes[place]) for place in places]
     axes.set_xticks(list(places), names, rotation=90, fontsize=size, parse_math=False)

@@ -1,4 +1,4 @@
-"""A method measured on a split, and what of it a run keeps."""
+"""Evaluation of a method on a split, and the results that a run keeps."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ def evaluate(
     reporter: Reporter,
     located: Localisation | None = None,
 ) -> dict[str, Any]:
-    """Measures of every branch over a loader's images, each counted once.
+    """Measures of every branch over a loader's images, each image counted once.
 
     Returns:
         images, loss (cross entropy of the final prediction), `branches`: name → top1, top5, mean_per_class, macro_f1
-        in 0..1, where `final` is the method's prediction, and `calibration` of that one: ece (0..1). With `located`
-        also `localisation`, as Localisation.compute has it.
+        in 0..1, where `final` is the method's prediction, and `calibration` of `final`: ece (0..1). With `located`
+        also `localisation`, see Localisation.compute.
     """
     measures = Measures(classes, device, located)
     run_through(method, loader, spec, device, reporter, measures)
@@ -52,8 +52,8 @@ def evaluate(
 def run_through(
     method: nn.Module, loader: Loader, spec: RunSpec, device: torch.device, reporter: Reporter, measures: Measures
 ) -> None:
-    """One pass of a method, compiled or not, over a loader's images, counted in `measures`."""
-    method.eval()  # also within what is compiled
+    """Run a method, compiled or not, once over a loader's images and count them in `measures`."""
+    method.eval()  # reaches the module inside Compiled as well
     with torch.inference_mode():
         for batch in loader.epoch(0):
             fresh = isinstance(method, Compiled) and method.fresh
@@ -68,11 +68,10 @@ def run_through(
 def evaluate_run(
     run: RunFolder, request: EvalRequest, console: Console, index: DatasetIndex | None = None
 ) -> dict[str, Any]:
-    """Evaluate a run's selected model on one of its splits and keep the result in the run's eval/ folder.
+    """Evaluate a run's selected model on one of its splits and store the result in the run's eval/ folder.
 
-    The run's data are read unless `index` already holds them.
-
-    Beside SPLIT.json, which is what is returned, these are SPLIT-classes.csv, SPLIT-confusion.csv and its picture.
+    The run's data are read unless `index` already holds them. The files are SPLIT.json (whose content is returned),
+    SPLIT-classes.csv, SPLIT-confusion.csv and the confusion matrix as a picture.
     """
     opened = open_trained(run, request, console, index)
     trained, spec, device = opened.trained, opened.spec, opened.device
@@ -100,9 +99,9 @@ def evaluate_run(
 
 
 def _localisation(index: DatasetIndex, split: Split, spec: RunSpec, device: torch.device) -> Localisation | None:
-    """Measures of boxes and maps, where true boxes are known.
+    """Measures of boxes and maps; None if true boxes are not known.
 
-    Beside them stands the mean training box, of at most MEAN_BOX_IMAGES images spread over the classes.
+    The mean training box, their baseline, is that of at most MEAN_BOX_IMAGES images spread over the classes.
     """
     if split.boxes is None:
         return None

@@ -1,4 +1,4 @@
-"""How well a method's own boxes and maps find the object and its parts, where those are known. Nothing trains on it."""
+"""How well a method's boxes and maps find the object and its parts, if those are known. Training never uses this."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from fgvc_cli.ops.boxes import box_area, box_iou, whole_image
 from fgvc_cli.ops.geometry import to_input, to_original
 
 PART_REACH = 0.15  # of the true box's longer side
-_GRID = 12  # points a side that stand for all of a box
+_GRID = 12  # points per side that represent a box
 
 
 @dataclass(frozen=True)
 class TellingParts:
     """Where the parts of a split's N images are, and which parts tell two classes apart.
 
-    A part *tells* for an image if it is visible, lies in the network's input, and its option differs between the true
-    class and its rival: the class other than the true one that the model finds likeliest.
+    For an image, a part is *telling* if it is visible, lies in the network's input, and its option differs between the
+    true class and its rival: the other class with the highest logit.
     """
 
     points: Tensor  # (N, P, 3) x, y, visible; pixels of the original image
-    reach: Tensor  # (N,) how near is a hit, pixels of the original image
-    options: Tensor  # (K, P) int64: classes share an option of a part where the numbers are equal
+    reach: Tensor  # (N,) largest distance of a hit, pixels of the original image
+    options: Tensor  # (K, P) int64: two classes have the same option of a part if the numbers are equal
 
     @classmethod
     def of(cls, index: DatasetIndex, split: Split, device: torch.device) -> TellingParts | None:
-        """Those of a split; None where parts, their options or boxes are not known."""
+        """The parts of a split; None if parts, their options or boxes are not known."""
         if split.parts is None or split.boxes is None or len(index.part_options) != len(index.classes):
             return None
         names = np.array(index.part_options)  # (K, P)
@@ -47,7 +47,7 @@ class TellingParts:
         )
 
     def telling(self, batch: Batch, logits: Tensor) -> Tensor:
-        """(B, P) bool: the parts that tell the true class from its rival under (B, K) final logits."""
+        """(B, P) bool: which parts are telling, given the (B, K) final logits."""
         rival = logits.float().scatter(1, batch.labels[:, None], -torch.inf).argmax(1)
         points = self.points[batch.index]
         size = points.new_full((2,), batch.images.shape[-1])
@@ -56,27 +56,27 @@ class TellingParts:
         return seen & self.options[batch.labels].ne(self.options[rival])
 
     def near(self, batch: Batch, points: Tensor, telling: Tensor) -> Tensor:
-        """(B, Q) bool: which points (B, Q, 2), in network-input pixels, lie within reach of a part that tells."""
+        """(B, Q) bool: which points (B, Q, 2), in network-input pixels, lie within reach of a telling part."""
         gaps = to_original(batch.to_original, points)[:, :, None] - self.points[batch.index][:, None, :, :2]
         within: Tensor = gaps.square().sum(3) <= self.reach[batch.index][:, None, None].square()  # (B, Q, P)
         return (within & telling[:, None]).any(2)
 
 
 class Localisation:
-    """Sums over images with a true box; nothing is read from the device before `compute`.
+    """Localisation measures of images with a true box; nothing is read from the device before `compute`.
 
     Args:
-        mean_box: (4,) mean training box in network-input pixels, what a method that does not look would answer.
-        parts: the split's parts, where it is known which of them tell classes apart.
+        mean_box: (4,) mean training box in network-input pixels, the answer of a baseline that ignores the image.
+        parts: the split's parts, if it is known which of them tell classes apart.
     """
 
     def __init__(self, mean_box: Tensor, parts: TellingParts | None = None) -> None:
         self.mean_box = mean_box
         self.parts = parts
-        self.sums: dict[tuple[str, str, str], tuple[Tensor, Tensor]] = {}  # value, images that count
+        self.sums: dict[tuple[str, str, str], tuple[Tensor, Tensor]] = {}  # sum of values, number of images
 
     def update(self, evidence: Evidence, batch: Batch, logits: Tensor) -> None:
-        """Count a batch whose `boxes` are the true ones; an image whose box was cropped away does not count.
+        """Count a batch whose `boxes` are the true boxes; images whose box was cropped away are not counted.
 
         `logits` (B, K) are the final ones.
         """
@@ -94,11 +94,12 @@ class Localisation:
             self._update_parts(self.parts, batch, logits, peaks, counted)
 
     def compute(self) -> dict[str, Any]:
-        """What was measured, shares in 0..1.
+        """The measures; shares are in 0..1.
 
-        `boxes`: name → mean_iou, over_half (share of IoU ≥ 0.5). `maps`: name → pointing (peak inside the box) and,
-        with parts, pointing_part (peak within reach of a part that tells). `parts`, with them: `images` that have such
-        a part in view, `reach` in longer sides of the box, `random_point` (what a random point in the box would hit).
+        `boxes`: name → mean_iou, over_half (share of IoU ≥ 0.5). `maps`: name → pointing (share of peaks inside the
+        box) and, with parts, pointing_part (share of peaks within reach of a telling part). With parts also `parts`:
+        `images` with a telling part in view, `reach` as a fraction of the box's longer side, `random_point` (share of
+        hits of a random point in the box).
         """
         result: dict[str, Any] = {"boxes": {}, "maps": {}}
         sums = {key: (total(value), total(images)) for key, (value, images) in self.sums.items()}
@@ -112,7 +113,7 @@ class Localisation:
         return result
 
     def _answers(self, evidence: Evidence, batch: Batch, count: int) -> dict[str, Tensor]:
-        """Boxes (B, 4) by name: the method's own, and two that need no look at the image."""
+        """Boxes (B, 4) by name: the method's own, and two baselines that ignore the image."""
         answers = {name: best_box(boxes) for name, boxes in evidence.boxes.items()}
         height, width = batch.images.shape[2:]
         answers["whole image"] = whole_image(count, height, width, batch.images.device)
@@ -138,13 +139,13 @@ class Localisation:
 
 
 def best_box(boxes: Boxes) -> Tensor:
-    """(B, 4): of each image's valid boxes the one with the highest score."""
+    """(B, 4): the valid box with the highest score of each image."""
     best = torch.where(boxes.valid, boxes.scores, -torch.inf).argmax(1)
     return boxes.xyxy[torch.arange(len(best), device=best.device), best]
 
 
 def has_peak(maps: Maps) -> bool:
-    """Whether a peak says something: raw channels are many, the first being any; a single cell is everywhere."""
+    """Whether a map's peak is meaningful: not for the first of many raw channels, nor for a map of a single cell."""
     return maps.kind != "channels" and maps.values.shape[2:].numel() > 1
 
 
@@ -163,14 +164,14 @@ def inside(points: Tensor, boxes: Tensor) -> Tensor:
 
 
 def spread(boxes: Tensor) -> Tensor:
-    """(B, 4) → (B, 144, 2): the centres of a grid's cells, evenly over each box."""
+    """(B, 4) → (B, 144, 2): the centres of a 12 x 12 grid's cells over each box."""
     line = (torch.arange(_GRID, device=boxes.device) + 0.5) / _GRID
     grid = torch.stack(torch.meshgrid(line, line, indexing="xy"), 2).view(1, -1, 2)
     return boxes[:, None, :2] + grid * (boxes[:, None, 2:] - boxes[:, None, :2])
 
 
 def mean_box(batches: Iterable[Batch], device: torch.device) -> Tensor:
-    """(4,) mean true box in network-input pixels over some batches; those cropped away do not count."""
+    """(4,) mean true box over batches, in network-input pixels; boxes that were cropped away are not counted."""
     total, count = torch.zeros(4, device=device), torch.zeros((), device=device)
     for batch in batches:
         if batch.boxes is not None:

@@ -1,4 +1,4 @@
-"""What is measured in one pass over a split: a new measure is counted and computed here."""
+"""What is measured in one pass over a split. A new measure is added here."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class Measures:
 
     Args:
         classes: K.
-        device: where it is counted.
-        located: measures of boxes and maps, where true boxes are known.
+        device: where the counters are.
+        located: measures of boxes and maps, if true boxes are known.
         temperature: of the calibrated prediction.
     """
 
@@ -43,7 +43,7 @@ class Measures:
         self.images += len(batch.labels)
 
     def compute(self) -> dict[str, Any]:
-        """What `evaluate` returns; of several processes all have to ask, and all are told."""
+        """What `evaluate` returns. With several processes, all must call this; all get the result."""
         images = sum(gathered(self.images))
         result = {
             "images": images,

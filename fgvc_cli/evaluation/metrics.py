@@ -1,7 +1,7 @@
-"""What is measured on a split, each image counted once.
+"""Classification metrics of a split, each image counted once.
 
-Everything is summed or kept on the device and read when the pass is over. With several processes torchmetrics brings
-the counts together; the records of each, of which there are more or fewer, are gathered when they are read.
+Values are summed or kept on the device and read after the pass. With several processes, torchmetrics sums the counts;
+the records of single images, whose number differs between processes, are gathered when they are read.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from fgvc_cli.machine.distributed import gathered
 Integers = NDArray[np.int64]
 Floats = NDArray[np.float64]
 CALIBRATION_BINS = 15
-_ROOM = 4096  # images
+_ROOM = 4096  # images that the first tensors hold
 
 
 @dataclass(frozen=True)
 class ClassCounts:
-    """Per class: images of it predicted right, images predicted as it, images of it; (K,) each."""
+    """Per class: correctly predicted images, images predicted as the class, images of the class; (K,) each."""
 
     hits: Integers
     predicted: Integers
@@ -34,12 +34,12 @@ class ClassCounts:
 
     @property
     def precision(self) -> Floats:
-        """(K,) share of the predictions of a class that are right; nan where there are none."""
+        """(K,) share of a class's predictions that are correct; nan if there are none."""
         return _ratio(self.hits, self.predicted)
 
     @property
     def recall(self) -> Floats:
-        """(K,) share of a class's images that are predicted right; nan where there are none."""
+        """(K,) share of a class's images that are predicted correctly; nan if there are none."""
         return _ratio(self.hits, self.support)
 
     @property
@@ -50,8 +50,8 @@ class ClassCounts:
     def measures(self) -> dict[str, float]:
         """top1, mean_per_class (recall) and macro_f1, in 0..1.
 
-        Both means are over the classes that have images. A class without images that is predicted nonetheless counts
-        through what it takes from the others: there is no recall, hence no F1, of its own to average.
+        Both means are over the classes that have images. A class without images has no recall and no F1; if it is
+        predicted nevertheless, it lowers the measures of the other classes.
         """
         return {
             "top1": float(self.hits.sum() / max(self.support.sum(), 1)),
@@ -69,9 +69,9 @@ def _mean(values: Floats) -> float:
 
 
 class BranchCounts(Metric):
-    """Counts of one branch: three numbers a class, and the images whose label is among the top min(5, K).
+    """Counts of one branch: three numbers per class, and the images whose label is among the top min(5, K).
 
-    Not MulticlassStatScores, which fills a K×K table every batch: 800 MB for 10,000 classes.
+    torchmetrics' MulticlassStatScores is not used: it fills a K×K table in every batch, 800 MB for 10,000 classes.
 
     Args:
         num_classes: K.
@@ -116,14 +116,14 @@ class BranchMetrics(nn.Module):
         self.branches = nn.ModuleDict()
 
     def update(self, branches: Mapping[str, Tensor], labels: Tensor) -> None:
-        """Count a batch: (B, K) logits a branch, (B,) labels. No value is read from the device."""
+        """Count a batch: (B, K) logits of each branch, (B,) labels. No value is read from the device."""
         for name, logits in branches.items():
             if name not in self.branches:
                 self.branches[name] = BranchCounts(self.num_classes).to(labels.device)
             cast(BranchCounts, self.branches[name]).update(logits.float(), labels)
 
     def counts(self, branch: str = "final") -> ClassCounts:
-        """The counts a class of one branch."""
+        """The counts per class of one branch."""
         return ClassCounts(*self._read(branch)[:-1].reshape(3, -1))
 
     def compute(self) -> dict[str, dict[str, float]]:
@@ -146,9 +146,9 @@ class Predicted:
     """The final prediction of N images, (N,) each."""
 
     labels: Integers
-    classes: Integers  # what was predicted
-    confidence: Floats  # softmax of the predicted class
-    calibrated: Floats  # the same at the temperature
+    classes: Integers  # the predicted class
+    confidence: Floats  # softmax probability of the predicted class
+    calibrated: Floats  # the same, with temperature scaling
 
     def calibration(self, temperature: float) -> dict[str, float]:
         """`ece`; at a temperature other than 1 also `temperature` and `ece_calibrated`."""
@@ -162,11 +162,11 @@ class Predicted:
 class Predictions(Metric):
     """Keeps label, predicted class and confidence of every image: 24 bytes each.
 
-    In two tensors that double when they are full, not in lists of a batch's tensors: those lie between the freed
-    logits, which then fit no longer, and the memory grows by some batches of logits every few batches.
+    They are kept in two tensors that double when they are full. Lists of each batch's tensors would fragment the
+    memory: new logits would not fit into the gaps of freed ones, and memory would grow every few batches.
 
     Args:
-        temperature: what the logits are divided by for the calibrated confidence.
+        temperature: divides the logits for the calibrated confidence.
     """
 
     full_state_update = False
@@ -177,7 +177,7 @@ class Predictions(Metric):
         super().__init__(sync_on_compute=False)
         self.temperature = temperature
         self.filled = 0
-        # (room, 2) label and predicted class, -1 where nothing is kept yet; (room, 2) plain and calibrated
+        # (room, 2) label and predicted class, -1 in unused rows; (room, 2) confidence, plain and calibrated
         self.add_state("classes", torch.full((_ROOM, 2), -1))
         self.add_state("confidence", torch.zeros(_ROOM, 2))
 
@@ -195,16 +195,16 @@ class Predictions(Metric):
         self.filled = end
 
     def compute(self) -> tuple[Tensor, Tensor]:
-        """Classes and confidence as they are kept, on the device."""
+        """Classes and confidence as stored, on the device."""
         return self.classes, self.confidence
 
     def reset(self) -> None:
-        """Forget everything."""
+        """Remove everything that was kept."""
         super().reset()
         self.filled = 0
 
     def read(self) -> Predicted:
-        """Everything kept, on the CPU: that of all processes, so that all have to ask."""
+        """Everything kept by all processes, on the CPU. All processes must call this."""
         own = [kept[: self.filled].cpu().numpy() for kept in self.compute()]
         classes, confidence = (np.concatenate(parts) for parts in zip(*gathered(own), strict=True))
         confidence = confidence.astype(np.float64)
@@ -214,13 +214,13 @@ class Predictions(Metric):
 def calibration_error(confidence: Floats, right: NDArray[np.bool_], bins: int = CALIBRATION_BINS) -> float:
     """Expected calibration error: the mean gap between confidence and accuracy, in 0..1.
 
-    Confidences fall into `bins` equal bins (m-1)/M < p ≤ m/M; each bin's gap between mean confidence and accuracy
-    counts by its share of the images. (torchmetrics' MulticlassCalibrationError closes its bins on the left, which
-    gives confidences of exactly 1 a bin beside the last.)
+    Confidences are sorted into M = `bins` equal bins (m-1)/M < p ≤ m/M. Each bin's gap between mean confidence and
+    accuracy is weighted by its share of the images. (torchmetrics' MulticlassCalibrationError closes its bins on the
+    left, so confidences of exactly 1 get a bin of their own beside the last.)
 
     Args:
         confidence: (N,) of the predicted class, 0..1.
-        right: (N,) whether the prediction is.
+        right: (N,) whether the prediction is correct.
 
     Source: Guo et al., On Calibration of Modern Neural Networks, Eq. 3, https://arxiv.org/abs/1706.04599
     """

@@ -1,4 +1,4 @@
-"""What evaluation keeps in a run's eval/ folder, and whether it is still of the model that is there."""
+"""The results that evaluation stores in a run's eval/ folder, and whether they are of the current model."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from fgvc_cli.runs.folder import RunFolder
 
 
 def kept_result(run: RunFolder, about: Mapping[str, Any], split: str) -> dict[str, Any]:
-    """What `evaluate_run` kept of a split, if it is of the model that is there now, which `about` tells of.
+    """The stored result of `evaluate_run` on a split, if it is of the current model, which `about` describes.
 
-    FgvcError, which says why, where there is none, it is damaged, or it is of another state of the model.
+    FgvcError, which says why, if there is none, it is damaged, or it is of another state of the model.
     """
     file = run.evaluation_file(split)
     if not file.exists():
@@ -27,16 +27,16 @@ def kept_result(run: RunFolder, about: Mapping[str, Any], split: str) -> dict[st
     except (KeyError, TypeError, ValueError):
         raise FgvcError(f"{file} is damaged") from None
     if epoch != about["epoch"]:
-        raise FgvcError(f"{file} is of epoch {epoch}, the model there is now of epoch {about['epoch']}")
+        raise FgvcError(f"{file} is of epoch {epoch}, but the run's model is now of epoch {about['epoch']}")
     if result.get("calibration", {}).get("temperature", 1.0) != about.get("temperature", 1.0):
-        raise FgvcError(f"{file} is from before the model was calibrated")
+        raise FgvcError(f"{file} was measured before the model was calibrated")
     return result
 
 
 def write_tables(
     run: RunFolder, split: str, classes: tuple[str, ...], counts: ClassCounts, predicted: Predicted
 ) -> dict[str, Any]:
-    """Write the files beside SPLIT.json; their names, and the worst of what is in them."""
+    """Write the files beside SPLIT.json. Returns their names, the worst confusions and the worst classes."""
     json_file = run.evaluation_file(split)
     files = {
         "classes": json_file.with_name(f"{split}-classes.csv"),

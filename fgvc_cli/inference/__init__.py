@@ -1,1 +1,1 @@
-"""A trained model opened and shown images."""
+"""A trained model is loaded and run on images."""

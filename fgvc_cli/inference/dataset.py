@@ -1,4 +1,4 @@
-"""The data of a run: its index with the run's own splits, one of them by name, its loader."""
+"""The data of a run: its dataset index with the run's own splits, a split by name, the evaluation loader."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ class NoSplitError(BadRequest):
 
 
 def split_of(run: RunFolder, index: DatasetIndex, name: str) -> Split:
-    """A split of a run's data by name. NoSplitError where the run has none of that name."""
+    """A split of a run's data by name. NoSplitError if the run has no split of that name."""
     try:
         return index.split(name)
     except KeyError:
-        raise NoSplitError(f"{run.path} has no {name} split; --val-fraction holds one out of train") from None
+        raise NoSplitError(f"{run.path} has no {name} split; --val-fraction takes one from train") from None
 
 
 def open_index(run: RunFolder, data: DataSpec, console: Console) -> DatasetIndex:
-    """The dataset as this run sees it: its own splits where fgvc drew them, its limits."""
+    """The run's dataset: with the recorded splits if fgvc drew them, else with the spec's splits and limits."""
     record = run.path / "splits.json"
     recorded = record.exists()
-    # A record says who is in which split: the groups that it was drawn by may be gone.
+    # The record lists each split's images, so the groups that the splits were drawn by are no longer needed.
     index = load_index(data.model_copy(update={"group_by": None}) if recorded else data, progress=progress_of(console))
     index = apply_record(index, run.read_json(record.name)) if recorded else apply_spec(index, data)
     index = examine(index, data, recorded=recorded, progress=progress_of(console))
@@ -53,9 +53,10 @@ def evaluation_loader(
     shared: bool = True,
     squares: Squares | None = None,
 ) -> Loader:
-    """Every image of a split, in order, nothing random; shared by the processes of a run unless each wants all.
+    """Every image of a split, in order, without random augmentation.
 
-    Taken from `squares` where they are kept.
+    With `shared` the images are divided among the run's processes, else each process gets all. They are read from the
+    cache `squares`, if given.
     """
     size = spec.train.eval_batch_size or spec.train.batch_size
     here = world()

@@ -1,4 +1,4 @@
-"""Which run to take: the newest that has the evidence that is wanted, and which methods have it."""
+"""Find the newest run whose method gives the wanted evidence, and the methods that give it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Wanted = Callable[[Evidence], bool]
 
 
 def evidence_of(spec: RunSpec, classes: int) -> Evidence:
-    """What the method of a spec hands over of one image, shapes without values (on the meta device)."""
+    """The evidence that a spec's method gives for one image: shapes without values (on the meta device)."""
     with torch.device("meta"), torch.no_grad():
         method, _ = build_method(spec, classes, load_weights=False)
         method.on_epoch(spec.train.epochs - 1, spec.train.epochs)
@@ -28,15 +28,15 @@ def evidence_of(spec: RunSpec, classes: int) -> Evidence:
 
 
 def newest_model(wanted: Wanted | None = None, what: str = "evidence", folder: Path = RUNS) -> Path:
-    """The trained run under `folder` whose model was saved last and whose method has the evidence that is wanted.
+    """The path of the run under `folder` with the newest model among those whose method gives the wanted evidence.
 
     Args:
-        wanted: true of evidence that will do; None: any run will.
-        what: the word for it in the message.
-        folder: where runs are.
+        wanted: whether evidence is what is wanted; None: any run is.
+        what: the name of the wanted evidence, for the message.
+        folder: the folder that holds the runs.
 
     Raises:
-        BadRequest: there is none; the message says what to train.
+        BadRequest: there is no such run; the message says what to train.
     """
     runs = [run for run in find_runs(folder) if run.model_file.exists()]
     for run in sorted(runs, key=lambda run: run.model_file.stat().st_mtime, reverse=True):
@@ -53,7 +53,7 @@ def newest_model(wanted: Wanted | None = None, what: str = "evidence", folder: P
 
 
 def _has(run: RunFolder, wanted: Wanted) -> bool:
-    """Whether a run's method has it; a damaged run has nothing."""
+    """Whether a run's method gives the wanted evidence; false for a damaged run."""
     try:
         return wanted(evidence_of(run.spec(), len(run.classes())))
     except FgvcError:
@@ -61,6 +61,6 @@ def _has(run: RunFolder, wanted: Wanted) -> bool:
 
 
 def methods_with(wanted: Wanted) -> list[str]:
-    """Names of the methods whose demo preset hands over such evidence."""
+    """Names of the methods whose demo preset gives the wanted evidence."""
     demos = [load_preset(name) for name in PRESETS if name.endswith("-demo")]
     return [spec.method.name for spec in demos if wanted(evidence_of(spec, 12))]

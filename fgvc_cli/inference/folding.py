@@ -1,4 +1,4 @@
-"""BatchNorm folded into the convolutions before it: the same answers, a pass over memory less for each."""
+"""BatchNorm folded into the preceding convolution: the same outputs, one pass over memory less per layer."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from fgvc_cli.backbones import Backbone
 
-Pair = tuple[str, str]  # paths of a convolution and of the BatchNorm that alone reads it
+Pair = tuple[str, str]  # paths of a convolution and of the BatchNorm that is the only reader of its output
 
 
 def fold_batch_norm(method: nn.Module) -> int:
-    """Give each convolution the scale and shift of the BatchNorm that alone reads it, in place.
+    """Fold each BatchNorm into the convolution before it, in place, if it is the only reader of its output.
 
-    For a method that will neither be trained nor saved again: its state dict is another one afterwards. Only what the
-    code of each module's `forward`, traced, shows to be such a pair is folded; all else computes as before.
+    Only for a method that is neither trained nor saved again, because its state dict changes. A pair is folded only if
+    the traced code of a module's `forward` shows it; everything else computes as before.
 
     Args:
         method: in evaluation mode, on any device, in any memory format.
 
     Returns:
-        How many were folded.
+        The number of folded BatchNorm layers.
 
     Raises:
         ValueError: the method is in training mode.
     """
     if method.training:
-        raise ValueError("BatchNorm in training mode cannot be folded: it follows each batch")
+        raise ValueError("BatchNorm in training mode cannot be folded: its statistics are those of each batch")
     shared = _shared(method)
     pairs = [pair for pair in _find_pairs(method) if not any(shared & _identities(method, path) for path in pair)]
     pairs = [pair for pair in pairs if _fits(*(method.get_submodule(path) for path in pair))]
@@ -44,9 +44,9 @@ def fold_batch_norm(method: nn.Module) -> int:
 
 
 def _find_pairs(method: nn.Module) -> list[Pair]:
-    """Pairs in every module whose forward pass can be traced: of the largest such, one beside the other.
+    """The pairs in the largest modules whose forward pass can be traced.
 
-    A copy is traced, which shares the tensors: running code on stand-ins may leave some of them behind in a module.
+    A copy that shares the tensors is traced, because traced code may store its proxy values in a module.
     """
     tensors = [*method.parameters(), *method.buffers()]
     twin = copy.deepcopy(method, {id(tensor): tensor for tensor in tensors})
@@ -59,7 +59,7 @@ def _find_pairs(method: nn.Module) -> list[Pair]:
 
 
 def _visit(path: str, module: nn.Module) -> list[Pair]:
-    """Pairs inside a module, backbones left out; where it cannot be traced, those inside each of its children."""
+    """The pairs inside a module, without backbones; if it cannot be traced, those inside each of its children."""
     if isinstance(module, Backbone):
         return []
     found = _traced(path, module)
@@ -75,7 +75,7 @@ def _join(path: str, name: str) -> str:
 
 
 class _EveryMap(nn.Module):
-    """A backbone all of whose maps are asked for: what anybody may read counts as read."""
+    """A backbone that returns all its maps: any of them may be read by a method, so all count as read."""
 
     def __init__(self, backbone: Backbone) -> None:
         super().__init__()
@@ -88,23 +88,23 @@ class _EveryMap(nn.Module):
 
 
 class _Tracer(fx.Tracer):
-    """A BatchNorm of any kind is seen as one call, and a backbone, which is traced by itself."""
+    """Records BatchNorm of any kind as one call, and a backbone too, which is traced on its own."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return isinstance(m, _BatchNorm | Backbone) or super().is_leaf_module(m, module_qualified_name)
 
 
 def _traced(path: str, module: nn.Module) -> list[Pair] | None:
-    """Pairs in a module's own forward pass, by their paths below `path`; None where it cannot be traced."""
+    """The pairs in a module's forward pass, as paths that begin with `path`; None if it cannot be traced."""
     try:
         graph = _Tracer().trace(module)
-    except Exception:  # the code of a forward pass may do anything to a stand-in
+    except Exception:  # a forward pass may raise anything when it gets a proxy value
         return None
     return [(_join(path, convolution), _join(path, norm)) for convolution, norm in _pairs(graph)]
 
 
 def _pairs(graph: fx.Graph) -> Iterator[Pair]:
-    """Modules called once each, the second on the result of the first, which nobody else reads."""
+    """Pairs of modules, each called once, where the second is the only reader of the first one's output."""
     called = Counter(node.target for node in graph.nodes if node.op == "call_module")
     looked_into = {str(node.target).rpartition(".")[0] for node in graph.nodes if node.op == "get_attr"}
     for node in graph.nodes:
@@ -117,14 +117,14 @@ def _pairs(graph: fx.Graph) -> Iterator[Pair]:
 
 
 def _fits(convolution: nn.Module, norm: nn.Module) -> bool:
-    """Whether the two are of kinds whose arithmetic is known here, with statistics, and nobody hooked into them."""
+    """Whether both types can be folded, the BatchNorm has running statistics, and neither module has hooks."""
     hooked = any(part._forward_hooks or part._forward_pre_hooks for part in (convolution, norm))
     known = type(convolution) is nn.Conv2d and (type(norm) is nn.BatchNorm2d or _activates(norm))
     return known and not hooked and not norm.training and getattr(norm, "running_mean", None) is not None
 
 
 def _activates(norm: nn.Module) -> bool:
-    """Whether it is timm's BatchNorm with an activation in it; without timm there is none."""
+    """Whether it is timm's BatchNorm that includes an activation; false if timm is not imported."""
     layers: Any = sys.modules.get("timm.layers")
     return layers is not None and type(norm) is layers.BatchNormAct2d
 
@@ -140,7 +140,7 @@ def _fold(method: nn.Module, path: str, norm_path: str) -> None:
 
 
 def _shared(method: nn.Module) -> set[int]:
-    """Identities of the modules and parameters that are found in more than one place."""
+    """The `id` of each module and parameter that occurs in more than one place."""
     modules = [module for _, module in method.named_modules(remove_duplicate=False)]
     parameters = [value for module in set(modules) for value in module._parameters.values() if value is not None]
     return {identity for identity, count in Counter(map(id, modules + parameters)).items() if count > 1}

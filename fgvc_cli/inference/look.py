@@ -1,4 +1,4 @@
-"""A trained model looks at pictures: what predict, viz and report have in common."""
+"""Run a trained model on images: the common part of predict, viz and report."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Model:
 
     file: Path  # model.safetensors
     trained: Trained
-    spec: RunSpec  # with what the request changes
+    spec: RunSpec  # with the request's changes
     device: torch.device
 
     @property
@@ -39,39 +39,39 @@ class Model:
 
     @property
     def name(self) -> str:
-        """What to call it: the run folder's name, or the file's where it lies alone."""
+        """A name for messages: the run folder's, or the file's if it is not in a run folder."""
         return self.file.parent.name if self.run is not None else self.file.name
 
     @property
     def run(self) -> RunFolder | None:
-        """The run folder that the file lies in, if it does."""
+        """The run folder that holds the file, if there is one."""
         folder = RunFolder(self.file.parent)
         return folder if folder.spec_file.is_file() else None
 
     def probabilities(self, logits: Tensor) -> Tensor:
-        """Softmax of final logits (B, K), calibrated where the run has a temperature: (B, K) float32."""
+        """Softmax of the final logits (B, K), calibrated if the run has a temperature: (B, K) float32."""
         return (logits.detach().float() / self.trained.temperature).softmax(1)
 
     def open_index(self, console: Console) -> DatasetIndex:
-        """The data it was trained on, with the run's own splits."""
+        """The data that the model was trained on, with the run's own splits."""
         return open_index(RunFolder(self.file.parent), self.spec.data, console)
 
 
 @dataclass(frozen=True)
 class Seen:
-    """B pictures and what the model made of them."""
+    """B images and the model's output for them."""
 
     pictures: tuple[Picture, ...]
-    originals: tuple[Tensor, ...]  # (3, H, W) uint8 each; empty unless they were asked for
+    originals: tuple[Tensor, ...]  # (3, H, W) uint8 each; empty unless requested
     sizes: tuple[tuple[int, int], ...]  # (H, W) of each original
-    batch: Batch  # on the device, images normalised; labels -1 where the true class is not known
+    batch: Batch  # on the device, images normalised; labels are -1 if the true class is not known
     output: Output
     probabilities: Tensor  # (B, K) float32
 
     def original_boxes(self, boxes: Tensor) -> Tensor:
-        """Boxes (B, R, 4) in network-input pixels, in the original images' pixels and cut where those end: (B, R, 4).
+        """Boxes (B, R, 4) in network-input pixels → in the original images' pixels, clipped to the images: (B, R, 4).
 
-        Evaluation neither turns nor mirrors, so a box stays one.
+        The evaluation transform neither rotates nor flips, so the result is a box again.
         """
         corners = to_original(self.batch.to_original, boxes.float().reshape(len(boxes), -1, 2)).reshape(boxes.shape)
         ends = torch.tensor([(width, height) * 2 for height, width in self.sizes], dtype=torch.float32)
@@ -79,10 +79,10 @@ class Seen:
 
 
 def open_model(path: Path, request: EvalRequest | None = None) -> Model:
-    """The model of a run folder, or of a `model.safetensors` wherever it lies.
+    """Open the model of a run folder, or a `model.safetensors` in any folder.
 
     Raises:
-        BadRequest: there is no run or model at `path`, or the device is not there.
+        BadRequest: there is no run or model at `path`, or the device is not available.
     """
     file = path if path.is_file() else RunFolder.open(path).model_file
     trained = load_trained(file)
@@ -101,15 +101,15 @@ def look(
     originals: bool = False,
     on_bad: OnBad | None = None,
 ) -> Iterator[Seen]:
-    """The model's answers, batch by batch and in order.
+    """The model's outputs, batch by batch and in order.
 
     Args:
-        model: what looks.
-        pictures: what at.
-        evidence: ask the method what it looked at.
-        gradients: keep the graph from the images to the logits (for Grad-CAM).
-        originals: keep the images as they are in their files.
-        on_bad: is told of a picture that cannot be read, which is left out; without it the ImageError is raised.
+        model: the model to run.
+        pictures: the images to run it on.
+        evidence: whether the method returns its evidence as well.
+        gradients: whether to keep the autograd graph from the images to the logits (for Grad-CAM).
+        originals: whether to keep the images as they are in their files.
+        on_bad: called with each image that cannot be read, which is then left out; None: the ImageError is raised.
     """
     data, train = model.spec.data, model.spec.train
     size = train.eval_batch_size or train.batch_size
@@ -118,7 +118,7 @@ def look(
         method = model.trained.method
         graph = recurrent_graph(method) if gradients else nullcontext()
         with torch.set_grad_enabled(gradients), autocast(model.device, train.precision), graph:
-            if gradients:  # the weights may be frozen: the graph begins at the images
+            if gradients:  # the weights may be frozen, so the graph must begin at the images
                 batch = replace(batch, images=batch.images.requires_grad_())
             output = method(batch.images, evidence=evidence)
         about = (loaded.pictures, loaded.originals, loaded.sizes, batch)
@@ -127,10 +127,10 @@ def look(
 
 @contextmanager
 def recurrent_graph(method: nn.Module) -> Iterator[None]:
-    """Within, recurrent layers run so that a gradient can come back through them, and compute what they always do.
+    """In this context, recurrent layers support a backward pass and compute the same values as in evaluation mode.
 
-    cuDNN keeps what its backward pass needs only in training mode, and says so only in the backward pass, when it is
-    too late to switch it off: so these layers, and no others, train within, their dropout 0.
+    cuDNN keeps what its backward pass needs only in training mode, and raises its error only in the backward pass. So
+    these layers, and no others, are in training mode in this context, with a dropout of 0.
     """
     layers = [module for module in method.modules() if isinstance(module, nn.RNNBase)]
     before = [(layer.training, layer.dropout) for layer in layers]

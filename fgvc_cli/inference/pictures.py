@@ -1,4 +1,4 @@
-"""The images that a user points at: files, folders, patterns, a list on stdin, or a split of a dataset."""
+"""The images that a user names: files, folders, patterns, a list on stdin, or a split of a dataset."""
 
 from __future__ import annotations
 
@@ -29,36 +29,36 @@ OnBad = Callable[["Picture", ImageError], None]
 
 @dataclass(frozen=True)
 class Picture:
-    """One image to look at, and what is known of it."""
+    """One image file and what is known about it."""
 
-    name: str  # what to call it: the path as given, or relative to the dataset's folder
+    name: str  # for messages: the path as given, or relative to the dataset's folder
     file: Path
     label: int | None = None  # true class
     box: NDArray[np.float32] | None = None  # (4,) true box, xyxy half-open, pixels of the original image
-    cut_bottom: int = 0  # rows at the bottom that are no part of the picture
-    position: int | None = None  # in its split
+    cut_bottom: int = 0  # rows at the bottom that do not belong to the image
+    position: int | None = None  # index in its split
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """B pictures as the network takes them."""
+    """B images as input of the network."""
 
     pictures: tuple[Picture, ...]
-    originals: tuple[Tensor, ...]  # (3, H, W) uint8 each, as in the file; empty unless they were asked for
+    originals: tuple[Tensor, ...]  # (3, H, W) uint8 each, as in the file; empty unless requested
     sizes: tuple[tuple[int, int], ...]  # (H, W) of each original
-    batch: Batch  # images uint8; labels -1 where the true class is not known
+    batch: Batch  # images uint8; labels are -1 if the true class is not known
 
 
 def find_pictures(words: Iterable[str], lines: Iterable[str] = ()) -> list[Picture]:
-    """The images that words on the command line name, in the order given, each once.
+    """The images named by the words on the command line, in the order given, each once.
 
     Args:
         words: an image file, a folder (all images below it, sorted), a glob pattern, or `-` for `lines`.
-        lines: the same, one a line: stdin. One that names nothing is a picture that cannot be read: whoever reads a
-            long list tells it then, and goes on.
+        lines: the same, one per line, from stdin. A line that names nothing becomes an image that cannot be read, so
+            that one bad line does not stop the reading of a long list.
 
     Raises:
-        BadRequest: a word names nothing, or nothing that is an image.
+        BadRequest: a word names no file, or no image.
     """
     found: dict[Path, Picture] = {}
     for word in words:
@@ -71,7 +71,7 @@ def find_pictures(words: Iterable[str], lines: Iterable[str] = ()) -> list[Pictu
 
 
 def listed(stream: TextIO) -> Iterator[str]:
-    """The lines of stdin, read when they are wanted; file names keep bytes that are no text."""
+    """The lines of stdin, read lazily; file names keep bytes that are not valid text."""
     for line in stream.buffer if hasattr(stream, "buffer") else stream:
         yield line if isinstance(line, str) else os.fsdecode(line)
 
@@ -95,12 +95,12 @@ def _files(word: str) -> list[Path]:
     matches = [Path(match) for match in sorted(glob.glob(str(path), recursive=True))]  # noqa: PTH207 - may be absolute
     images = [match for match in matches if is_image_name(match.name) and match.is_file()]
     if not images:
-        raise BadRequest(f"{word}: there is no such file or folder, and no image of that pattern")
+        raise BadRequest(f"{word}: there is no such file or folder, and no image matches it as a pattern")
     return images
 
 
 def split_pictures(index: DatasetIndex, split: Split, classes: Sequence[str]) -> list[Picture]:
-    """A split's images; a label is known where the class is one of `classes`, whose numbers it has."""
+    """A split's images. Labels are positions in `classes`; None if the class is not among them."""
     number = {name: label for label, name in enumerate(classes)}
     labels = [number.get(name) for name in index.classes]
     return [
@@ -119,9 +119,9 @@ def split_pictures(index: DatasetIndex, split: Split, classes: Sequence[str]) ->
 def load_pictures(
     pictures: Sequence[Picture], spec: DataSpec, size: int, *, originals: bool = False, on_bad: OnBad | None = None
 ) -> Iterator[Loaded]:
-    """Batches of `size` pictures, in order, as in evaluation; threads read the next batch while one is worked on.
+    """Batches of `size` images, in order, transformed as in evaluation; threads read the next batch meanwhile.
 
-    `on_bad` is told of a picture that cannot be read, which is then left out; without it the ImageError is raised.
+    `on_bad` is called with each image that cannot be read, which is then left out; None: the ImageError is raised.
     """
     with ThreadPoolExecutor(_READERS) as pool:
         waiting: deque[list[tuple[Picture, Future[_Read]]]] = deque()
@@ -139,7 +139,7 @@ def load_pictures(
 
 @dataclass(frozen=True)
 class _Read:
-    original: Tensor | None  # kept only where it is wanted: a photo takes a hundred times what the network is given
+    original: Tensor | None  # kept only if requested: a photo takes 100 times the memory of the network's input
     size: tuple[int, int]
     pixels: Tensor
     to_original: Tensor
@@ -153,7 +153,7 @@ def _read(picture: Picture, spec: DataSpec, keep: bool) -> _Read:
 
 
 def _gather(waiting: list[tuple[Picture, Future[_Read]]], on_bad: OnBad | None) -> Iterator[Loaded]:
-    """The batch of what could be read; none where nothing could."""
+    """The batch of the images that could be read; nothing if none could."""
     good: list[tuple[Picture, _Read]] = []
     for picture, future in waiting:
         try:

@@ -1,4 +1,4 @@
-"""A trained model read back from its file, and opened with the data it was trained on."""
+"""Load a trained model from its file, alone or with the data it was trained on."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ from fgvc_cli.spec.run import RunSpec
 
 @dataclass(frozen=True)
 class Trained:
-    """A model read back from a file: it alone predicts."""
+    """A model loaded from a file: all that prediction needs."""
 
     method: Method
     spec: RunSpec
     classes: tuple[str, ...]
     epoch: int  # epochs it was trained for
-    temperature: float = 1.0  # the softmax of the final logits over it is the calibrated prediction
+    temperature: float = 1.0  # softmax(final logits / temperature) is the calibrated prediction
 
 
 def load_trained(file: Path) -> Trained:
-    """Build the method that `file` was saved from and fill in its weights. Nothing is fetched."""
+    """Build the method that `file` was saved from and load its weights. Nothing is downloaded."""
     weights, about = load_model(file)
     spec = validate(about["spec"])
     classes = tuple(about["classes"])
@@ -45,9 +45,9 @@ def load_trained(file: Path) -> Trained:
 
 
 def make_ready(trained: Trained, device: torch.device) -> None:
-    """Bring a trained model, in place, to the device it is to answer on, in the form that is quickest there.
+    """Move a trained model, in place, to the device and prepare it for fast inference.
 
-    From then on it can neither be trained nor saved: its BatchNorm layers are folded into the convolutions.
+    Afterwards it can neither be trained nor saved, because its BatchNorm layers are folded into the convolutions.
     """
     fold_batch_norm(trained.method)
     trained.method.to(device).to(memory_format=torch.channels_last)
@@ -55,7 +55,7 @@ def make_ready(trained: Trained, device: torch.device) -> None:
 
 @dataclass(frozen=True)
 class EvalRequest:
-    """What `fgvc eval` may change: none of it changes what the model is."""
+    """The settings of an evaluation. None of them changes the model."""
 
     split: str = "test"
     device: str | None = None
@@ -63,7 +63,7 @@ class EvalRequest:
     batch_size: int | None = None
     workers: int | None = None
     root: Path | None = None
-    compile: bool = False  # seldom worth it, so the run's own setting counts for its training only
+    compile: bool = False  # seldom worth the time, so the run's own setting applies to training only
 
 
 @dataclass(frozen=True)
@@ -71,13 +71,13 @@ class Opened:
     """A run's selected model, on its device, and the data it was trained on."""
 
     trained: Trained
-    spec: RunSpec  # with what the request changes
+    spec: RunSpec  # with the request's changes
     device: torch.device
     index: DatasetIndex
 
 
 def open_trained(run: RunFolder, request: EvalRequest, console: Console, index: DatasetIndex | None = None) -> Opened:
-    """Read a run's selected model and, unless given, its data. BadRequest where the classes are others."""
+    """Read a run's selected model and, unless given, its data. BadRequest if the data have other classes."""
     trained = load_trained(run.model_file)
     spec = with_request(trained.spec, request)
     device = prepare_device(spec.train)
@@ -90,7 +90,7 @@ def open_trained(run: RunFolder, request: EvalRequest, console: Console, index: 
 
 
 def with_request(spec: RunSpec, request: EvalRequest) -> RunSpec:
-    """A run's spec with what a request changes. BadRequest in one line a wrong field."""
+    """A run's spec with a request's changes. BadRequest with one line per invalid field."""
     data = {"workers": request.workers, "root": request.root}
     train = {"device": request.device, "precision": request.precision, "eval_batch_size": request.batch_size}
     tree = spec.model_dump()

@@ -1,1 +1,1 @@
-"""What the computer is and does: devices, processes, the compiler, threads, signals. It knows nothing of methods."""
+"""Devices, processes, the compiler, threads and signals. Nothing here depends on methods."""

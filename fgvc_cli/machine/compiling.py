@@ -1,4 +1,4 @@
-"""torch.compile around what runs once a batch: one graph, for the batches of one size."""
+"""torch.compile for a module that is called on each batch: one graph, for batches of one shape."""
 
 from __future__ import annotations
 
@@ -20,32 +20,33 @@ from fgvc_cli.errors import BadRequest, FgvcError
 from fgvc_cli.progress import Reporter
 
 BACKEND = "inductor"
-# The method's own dice fall as they do without a compiler, so that a run is the same run with it, up to rounding. They
-# are few and small: leaving their kernels as they are costs next to nothing.
+# Random operations give the same numbers as without the compiler, so a compiled run is the same run, up to rounding.
+# They are few and small, so not compiling them costs almost nothing.
 _OPTIONS = {"fallback_random": True}
-_HARMLESS = (  # told while compiling, to whoever writes a compiler's back end
-    "TensorFloat32 tensor cores",  # precision is the user's to choose, not a warning's
-    "Online softmax is disabled",  # an optimisation that is not made
+_HARMLESS = (  # warnings while compiling that a user can do nothing about
+    "TensorFloat32 tensor cores",  # the user chooses the precision
+    "Online softmax is disabled",  # an optimisation that is not applied
     "The tensor attributes",  # an LSTM's list of its own weights
 )
 
 
 class Compiled(nn.Module):
-    """A module of which the batches of the first one's shape run as one compiled graph, any other as without.
+    """A module that runs batches of the first batch's shape as one compiled graph, and other batches uncompiled.
 
-    Nothing is compiled before the first batch. The module inside stays what it is: its parameters and its names.
+    The graph is compiled on the first batch. The wrapped module keeps its parameters and their names.
 
     Args:
-        module: takes images (B, ...) first. What changes its graph (its mode, what is trained) needs another Compiled.
-        backend: torch.compile's; None: BACKEND.
+        module: its first argument is the images (B, ...). After a change of its graph (its mode, which parameters are
+            trained), make a new Compiled.
+        backend: torch.compile's back end; None: BACKEND.
     """
 
     def __init__(self, module: nn.Module, backend: str | None = None) -> None:
         super().__init__()
         backend = backend or BACKEND
         self.module = module
-        self.shape: torch.Size | None = None  # of the batches that are compiled for
-        # Its forward, not itself: compiled modules are modules, whose names would be in this one's.
+        self.shape: torch.Size | None = None  # shape of the images that the graph is compiled for
+        # Only its forward is compiled: a compiled module would be a submodule and change the parameters' names.
         self._graph = torch.compile(
             module.forward,
             fullgraph=True,
@@ -56,29 +57,29 @@ class Compiled(nn.Module):
 
     @property
     def fresh(self) -> bool:
-        """Whether the next batch is the first, which is compiled for."""
+        """Whether nothing is compiled yet, so that the next batch will be slow."""
         return self.shape is None
 
     def forward(self, images: Tensor, *inputs: Any, **more: Any) -> Any:
-        """What the module makes of them. FgvcError where it cannot be compiled."""
+        """The module's output. FgvcError if the module cannot be compiled."""
         if self.fresh:
             with compiling():
                 made = self._graph(images, *inputs, **more)
             self.shape = images.shape
             return made
-        if images.shape != self.shape:  # an evaluation's last batch
+        if images.shape != self.shape:  # for example the last batch of an evaluation
             return self.module(images, *inputs, **more)
         return self._graph(images, *inputs, **more)
 
 
 @contextmanager
 def compiling() -> Iterator[None]:
-    """Within, something is compiled: harmless warnings are not shown, and what goes wrong is said in one line."""
-    cuda = logging.getLogger("torch.utils.cpp_extension")  # a GPU that nobody asked for is not there
+    """A context for compiling: hides harmless warnings and turns a compiler's error into a one-line FgvcError."""
+    cuda = logging.getLogger("torch.utils.cpp_extension")  # it warns if there is no GPU, also when none is needed
     level = cuda.level
     try:
         cuda.setLevel(logging.ERROR)
-        # An LSTM's attributes may be read in a graph: ops/recurrent.py runs the layer itself.
+        # allow_rnn lets a graph read an LSTM's attributes, which is all it needs: ops/recurrent.py runs the layer.
         with warnings.catch_warnings(), torch._dynamo.config.patch(allow_rnn=True):
             for message in _HARMLESS:
                 warnings.filterwarnings("ignore", message)
@@ -101,11 +102,14 @@ def _reason(error: Exception) -> str:
 
 @contextmanager
 def told(fresh: bool, what: str, reporter: Reporter) -> Iterator[None]:
-    """Around a batch: if it is the first of what is compiled, the user reads what takes so long; no rate counts it."""
+    """A context for one batch: if `fresh`, reports that it takes long because `what` is being compiled.
+
+    The progress rate is restarted afterwards, so that it does not include the compilation.
+    """
     if not fresh:
         yield
         return
-    reporter.line(f"compiling {what}, once: this takes from half a minute to several")
+    reporter.line(f"compiling {what}, once: this takes from half a minute to several minutes")
     started = time.monotonic()
     yield
     reporter.line(f"compiled in {time.monotonic() - started:.0f} s")
@@ -113,20 +117,20 @@ def told(fresh: bool, what: str, reporter: Reporter) -> Iterator[None]:
 
 
 def check_compiler(device: torch.device) -> None:
-    """BadRequest where torch.compile lacks what it needs for that device."""
+    """BadRequest if something that torch.compile needs for the device is missing."""
     if device.type == "cuda" and importlib.util.find_spec("triton") is None:
         raise BadRequest("--compile needs Triton on a GPU: pip install triton, or leave --compile out")
     names, variable = _compilers(device)
     if not any(shutil.which(name) for name in names):
         raise BadRequest(
             f"--compile needs a C++ compiler, and {names[0]} is not there: install one (Debian, Ubuntu: apt install "
-            f"g++), name one in the variable {variable}, or leave --compile out"
+            f"g++), name one in the environment variable {variable}, or leave --compile out"
         )
 
 
 def _compilers(device: torch.device) -> tuple[list[str], str]:
-    """Names of the compilers one of which is needed, and the variable that names another."""
-    if device.type == "cuda":  # Triton's, for what starts its kernels
+    """Names of compilers, one of which is needed, and the environment variable that can name another."""
+    if device.type == "cuda":  # Triton compiles the code that launches its kernels
         return [os.environ.get("CC") or "gcc", "gcc", "clang", "cl"], "CC"
     usual = {"darwin": "clang++", "win32": "cl"}.get(sys.platform, "g++")
     return [os.environ.get("CXX") or usual], "CXX"

@@ -1,4 +1,4 @@
-"""Where a run computes: device, precision, threads, and the allocator under CPU tensors."""
+"""Device, precision and threads of a run, and the memory allocator for CPU tensors."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
 
 class DeviceChoice(Protocol):
-    """What a run may choose of its device: the fields of that name in `spec.train`."""
+    """What a run may choose about its device: the fields of the same names in `spec.train`."""
 
     @property
     def device(self) -> str: ...  # noqa: D102
@@ -30,7 +30,7 @@ class DeviceChoice(Protocol):
 
 
 def resolve_device(name: str) -> torch.device:
-    """The device of that name; `auto` is CUDA, then MPS, then the CPU. BadRequest where it is not there."""
+    """The device of that name. `auto` is the first available of CUDA, MPS, CPU. BadRequest if it does not exist."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     device = torch.device(name)
@@ -44,7 +44,7 @@ def resolve_device(name: str) -> torch.device:
 
 
 def prepare_device(choice: DeviceChoice) -> torch.device:
-    """Resolve the device and set threads, allocator, determinism and what CUDA may choose as chosen."""
+    """Resolve the device and set threads, allocator, determinism and CUDA's options as chosen."""
     device = own_device(resolve_device(choice.device))
     if choice.threads is not None:
         torch.set_num_threads(choice.threads)
@@ -57,29 +57,29 @@ def prepare_device(choice: DeviceChoice) -> torch.device:
 
 
 def _prepare_cuda(choice: DeviceChoice) -> None:
-    # A step always has the same shapes, so that trying cuDNN's algorithms once pays; two runs may choose differently.
+    # All steps have the same shapes, so benchmarking cuDNN's algorithms once pays off. Two runs may choose differently.
     torch.backends.cudnn.benchmark = not choice.deterministic
-    # The older of PyTorch's two ways to say so: Inductor still asks for it, and mixing both is an error there.
+    # This is the older of PyTorch's two interfaces. Inductor still reads it, and mixing both is an error there.
     torch.set_float32_matmul_precision("high" if choice.tf32 else "highest")
     if torch.backends.cudnn.allow_tf32 != choice.tf32:
         torch.backends.cudnn.allow_tf32 = choice.tf32
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:
-    """Mixed precision for forward passes; a no-op for fp32."""
+    """The autocast context for forward passes; it does nothing for fp32."""
     return torch.autocast(device.type, dtype=_DTYPES[precision], enabled=precision != "fp32")
 
 
 def grad_scaler(device: torch.device, precision: str) -> torch.amp.GradScaler:
-    """Loss scaling, which only fp16 needs."""
+    """The gradient scaler; it is enabled only for fp16, which alone needs loss scaling."""
     return torch.amp.GradScaler(device.type, enabled=precision == "fp16")
 
 
 def keep_freed_memory() -> None:
     """Tell glibc to reuse large freed blocks instead of returning them to the system.
 
-    Activations are freed and asked for again every step; with glibc's defaults the page faults of that cost as much
-    as the convolutions (docs/performance.md).
+    Activations are freed and allocated again in every step. With glibc's defaults, the page faults that this causes
+    take as long as the convolutions (docs/performance.md).
     """
     if platform.libc_ver()[0] == "glibc":
         libc = ctypes.CDLL(None)

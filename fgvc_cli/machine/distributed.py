@@ -1,7 +1,7 @@
-"""Several processes as one run: torchrun starts them, PyTorch's DistributedDataParallel joins their gradients.
+"""Several processes as one run: torchrun starts them, PyTorch's DistributedDataParallel averages their gradients.
 
-A run of many processes computes what a run of one does: `train.batch_size` counts the images of a step over all of
-them. The main process (rank 0) alone writes and tells.
+A run of many processes computes the same as a run of one process: `train.batch_size` is the number of images in a step
+over all processes. Only the main process (rank 0) writes files and prints.
 """
 
 from __future__ import annotations
@@ -26,27 +26,27 @@ M = TypeVar("M", bound=nn.Module)
 
 @dataclass(frozen=True)
 class World:
-    """The processes of a run and which of them this is."""
+    """The processes of a run, and which of them this process is."""
 
     rank: int = 0
     size: int = 1
-    local_rank: int = 0  # among those of this machine
+    local_rank: int = 0  # rank among the processes of this machine
 
     @property
     def main(self) -> bool:
-        """Whether this is the process that writes and tells."""
+        """Whether this is the process that writes files and prints."""
         return self.rank == 0
 
 
 def world() -> World:
-    """The processes that have joined; one until `joined`."""
+    """The processes of the process group; outside `joined`, only this one."""
     if not (dist.is_available() and dist.is_initialized()):
         return World()
     return World(dist.get_rank(), dist.get_world_size(), int(os.environ.get("LOCAL_RANK", "0")))
 
 
 def launched() -> World:
-    """What torchrun says of this process in its environment; one process without torchrun."""
+    """What torchrun's environment variables say about this process; without torchrun, a single process."""
     rank, size, local = (int(os.environ.get(name, default)) for name, default in _VARIABLES)
     return World(rank, size, local)
 
@@ -56,10 +56,10 @@ _VARIABLES = (("RANK", "0"), ("WORLD_SIZE", "1"), ("LOCAL_RANK", "0"))
 
 @contextmanager
 def joined(minutes: float) -> Iterator[World]:
-    """Within, the processes that torchrun started are one run; alone, nothing happens.
+    """Inside this context, the processes that torchrun started form a process group. A single process needs none.
 
     Args:
-        minutes: how long one waits for the others before it fails.
+        minutes: how long a process waits for the others before it fails.
     """
     if launched().size == 1 or world().size > 1:
         yield world()
@@ -69,7 +69,7 @@ def joined(minutes: float) -> Iterator[World]:
         torch.cuda.set_device(min(launched().local_rank, torch.cuda.device_count() - 1))
     limit = timedelta(minutes=minutes)
     store, rank, size = next(dist.rendezvous("env://", timeout=limit))  # type: ignore[attr-defined]
-    # torchrun's store outlives a restart: without a name of its own a new process would find the address of a dead one.
+    # torchrun's store survives a restart. Without a prefix per attempt, a process would find addresses of ended ones.
     name = f"attempt-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}"
     attempt = dist.PrefixStore(name, store)  # type: ignore[attr-defined]
     backend = "cpu:gloo,cuda:nccl" if cuda else "gloo"
@@ -81,20 +81,23 @@ def joined(minutes: float) -> Iterator[World]:
 
 
 def own_device(device: torch.device) -> torch.device:
-    """Of several processes on CUDA each has the device of its local rank. BadRequest where there are too few."""
+    """The device of this process: with several processes on CUDA, the GPU whose index is the local rank.
+
+    BadRequest if there are too few GPUs.
+    """
     here = world()
     if here.size == 1 or device.type != "cuda":
         return device
     if here.local_rank >= torch.cuda.device_count():
         raise BadRequest(
-            f"process {here.local_rank} of this machine has no GPU of its own, there are "
-            f"{torch.cuda.device_count()}: give torchrun --nproc-per-node {torch.cuda.device_count()}"
+            f"process {here.local_rank} of this machine has no GPU of its own (GPUs here: "
+            f"{torch.cuda.device_count()}): start torchrun with --nproc-per-node {torch.cuda.device_count()}"
         )
     return torch.device("cuda", here.local_rank)
 
 
 def total(value: Tensor) -> Tensor:
-    """The sum of a tensor over the processes, in each of them."""
+    """The sum of a tensor over all processes; every process gets it."""
     if world().size == 1:
         return value
     summed = value.detach().clone()
@@ -103,7 +106,7 @@ def total(value: Tensor) -> Tensor:
 
 
 def gathered(value: T) -> list[T]:
-    """The value of each process, by rank, in each of them."""
+    """The values of all processes, in the order of their ranks; every process gets them."""
     here = world()
     if here.size == 1:
         return [value]
@@ -113,7 +116,7 @@ def gathered(value: T) -> list[T]:
 
 
 def on_main(work: Callable[[], T]) -> T:
-    """What `work` returns in the main process, in each of them; so is its FgvcError raised."""
+    """Call `work` in the main process only; every process gets its result, or raises its FgvcError."""
     if world().size == 1:
         return work()
     answer: list[Any] = [None, None]
@@ -129,9 +132,10 @@ def on_main(work: Callable[[], T]) -> T:
 
 
 def together(step: nn.Module, device: torch.device, *, accumulate: int) -> nn.Module:
-    """The step module (forward and losses) whose gradients are averaged over the processes; alone, as it is.
+    """The step module (forward and losses), wrapped so that its gradients are averaged over the processes.
 
-    Buffers (BatchNorm's statistics) are those of the main process, which are in every checkpoint.
+    With one process it is returned unchanged. Buffers (BatchNorm's statistics) are those of the main process, which
+    every checkpoint holds.
     """
     if world().size == 1:
         return step
@@ -139,14 +143,14 @@ def together(step: nn.Module, device: torch.device, *, accumulate: int) -> nn.Mo
         step,
         device_ids=[device.index] if device.type == "cuda" else None,
         gradient_as_bucket_view=True,
-        static_graph=accumulate == 1,  # it does not go with no_sync
+        static_graph=accumulate == 1,  # it cannot be combined with no_sync
     )
 
 
 def shared_statistics(module: M, device: torch.device) -> M:
-    """The module whose BatchNorm takes its statistics over the images of all processes; alone, as it is.
+    """The module with SyncBatchNorm, whose statistics are over the images of all processes.
 
-    BadRequest on the CPU, where PyTorch has no such layer.
+    With one process the module is returned unchanged. BadRequest on the CPU, where PyTorch has no such layer.
     """
     if world().size == 1:
         return module
@@ -157,14 +161,17 @@ def shared_statistics(module: M, device: torch.device) -> M:
 
 
 def quiet(step: nn.Module, *, complete: bool) -> AbstractContextManager[object]:
-    """Around forward and backward of a batch: gradients are exchanged only where its group is complete."""
+    """A context for the forward and backward pass of a batch.
+
+    Gradients are exchanged only if the batch completes (`complete`) the batches accumulated for an optimizer step.
+    """
     if complete or not isinstance(step, DistributedDataParallel):
         return nullcontext()
     return step.no_sync()
 
 
 def share_buffers(module: nn.Module) -> None:
-    """Give every process the main one's buffers: they have each followed their own images."""
+    """Copy the main process's buffers to all processes: each process updated them from its own images."""
     if world().size > 1:
         for buffer in module.buffers():
             dist.broadcast(buffer, src=0)

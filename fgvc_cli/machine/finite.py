@@ -1,4 +1,4 @@
-"""Nothing that is not a finite number is saved: not in a checkpoint, not as a run's model."""
+"""Checks that losses and weights are finite, so that only finite values are saved in checkpoints and models."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ _ADVICE = (
 
 
 def check_values(values: Mapping[str, float]) -> None:
-    """FgvcError where one of the named losses is not finite."""
+    """FgvcError if one of the named losses is not finite."""
     wrong = ", ".join(name for name, value in values.items() if not math.isfinite(value))
     if wrong:
         raise FgvcError(f"the loss is no longer finite ({wrong}): {_ADVICE}")
 
 
 def check_tensors(tree: Mapping[str, Any]) -> None:
-    """FgvcError where a floating-point tensor in a tree of state dicts is not finite: one reading of the device."""
+    """FgvcError if a floating-point tensor in nested state dicts is not finite. The device is read only once."""
     found = {name: tensor for name, tensor in _tensors(tree, "") if tensor.is_floating_point()}
     if not found:
         return
-    # On the device that holds most of them; optimizers keep counters on the CPU.
+    # The results are collected on the accelerator if there is one; optimizers keep some counters on the CPU.
     device = max((tensor.device for tensor in found.values()), key=lambda device: device.type != "cpu")
     finite = torch.stack([tensor.isfinite().all().to(device, non_blocking=True) for tensor in found.values()]).tolist()
     wrong = [name for name, good in zip(found, finite, strict=True) if not good]

@@ -1,4 +1,4 @@
-"""Ctrl-C and termination as a wish: the step is finished and saved first."""
+"""Ctrl-C and termination signals: the current step is finished and saved before the program stops."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from fgvc_cli.errors import FgvcError
 
 
 class Stopped(FgvcError):
-    """Training stopped on request, its state saved. Exit code as of a shell for an interrupted command."""
+    """Training stopped on request and its state is saved. The exit code is a shell's for an interrupted command."""
 
     exit_code = 130
 
 
 class Wish:
-    """Whether somebody asked to stop."""
+    """Whether the user asked the program to stop."""
 
     def __init__(self) -> None:
         self.stop = False
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
-        if self.stop:  # asked twice: at once
+        if self.stop:  # the second signal stops at once
             raise KeyboardInterrupt
         self.stop = True
 
 
 @contextmanager
 def listening() -> Iterator[Wish]:
-    """Within, the first SIGINT or SIGTERM only sets `stop`; a second one interrupts."""
+    """Inside this context, the first SIGINT or SIGTERM only sets `stop`; a second one interrupts."""
     wish = Wish()
     old = {number: signal.signal(number, wish._ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -1,4 +1,4 @@
-"""How many cores there are, and how many of them PyTorch's operations may use."""
+"""The number of cores, and the number of threads that PyTorch's operations use."""
 
 from __future__ import annotations
 
@@ -10,18 +10,19 @@ import torch
 
 
 def cores() -> int:
-    """Cores that this process may use."""
+    """Number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextlib.contextmanager
 def torch_threads(threads: int | None) -> Iterator[None]:
-    """Runs with this many threads, None: as they are. Splitting one small image over threads costs up to 5 times.
+    """Inside this context, PyTorch's operations use this many threads; None: as many as before.
 
-    Threads started within it have that number for good.
+    Dividing one small image among threads takes up to 5 times as long. Threads started inside the context keep its
+    number.
     """
     before = torch.get_num_threads()
-    torch.set_num_threads(threads or before)  # set in either case: setting alone may change what BLAS does later
+    torch.set_num_threads(threads or before)  # also called for None: the call itself may change BLAS's later behaviour
     try:
         yield
     finally:

@@ -1,4 +1,4 @@
-"""The explicit table of methods, and how a run's method is built."""
+"""The table of methods, and the construction of a run's method."""
 
 from __future__ import annotations
 
@@ -38,15 +38,15 @@ METHODS: dict[type[MethodSpec], type[Method]] = {
 
 
 def build_method(spec: RunSpec, num_classes: int, *, load_weights: bool = True) -> tuple[Method, list[str]]:
-    """The method of a run with its starting weights, and what the user should know about these, a line each.
+    """Build the method of a run with its starting weights; also returns notes for the user, one line each.
 
-    The backbone gets its weights before the method is built, so that a method's second network starts from them
-    too. A run of the same method then gives every other tensor that fits.
+    The backbone's weights are loaded before the method is built, so a method that copies the backbone copies them too.
+    If the weights are those of a run of the same method, all other tensors that fit are loaded as well.
 
     Args:
-        spec: of the run.
+        spec: the run's spec.
         num_classes: K.
-        load_weights: false: the starting weights are neither fetched nor read (those of a checkpoint will follow).
+        load_weights: false: do not download or read starting weights (a checkpoint is loaded afterwards).
 
     Raises:
         BadRequest, FgvcError: as `build_backbone`, `load_backbone_weights` and `set_checkpointing`.
@@ -59,36 +59,36 @@ def build_method(spec: RunSpec, num_classes: int, *, load_weights: bool = True) 
     if run is None:
         return method, notes + (method.notes if load_weights and spec.backbone.weights != "none" else [])
     same_method = run.method == spec.method.name
-    told = load_run_weights(method, run.tensors(), same_method=same_method)
-    return method, told if same_method else notes + told  # of the same method it tells of the backbone too
+    run_notes = load_run_weights(method, run.tensors(), same_method=same_method)
+    return method, run_notes if same_method else notes + run_notes  # for the same method, they cover the backbone too
 
 
 def load_run_weights(method: Method, tensors: Mapping[str, Tensor], *, same_method: bool) -> list[str]:
-    """Copy a run's tensors into a method; returns what was left out, a line each.
+    """Copy a run's tensors into a method; returns notes on tensors that were not loaded, one line each.
 
     Args:
-        method: what receives them.
+        method: receives the tensors, in place.
         tensors: the run's state dict.
-        same_method: every tensor of equal name and shape is taken; otherwise only those of `backbone.*`.
+        same_method: true: load every tensor whose name and shape match; false: only those of `backbone.*`.
 
     Raises:
-        BadRequest: nothing fits.
+        BadRequest: no tensor fits.
     """
     own = method.state_dict()
     offered = {key: value for key, value in tensors.items() if same_method or key.startswith("backbone.")}
     fitting = {key: value for key, value in offered.items() if key in own and own[key].shape == value.shape}
     if not fitting:
-        raise BadRequest("weights: no tensor of that run fits: it has another backbone")
+        raise BadRequest("weights: no tensor of that run fits: it has a different backbone")
     with torch.no_grad():
         for key, value in fitting.items():
             own[key].copy_(value)
     left, fresh = _modules(set(tensors) - set(fitting)), _modules(set(own) - set(fitting))
     return [
-        *([f"left out of the run's weights: {', '.join(left)}"] if left else []),
-        *([f"not in the run: {', '.join(fresh)}"] if fresh and same_method else []),
+        *([f"not loaded from the run's weights: {', '.join(left)}"] if left else []),
+        *([f"missing in the run's weights: {', '.join(fresh)}"] if fresh and same_method else []),
     ]
 
 
 def _modules(keys: set[str]) -> list[str]:
-    """The modules that state-dict keys belong to, a backbone counting as one."""
+    """The modules that state-dict keys belong to; a whole backbone counts as one module."""
     return sorted({re.sub(r"\bbackbone\..*", "backbone", key.rpartition(".")[0]) for key in keys})

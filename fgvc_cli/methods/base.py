@@ -1,4 +1,4 @@
-"""The one interface between methods and everything that trains, evaluates, explains or ships them."""
+"""The interface of all methods, used by training, evaluation, visualisation and export."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from fgvc_cli.spec.methods.base import MethodSpec
 
 @dataclass(frozen=True)
 class Maps:
-    """n maps an image. `kind` is what they are (cam, gate, attention, channels)."""
+    """n maps per image. `kind` says what they are (cam, gate, attention, channels)."""
 
     kind: str
     values: Tensor  # (B, n, h, w)
@@ -25,10 +25,10 @@ class Maps:
 
 @dataclass(frozen=True)
 class Boxes:
-    """R boxes an image, xyxy half-open in network-input pixels.
+    """R boxes per image, xyxy half-open in network-input pixels.
 
-    `kind` is what they are: a `region` that is looked at closer, `part`s that are read, the `roi`s of one level of a
-    pyramid (the lowest level's set comes first), or what is `merged` from all of those.
+    `kind` says what they are: a `region` that is cropped and enlarged, `part`s that are read, the `roi`s of one level
+    of a pyramid (the lowest level comes first), or a `merged` box that encloses those.
     """
 
     xyxy: Tensor  # (B, R, 4)
@@ -39,7 +39,7 @@ class Boxes:
 
 @dataclass(frozen=True)
 class Head:
-    """A classifier's input: a map, and the linear weight for a true CAM (None: only Grad-CAM is possible)."""
+    """A classifier's input map, and its linear weight for a CAM (None: only Grad-CAM is possible)."""
 
     map: Tensor  # (B, C, h, w)
     weight: Tensor | None  # (K, C)
@@ -48,7 +48,7 @@ class Head:
 
 @dataclass(frozen=True)
 class Grid:
-    """A score for each cell of an r×c grid over `frame`."""
+    """One score for each cell of an r×c grid over `frame`."""
 
     kind: str
     values: Tensor  # (B, r, c)
@@ -57,7 +57,7 @@ class Grid:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the forward pass looked at. It refers to what was computed anyway; what costs more viz computes."""
+    """What a prediction is based on. It holds only what the forward pass computes anyway; viz computes the rest."""
 
     maps: dict[str, Maps] = field(default_factory=dict)
     boxes: dict[str, Boxes] = field(default_factory=dict)
@@ -73,8 +73,8 @@ class Output:
 
     logits: Tensor  # (B, K) final: its softmax is the prediction
     branches: dict[str, Tensor]  # (B, K) each
-    features: dict[str, Tensor]  # what the loss needs; never read outside the method
-    evidence: Evidence | None = None  # only when asked for
+    features: dict[str, Tensor]  # inputs of the loss; never read outside the method
+    evidence: Evidence | None = None  # only with `forward(..., evidence=True)`
 
 
 for _node in (Maps, Boxes, Head, Grid, Evidence, Output):
@@ -86,9 +86,9 @@ class Method(nn.Module, ABC):
 
     Args:
         spec: the method's own settings.
-        backbone: with its starting weights: a method that copies it copies them.
+        backbone: with its starting weights already loaded, since a method may copy it.
         num_classes: K.
-        image_size: S, the side of the images it is built for; others work too.
+        image_size: S, the image side that the method is built for; other sizes work too.
     """
 
     def __init__(self, spec: MethodSpec, backbone: Backbone, num_classes: int, image_size: int) -> None:
@@ -97,26 +97,26 @@ class Method(nn.Module, ABC):
         self.backbone = backbone
         self.num_classes = num_classes
         self.image_size = image_size
-        self.notes: list[str] = []  # what a user who gave starting weights should know of them
+        self.notes: list[str] = []  # what the user should know about the starting weights
 
     @abstractmethod
     def forward(self, images: Tensor, *, evidence: bool = False) -> Output:
-        """(B, 3, S, S) normalised images → Output. Never sees labels."""
+        """(B, 3, S, S) normalised images → Output. Labels are never an input."""
 
     @abstractmethod
     def losses(self, output: Output, labels: Tensor) -> dict[str, Tensor]:
-        """Named, weighted fp32 scalars whose sum is the loss.
+        """Named, weighted fp32 scalars; their sum is the loss.
 
-        `labels` are (B,) int64 classes or (B, K) probabilities. Each loss is a mean over images of a per-image value.
+        `labels` are (B,) int64 classes or (B, K) probabilities. Each loss is the mean of a per-image value.
         """
 
     def parameter_groups(self, lr: float) -> list[dict[str, Any]]:
-        """Optimizer groups. The default is one group of everything at `lr`."""
+        """Parameter groups for the optimizer. The default is one group of all parameters at `lr`."""
         return [{"params": list(self.parameters()), "lr": lr}]
 
     def on_epoch(self, epoch: int, epochs: int) -> bool:
-        """Enter `epoch` (0-based) of `epochs`; true when the trainable set or the graph changed.
+        """Prepare for `epoch` (0-based) of `epochs`; true when the trainable parameters or the graph changed.
 
-        A pure function of its arguments: it also runs on resume, on load and on averaged copies.
+        The result depends on the arguments only: it is also called on resume, on load and on averaged copies.
         """
         return False

@@ -1,4 +1,4 @@
-"""The plain backbone that every method is compared with: FT-VGG and FT-ResNet of the papers' tables."""
+"""The fine-tuned backbone that every method is compared with: FT-VGG and FT-ResNet of the papers' tables."""
 
 from __future__ import annotations
 

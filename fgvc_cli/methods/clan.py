@@ -1,7 +1,7 @@
-"""CLAN: middle maps learn context from the top map, and the top map learns from them where to look.
+"""CLAN: the top map gives context to middle maps, and these give spatial attention to the top map.
 
 Huang et al., Cross-layer Attention Network for Fine-grained Visual Categorization. Letters: B images, K classes,
-C_s channels of middle map s, C_g of the top map, C_int of the embeddings, h×w a map, n = h·w positions.
+C_s channels of middle map s, C_g of the top map, C_int of the embeddings, h×w size of a map, n = h·w positions.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ MIDDLE = ("part", "attr")  # Table 4's P and A, from the top down
 def middle_maps(backbone: Backbone, scales: int) -> dict[str, str]:
     """Branch → name of the middle map it reads, from the top down (section 4.1).
 
-    On VGG the last convolution but one of block 5 (VGG-16's conv5_2), then the last of block 4; elsewhere the maps
-    just below the top: conv4, then conv3.
+    For VGG the second to last convolution of block 5 (VGG-16's conv5_2), then the last of block 4; for other networks
+    the maps just below the top: conv4, then conv3.
 
     Raises:
         BadRequest: the backbone has too few maps.
@@ -38,24 +38,24 @@ def middle_maps(backbone: Backbone, scales: int) -> dict[str, str]:
         names = [blocks[0][-1], blocks[1][-2]]
     count = len(names) + 1
     if count < scales:
-        raise BadRequest(f"method.scales: {scales} maps are read, and backbone {backbone.name} has {count}")
+        raise BadRequest(f"method.scales: {scales} maps are needed, but backbone {backbone.name} has {count}")
     return dict(zip(MIDDLE[: scales - 1], reversed(names), strict=False))
 
 
 def resized(x: Tensor, like: Tensor) -> Tensor:
-    """(B, C, ...) → (B, C, h, w) of `like`, bilinearly; a map of that size stays as it is."""
+    """Resize (B, C, ...) bilinearly to the height and width of `like`; a map of that size is returned unchanged."""
     if x.shape[2:] == like.shape[2:]:
         return x
     return F.interpolate(x, like.shape[2:], mode="bilinear", align_corners=False)
 
 
 class ContextAttention(nn.Module):
-    """CLCA (Eq. 1-7), or without `top` channels a non-local block on the middle map alone.
+    """CLCA (Eq. 1-7), or without `top` channels a non-local block on the middle map only.
 
     Args:
         channels: C_s of the middle map.
-        top: C_g of the top map; none: relations come from the middle map alone.
-        spec: relation, reduction and start of W_y.
+        top: C_g of the top map; None: relations are computed from the middle map only.
+        spec: its relation, reduction and zero_init (of W_y) are used.
     """
 
     def __init__(self, channels: int, top: int | None, spec: ClanSpec) -> None:
@@ -76,8 +76,8 @@ class ContextAttention(nn.Module):
     def fuse(self, middle: Tensor, top: Tensor) -> Tensor:
         """Eq. 1: (B, C_s, h, w) and (B, C_g, h', w') → (B, C_s, h, w).
 
-        W_g acts before upsampling: bilinear weights sum to one, so the two commute, bias and all, and there are fewer
-        positions to act on.
+        W_g is applied before upsampling: this is exact, including the bias, because bilinear weights sum to one, and
+        it is cheaper because the top map has fewer positions.
         """
         if self.context is None:
             return middle
@@ -95,15 +95,15 @@ class ContextAttention(nn.Module):
 
 
 class Unrefined(nn.Module):
-    """Table 2's "GAP": a middle map as it is."""
+    """Table 2's "GAP": the middle map, unchanged."""
 
     def forward(self, middle: Tensor, top: Tensor) -> Tensor:
-        """The middle map."""
+        """Return the middle map."""
         return middle
 
 
 class SpatialAttention(nn.Module):
-    """CLSA's attention map (Eq. 8): channels pooled, a 3×3 convolution, a sigmoid."""
+    """CLSA's attention map (Eq. 8): pooling over channels, a 3×3 convolution, a sigmoid."""
 
     def __init__(self, spec: ClanSpec) -> None:
         super().__init__()
@@ -123,10 +123,10 @@ class SpatialAttention(nn.Module):
 
 
 class Clan(Method):
-    """A linear layer on each refined middle map, on the top map, and on the top map under the middle maps' attention.
+    """A linear classifier on each refined middle map, on the top map, and on the top map weighted by attention maps.
 
-    Branches: `global`, `part`, with 3 scales `attr`, and `clsa` (G, P, A and CLSA of Table 4); their means `g_p`,
-    `g_p_a` and, of all of them, `final`. A mean that would be the final one has no name of its own.
+    Branches: `global`, `part`, with 3 scales `attr`, and `clsa` (G, P, A and CLSA of Table 4); the means `g_p` (of the
+    first two), `g_p_a` (of the first three) and `final` (of all). A mean equal to `final` is not listed separately.
     """
 
     spec: ClanSpec
@@ -142,7 +142,7 @@ class Clan(Method):
         self.classifiers = nn.ModuleDict({_head(name): nn.Linear(width, num_classes) for name, width in widths.items()})
 
     def forward(self, images: Tensor, *, evidence: bool = False) -> Output:
-        """(B, 3, H, W) → the mean of all branches' logits, and one tensor of logits a branch, each (B, K)."""
+        """(B, 3, H, W) → the mean of all classifiers' logits, and the logits of each branch, (B, K) each."""
         found = self.backbone(images, [*self.taps.values(), self.backbone.last])
         top = found[self.backbone.last]
         middle = {branch: self.context[branch](found[tap], top) for branch, tap in self.taps.items()}
@@ -167,7 +167,7 @@ class Clan(Method):
         }
 
     def attended(self, top: Tensor, attention: Mapping[str, Tensor]) -> Tensor:
-        """Eq. 9, 11: the top map (B, C_g, h, w) under each attention map, one after another in the order of depth.
+        """Eq. 9, 11: the top map (B, C_g, h, w) times each attention map, concatenated in the order of depth.
 
         Returns:
             (B, (N-1)·C_g, h, w).
@@ -175,7 +175,7 @@ class Clan(Method):
         return torch.cat([self._downsample(attention[branch], top) * top for branch in reversed(self.taps)], 1)
 
     def _downsample(self, attention: Tensor, top: Tensor) -> Tensor:
-        """R of Eq. 9: (B, 1, h, w) of a middle map → the top map's size."""
+        """R of Eq. 9: (B, 1, h, w) of a middle map → the height and width of the top map."""
         if self.spec.downsample == "bilinear" or attention.shape[2:] == top.shape[2:]:
             return resized(attention, top)
         return F.adaptive_avg_pool2d(attention, size_of(top))
@@ -209,12 +209,12 @@ class Clan(Method):
 
 
 def _head(branch: str) -> str:
-    """Name of a branch's classifier: `global` alone is a word of Python's own, which an exported program trips over."""
+    """Name of a branch's classifier: plain `global` is a Python keyword, which breaks the code of exported programs."""
     return f"{branch}_head"
 
 
 def _context(channels: int, top: int, spec: ClanSpec) -> nn.Module:
-    """What refines a middle map, after Table 2."""
+    """The module that refines a middle map (Table 2)."""
     if spec.context == "none":
         return Unrefined()
     return ContextAttention(channels, top if spec.context == "clca" else None, spec)

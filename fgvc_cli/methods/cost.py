@@ -1,4 +1,4 @@
-"""Parameters and multiply-adds of a method, counted without memory or weights (on the meta device)."""
+"""Parameters and multiply-adds of a method, counted on the meta device, so without memory or weights."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class ModuleCount:
 
 @dataclass(frozen=True)
 class Summary:
-    """What `fgvc summary` shows. Multiply-adds are those of convolutions, matrix products and attention."""
+    """Result of `fgvc summary`. Multiply-adds are those of convolutions, matrix products and attention."""
 
     modules: tuple[ModuleCount, ...]
     parameters: int
@@ -34,7 +34,7 @@ class Summary:
 
 
 def summarize(spec: RunSpec, num_classes: int) -> Summary:
-    """Count the spec's method for K classes at its image size, evaluation mode, one image."""
+    """Count the spec's method for K classes: one image of its image size, in evaluation mode."""
     with torch.device("meta"):
         method, _ = build_method(spec, num_classes, load_weights=False)
     method.eval()
@@ -53,7 +53,7 @@ def summarize(spec: RunSpec, num_classes: int) -> Summary:
 
 
 def _networks(method: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """A method's modules by path; a list or dict of modules stands for what is in it, since nothing calls it."""
+    """A method's modules by path; of a list or dict of modules its members, since the container is never called."""
     for name, module in method.named_children():
         if isinstance(module, nn.ModuleDict | nn.ModuleList):
             yield from ((f"{name}.{inner}", part) for inner, part in module.named_children())

@@ -1,4 +1,4 @@
-"""What several methods are made of: pooling, cross entropy, evidence of a plain head."""
+"""Functions that several methods use: pooling, cross entropy, evidence of a linear head."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from fgvc_cli.ops.cam import class_activation
 
 
 def global_pool(features: Tensor) -> Tensor:
-    """(B, C, h, w) → (B, C) float32: global average pooling, summed in fp32 under autocast too."""
+    """(B, C, h, w) → (B, C) float32: global average pooling, in fp32 also under autocast."""
     return features.float().mean((2, 3))
 
 
@@ -25,29 +25,29 @@ def size_of(maps: Tensor) -> tuple[int, int]:
 
 
 def mean_probability(logits: Sequence[Tensor]) -> Tensor:
-    """Logarithm of the mean of the probabilities of (B, K) logits; (B, K) float32, logits themselves."""
+    """Logarithm of the mean probability over several (B, K) logits; (B, K) float32, usable as logits."""
     stacked = torch.stack([one.float() for one in logits])
     return stacked.log_softmax(2).logsumexp(0) - math.log(len(logits))
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """fp32 mean over images of the cross entropy; `labels` (B,) int64 or (B, K) probabilities."""
+    """Cross entropy in fp32, averaged over images; `labels` (B,) int64 or (B, K) probabilities."""
     return F.cross_entropy(logits.float(), labels.float() if labels.is_floating_point() else labels)
 
 
 def image_frame(images: Tensor) -> Tensor:
-    """(B, 3, H, W) → (B, 4): the boxes of whole images."""
+    """(B, 3, H, W) → (B, 4): one box per image that covers the whole image."""
     batch, _, height, width = images.shape
     return whole_image(batch, height, width, images.device)
 
 
 @torch.no_grad()
 def predicted_cam(features: Tensor, weight: Tensor, logits: Tensor, frame: Tensor) -> Maps:
-    """CAM of the class that `logits` rank first, as evidence: features (B, C, h, w), weight (K, C), logits (B, K)."""
+    """CAM of the predicted class, as evidence: features (B, C, h, w), weight (K, C), logits (B, K)."""
     top = logits.argmax(1)
     return Maps("cam", class_activation(features, weight, top)[:, None], frame, top[:, None])
 
 
 def precise(values: Tensor) -> Tensor:
-    """In fp32 at least, whatever autocast made of them."""
+    """The values in at least fp32, also under autocast."""
     return values.to(torch.promote_types(values.dtype, torch.float32))

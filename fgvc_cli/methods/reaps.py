@@ -1,7 +1,7 @@
-"""REAPS and REAPS+: a region attending network crops what part sequence networks read.
+"""REAPS and REAPS+: a region attending network (RAN) crops the regions that part sequence networks (PSN) read.
 
 Liu et al., Fine-Grained Image Recognition with Region Attending and Part Sequence Learning. Letters: B images, K
-classes, S image side, C channels, h×w map, N sequence cells, U hidden units of both directions.
+classes, S image side, C channels, h×w map, N sequence cells, U hidden units of both directions together.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class PartSequence(nn.Module):
         channels: C of the map.
         num_classes: K.
         grid: (r, c) cells.
-        units: U, half of them reading each way.
+        units: U, half of them for each direction.
     """
 
     def __init__(self, channels: int, num_classes: int, grid: tuple[int, int], units: int) -> None:
@@ -52,7 +52,7 @@ class PartSequence(nn.Module):
 
     @torch.no_grad()
     def contributions(self, states: Tensor, index: Tensor) -> Tensor:
-        """What each cell adds to the logit of class `index`; with the bias they sum to that logit.
+        """Each cell's contribution to the logit of class `index`; with the bias they sum to that logit.
 
         (B, N, U) states and (B,) classes → (B, r, c) float32.
         """
@@ -61,7 +61,7 @@ class PartSequence(nn.Module):
 
 
 class Region(NamedTuple):
-    """What one network saw of a batch: a region of each image, its map and what was read from it."""
+    """One network's input region and output for a batch: the region of each image, its map, descriptors and logits."""
 
     frame: Tensor  # (B, 4) the region, xyxy in network-input pixels
     features: Tensor  # (B, C, h, w)
@@ -72,12 +72,12 @@ class Region(NamedTuple):
 
     @property
     def descriptors(self) -> list[Tensor]:
-        """The region's share of the joint representation (Eq. 6)."""
+        """The region's part of the joint representation (Eq. 6)."""
         return [self.pooled] if self.states is None else [self.pooled, self.states.flatten(1)]
 
 
 class PartSequenceNetwork(nn.Module):
-    """PSN: a backbone of its own with a global head and, unless switched off, a part sequence."""
+    """PSN: its own backbone with a global head and, unless switched off, a part sequence."""
 
     def __init__(self, backbone: Backbone, num_classes: int, parts: PartSequence | None) -> None:
         super().__init__()
@@ -86,7 +86,7 @@ class PartSequenceNetwork(nn.Module):
         self.parts = parts
 
     def forward(self, crops: Tensor, frame: Tensor) -> Region:
-        """(B, 3, S, S) resized regions, and (B, 4) where they lie in the image."""
+        """(B, 3, S, S) resized regions, and their boxes (B, 4) in the image."""
         features = self.backbone(crops, [self.backbone.last])[self.backbone.last]
         pooled = global_pool(features)
         states, part_logits = (None, None) if self.parts is None else self.parts(features)
@@ -96,8 +96,8 @@ class PartSequenceNetwork(nn.Module):
 class Reaps(Method):
     """Region attending network, one part sequence network (two: REAPS+), and the joint layer.
 
-    Branches: `ran` (Table 3 "REAPS wo PSN"), `psn_global` (Table 2 "PSN"), `psn_part`, of a second stage `psn2_global`
-    and `psn2_part`, and `joint`, the final one.
+    Branches: `ran` (Table 3 "REAPS wo PSN"), `psn_global` (Table 2 "PSN"), `psn_part`; with a second stage also
+    `psn2_global` and `psn2_part`; and `joint`, the final prediction.
     """
 
     spec: ReapsSpec
@@ -116,9 +116,9 @@ class Reaps(Method):
         self.joint = nn.Linear(channels + spec.stages * per_network, num_classes)
 
     def forward(self, images: Tensor, *, evidence: bool = False) -> Output:
-        """(B, 3, H, W) → the joint logits and one tensor of logits a branch, each (B, K)."""
+        """(B, 3, H, W) → the joint logits and the logits of each branch, (B, K) each."""
         regions = self._regions(images)
-        # Eq. 6 on detached descriptors: the joint layer learns from the networks and never moves them.
+        # Eq. 6 on detached descriptors: the joint layer sends no gradient into the networks.
         embedding = torch.cat([part for region in regions.values() for part in region.descriptors], 1).detach()
         branches = {"ran": regions["ran"].logits}
         for name in self.networks:
@@ -131,11 +131,11 @@ class Reaps(Method):
         return Output(logits, branches, {}, seen)
 
     def losses(self, output: Output, labels: Tensor) -> dict[str, Tensor]:
-        """Eq. 5: the weighted cross entropy of each branch, a second stage like the first; and `joint`'s own."""
+        """Eq. 5: the weighted cross entropy of each branch (a second stage as the first), and that of `joint`."""
         return {name: self._weight(name) * cross_entropy(output.branches[name], labels) for name in output.branches}
 
     def _weight(self, branch: str) -> float:
-        """λ1, λ2, λ3 of Eq. 5; the joint layer, which shares no parameter with the rest, needs none."""
+        """λ1, λ2, λ3 of Eq. 5; 1 for the joint layer, which shares no parameter with the rest."""
         if branch == "ran":
             return self.spec.lambda_ran
         if branch.endswith("_global"):
@@ -143,14 +143,14 @@ class Reaps(Method):
         return self.spec.lambda_part if branch.endswith("_part") else 1.0
 
     def _regions(self, images: Tensor) -> dict[str, Region]:
-        """What each network saw: the RAN the whole image, each PSN what the network before it attended."""
+        """Run all networks: the RAN reads the whole image, each PSN the region that the previous network attended."""
         features = self.backbone(images, [self.backbone.last])[self.backbone.last]
         pooled = global_pool(features)
         region = Region(image_frame(images), features, pooled, self.classifier(pooled))
         regions, weight = {"ran": region}, self.classifier.weight
         for name, network in self._networks().items():
             box = self.attended_box(region, weight, size_of(images))
-            # f+ of Eq. 2: always out of the original input, so a second crop is not resampled twice
+            # f+ of Eq. 2: always cropped from the original input, so a second crop is not resampled twice
             crops = crop_and_resize(images, box[:, None], size_of(images))[:, 0]
             regions[name] = region = network(crops, box)
             weight = network.classifier.weight
@@ -158,15 +158,15 @@ class Reaps(Method):
 
     @torch.no_grad()
     def attended_box(self, region: Region, weight: Tensor, size: tuple[int, int]) -> Tensor:
-        """BB_τ of Eq. 2: the box of what exceeds τ in the CAM of the network's own first class.
+        """BB_τ of Eq. 2: the box of the cells above τ in the CAM of the class that the network predicts.
 
         Args:
-            region: what the network saw.
+            region: the network's output.
             weight: (K, C) of its linear layer.
             size: (H, W) of the network's input.
 
         Returns:
-            (B, 4) float32 xyxy in pixels of the image, inside the region, no side under `min_box` of the image's.
+            (B, 4) float32 xyxy in image pixels, inside the region; each side is at least `min_box` × the image's side.
         """
         cam = predicted_cam(region.features, weight, region.logits, region.frame).values  # (B, 1, h, w)
         if self.spec.box == "largest_component":
@@ -199,7 +199,7 @@ class Reaps(Method):
 
 
 def _attended(regions: dict[str, Region]) -> dict[str, Boxes]:
-    """By network the box it attended, its score being the network's own probability of its first class."""
+    """Per network the box it attended; the score is the network's probability of the class it predicts."""
     boxes: dict[str, Boxes] = {}
     for name, after in itertools.pairwise(regions):
         score = regions[name].logits.detach().float().softmax(1).amax(1, keepdim=True)

@@ -1,1 +1,1 @@
-"""Pure tensor functions, batched, without parameters: boxes, crops, class activation maps."""
+"""Pure, batched tensor functions without parameters: boxes, crops, class activation maps."""

@@ -1,4 +1,4 @@
-"""Square anchors on a map's cells, and boxes in whole cells of a map."""
+"""Square anchors on the cells of a map, and boxes rounded to whole cells."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from torch import Tensor
 
 
 def inner_span(cells: int, border: float) -> range:
-    """Rows (or columns) of a map that are not border: int(b·n) to int((1−b)·n) − 1, at least one.
+    """Rows (or columns) of a map without its border: int(b·n) to int((1−b)·n) − 1, at least one.
 
     Args:
         cells: n ≥ 1.
-        border: b in 0..0.5, excluded on each side.
+        border: b in 0..0.5, the fraction excluded on each side.
     """
     start, end = int(border * cells), int((1 - border) * cells)
     return range(start, max(end, start + 1))
 
 
 def _edges(cells: range, stride: int, side: float, offset: float, length: int, device: torch.device | None) -> Tensor:
-    """(n, 2) first and end coordinate, half-open, of anchors along one axis of an image of `length` pixels."""
+    """(n, 2) start and end (exclusive) of the anchors along one axis of an image of `length` pixels."""
     numbers = torch.arange(cells.start, cells.stop, device=device, dtype=torch.float32)
     centre = ((numbers + offset) * stride).clamp_max(length - 1)
     first, last = (centre - side / 2).clamp_min(0), (centre + side / 2).clamp_max(length - 1)
@@ -36,21 +36,21 @@ def anchor_boxes(
     image: tuple[int, int],
     device: torch.device | None = None,
 ) -> Tensor:
-    """One square anchor a cell, centred at (number + offset) · stride, cut at the image's edges.
+    """One square anchor per cell, centred at (row or column + offset) · stride, clipped to the image.
 
-    An anchor reaches from centre − side/2 to centre + side/2 *inclusive*, the convention in which a box of x1..x2 is
-    x2 − x1 + 1 wide; half-open it ends one pixel later, so the IoU of half-open boxes is the one with "+1".
+    An anchor reaches from centre − side/2 to centre + side/2 *inclusive*: by this convention a box from x1 to x2 is
+    x2 − x1 + 1 wide. The half-open box ends one pixel later, so its IoU equals the IoU computed with "+1".
 
     Args:
-        rows, columns: of the map's cells, R of them in all.
-        stride: input pixels a cell.
-        side: of an anchor, in pixels of the image.
+        rows, columns: the map's cells to use, R in total.
+        stride: input pixels per cell.
+        side: of an anchor, in image pixels.
         offset: 0 puts the centre at the cell's first pixel, 0.5 in its middle.
-        image: (height, width); the last coordinates are clamped to height − 1 and width − 1.
+        image: (height, width); inclusive coordinates are clamped to height − 1 and width − 1.
         device: of the result.
 
     Returns:
-        (R, 4) float32 xyxy, half-open, cells in reading order.
+        (R, 4) float32 xyxy, half-open, in row-major order of the cells.
     """
     y = _edges(rows, stride, side, offset, image[0], device)
     x = _edges(columns, stride, side, offset, image[1], device)
@@ -61,15 +61,15 @@ def anchor_boxes(
 
 @torch.no_grad()
 def whole_cells(boxes: Tensor, stride: int, size: tuple[int, int]) -> Tensor:
-    """Boxes of an image in whole cells of a map: the cells of first and last pixel, the end exclusive, at least one.
+    """Convert boxes in image pixels to whole cells: from the first pixel's cell to the last pixel's, end exclusive.
 
     Args:
-        boxes: (..., 4) xyxy, half-open, in pixels of the image.
-        stride: input pixels a cell.
+        boxes: (..., 4) xyxy, half-open, in image pixels.
+        stride: input pixels per cell.
         size: (h, w) of the map.
 
     Returns:
-        (..., 4) float32 whole numbers, xyxy, half-open, inside the map.
+        (..., 4) float32 whole numbers, xyxy, half-open, inside the map; at least one cell per side.
     """
     h, w = size
     first = (boxes[..., :2] / stride).floor()

@@ -1,4 +1,4 @@
-"""Boxes and their greedy non-maximum suppression, for the whole batch at once and without gradient.
+"""Boxes and greedy non-maximum suppression, for a whole batch at once and without gradient.
 
 A box is xyxy, half-open (x2 = last column + 1), float32.
 """
@@ -8,21 +8,21 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-_ROWS = 256  # of the matrix computed at a time, which bounds the memory in between
+_ROWS = 256  # matrix rows computed at a time, which bounds the memory of intermediate results
 
 
 def _pair(x: float, y: float, device: torch.device | None) -> Tensor:
-    """(2,) float32, filled on the device: a tensor made from a list would be copied there, which waits for it."""
+    """(2,) float32, created on the device: a tensor from a list would be copied there, which synchronises."""
     return torch.stack([torch.full((), value, dtype=torch.float32, device=device) for value in (x, y)])
 
 
 def whole_image(batch: int, height: int, width: int, device: torch.device | None = None) -> Tensor:
-    """(batch, 4) float32 boxes that cover an image of `height` × `width` pixels."""
+    """(batch, 4) float32 boxes, each covering an image of `height` × `width` pixels."""
     return torch.cat([torch.zeros(2, device=device), _pair(width, height, device)]).expand(batch, 4)
 
 
 def _span(occupied: Tensor) -> tuple[Tensor, Tensor]:
-    """First and last + 1 occupied position along dim 1 of (B, n) bool; (n, 0) where there is none."""
+    """First and last + 1 true position along dim 1 of (B, n) bool; (n, 0) where there is none."""
     n = occupied.shape[1]
     position = torch.arange(n, device=occupied.device)
     first = torch.where(occupied, position, n).amin(1)
@@ -32,13 +32,13 @@ def _span(occupied: Tensor) -> tuple[Tensor, Tensor]:
 
 @torch.no_grad()
 def box_of_mask(mask: Tensor) -> Tensor:
-    """Tight box of a mask, per image; an empty mask gives the whole image.
+    """Tight box of a mask, per image; for an empty mask the box of the whole mask.
 
     Args:
         mask: (B, h, w) bool.
 
     Returns:
-        (B, 4) float32 xyxy, half-open, in pixels of the mask.
+        (B, 4) float32 xyxy, half-open, in mask pixels.
     """
     batch, h, w = mask.shape
     x1, x2 = _span(mask.any(1))
@@ -49,15 +49,15 @@ def box_of_mask(mask: Tensor) -> Tensor:
 
 @torch.no_grad()
 def grow_boxes(boxes: Tensor, least: tuple[float, float], bounds: Tensor) -> Tensor:
-    """Widen the sides that are too short, about the box's centre, then shift the box inside `bounds`.
+    """Enlarge sides that are too short, around the box's centre, then shift the box inside `bounds`.
 
     Args:
         boxes: (..., 4) xyxy.
-        least: (height, width) no side is shorter than, except where `bounds` itself is.
-        bounds: (..., 4) what every box stays in, broadcast against `boxes`.
+        least: minimum (height, width); a side is shorter only if `bounds` itself is.
+        bounds: (..., 4) the box that each result lies in, broadcast against `boxes`.
 
     Returns:
-        (..., 4) float32; a box that is large enough and inside stays as it is.
+        (..., 4) float32; a box that is large enough and inside is unchanged.
     """
     boxes, bounds = boxes.float(), bounds.float()
     smallest = _pair(least[1], least[0], boxes.device)
@@ -70,15 +70,15 @@ def grow_boxes(boxes: Tensor, least: tuple[float, float], bounds: Tensor) -> Ten
 
 @torch.no_grad()
 def compose_boxes(frame: Tensor, boxes: Tensor, size: tuple[int, int]) -> Tensor:
-    """Boxes inside a resized crop, in pixels of the image that the crop was taken from.
+    """Convert boxes inside a resized crop to pixels of the image that the crop was taken from.
 
     Args:
-        frame: (B, 4) where the crop lay in the image.
+        frame: (B, 4) the crop's box in the image.
         boxes: (B, R, 4) in pixels of the resized crop.
         size: (height, width) of the resized crop.
 
     Returns:
-        (B, R, 4) float32 in pixels of the image.
+        (B, R, 4) float32 in image pixels.
     """
     height, width = size
     extent = frame[:, 2:] - frame[:, :2]
@@ -88,7 +88,7 @@ def compose_boxes(frame: Tensor, boxes: Tensor, size: tuple[int, int]) -> Tensor
 
 @torch.no_grad()
 def box_area(boxes: Tensor) -> Tensor:
-    """(..., 4) → (...) area; 0 for a box turned inside out."""
+    """(..., 4) → (...) area; 0 for a box with x2 < x1 or y2 < y1."""
     side = (boxes[..., 2:] - boxes[..., :2]).clamp_min(0)
     return side[..., 0] * side[..., 1]
 
@@ -120,24 +120,24 @@ def overlapping(boxes: Tensor, iou: float) -> Tensor:
 def greedy_top_k(
     boxes: Tensor, scores: Tensor, valid: Tensor, k: int, iou: float, near: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Greedy NMS of boxes that all images share, keeping at most k.
+    """Greedy NMS that keeps at most k boxes per image; all images have the same boxes but their own scores.
 
-    k times, for every image at once: take the valid box of the highest score, of equal ones the first, and suppress
-    what overlaps it by more than `iou`. Images with fewer boxes to take have slots that are not kept.
+    k times, for all images at once: keep the valid box with the highest score (of equal scores the first), and
+    suppress the boxes that overlap it by more than `iou`. An image with fewer boxes has unused slots.
 
     Args:
         boxes: (N, 4) xyxy, half-open, N ≥ 1.
         scores: (B, N) finite.
-        valid: (B, N) bool; other boxes are neither kept nor suppress.
-        k: slots, at least 1.
+        valid: (B, N) bool; other boxes are not kept and suppress none.
+        k: number of slots, at least 1.
         iou: threshold.
-        near: `overlapping(boxes, iou)` computed before, where the boxes stay the same from batch to batch; without it
-            each step computes the one row an image that it needs.
+        near: `overlapping(boxes, iou)`, computed once if the boxes are the same for all batches; without it each step
+            computes the one row per image that it needs.
 
     Returns:
-        (B, k) int64 positions in `boxes`, by falling score, and (B, k) bool: which slots are kept.
+        (B, k) int64 positions in `boxes`, by falling score, and (B, k) bool: which slots are used.
     """
-    live = scores.detach().masked_fill(~valid, -torch.inf)  # a copy: what follows writes into it
+    live = scores.detach().masked_fill(~valid, -torch.inf)  # a copy, which the loop modifies in place
     best, index = live.max(1, keepdim=True)
     found, indices = [best], [index]
     for _ in range(k - 1):
@@ -151,6 +151,6 @@ def greedy_top_k(
 
 
 def _rows(boxes: Tensor, index: Tensor, iou: float) -> Tensor:
-    """(B,) positions → (B, N) bool: their rows of `overlapping`."""
+    """(B,) positions → (B, N) bool: the rows of `overlapping` at these positions."""
     own = torch.arange(len(boxes), device=boxes.device) == index[:, None]
     return (box_iou(boxes[index], boxes) > iou) | own

@@ -1,4 +1,4 @@
-"""Class activation maps and the connected components of what they exceed."""
+"""Class activation maps and the connected components of thresholded maps."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from torch import Tensor
 
 @torch.no_grad()
 def class_activation(features: Tensor, weight: Tensor, index: Tensor) -> Tensor:
-    """Class activation map of one class an image (REAPS Eq. 1), rectified and divided by its maximum.
+    """Class activation map of one class per image (REAPS Eq. 1), rectified and divided by its maximum.
 
-    The sum is taken in fp32 whatever autocast does, and no gradient passes.
+    The sum is computed in fp32 also under autocast, and without gradient.
 
     Args:
-        features: (B, C, h, w) what a linear classifier on global average pooling reads.
+        features: (B, C, h, w) input of a linear classifier on global average pooling.
         weight: (K, C) that classifier's weight.
         index: (B,) int64 class of each image.
 
     Returns:
-        (B, h, w) float32 in 0..1; all zero where no cell speaks for the class.
+        (B, h, w) float32 in 0..1; all zero if no cell has a positive value for the class.
 
     Source: Zhou et al., Learning Deep Features for Discriminative Localization, https://arxiv.org/abs/1512.04150
     """
@@ -28,29 +28,30 @@ def class_activation(features: Tensor, weight: Tensor, index: Tensor) -> Tensor:
 
 
 def channel_sum(features: Tensor, kernel: Tensor) -> Tensor:
-    """Sum over channels, each times its own weight: (B, C, h, w), (B, C) → (B, h, w), summed in fp32."""
+    """Weighted sum over channels in fp32: (B, C, h, w) and weights (B, C) → (B, h, w)."""
     return (features.float() * kernel.float()[:, :, None, None]).sum(1)
 
 
 def over_peak(maps: Tensor) -> Tensor:
-    """Each map (B, h, w) divided by its largest absolute value: within -1..1. A map of zeros stays one."""
+    """Each map (B, h, w) divided by its largest absolute value: within -1..1. A map of zeros stays zero."""
     return maps / maps.abs().amax((1, 2), keepdim=True).clamp_min(1e-6)
 
 
 def component_steps(h: int, w: int) -> int:
-    """Pooling steps after which every component of an h×w mask has one label.
+    """Number of pooling steps after which every component of any h×w mask has one label.
 
-    A shortest path between cells that touch at sides or corners visits each 2×2 block at most twice, since
-    a block's four cells all touch one another.
+    The four cells of a 2×2 block all touch one another, so a shortest path between cells that touch at a side or a
+    corner visits each block at most twice.
     """
     return 2 * ((h + 1) // 2) * ((w + 1) // 2) - 1
 
 
 @torch.no_grad()
 def component_labels(mask: Tensor) -> Tensor:
-    """Label the components of a mask, cells that touch at a side or a corner belonging together.
+    """Label the 8-connected components of a mask: cells that touch at a side or a corner belong together.
 
-    Each cell starts with its own number; 3×3 max pooling inside the mask spreads the highest, in fixed steps.
+    Each cell starts with its own number; 3×3 max pooling inside the mask spreads the highest number of a component in
+    a fixed number of steps.
 
     Args:
         mask: (B, h, w) bool.
@@ -69,16 +70,16 @@ def component_labels(mask: Tensor) -> Tensor:
 
 @torch.no_grad()
 def largest_component(mask: Tensor) -> Tensor:
-    """The component with most cells; of equal ones the one whose last cell comes first in reading order.
+    """The component with the most cells; of equally large ones the one whose last cell comes first in row-major order.
 
     Args:
         mask: (B, h, w) bool.
 
     Returns:
-        (B, h, w) bool, empty where the mask is.
+        (B, h, w) bool; empty if the mask is empty.
     """
     labels = component_labels(mask).flatten(1)  # (B, h·w)
-    size = (labels[:, :, None] == labels[:, None, :]).sum(2) * mask.flatten(1)  # (B, h·w) cells of my component
+    size = (labels[:, :, None] == labels[:, None, :]).sum(2) * mask.flatten(1)  # (B, h·w) size of the cell's component
     largest = mask.flatten(1) & (size == size.amax(1, keepdim=True))
     first = torch.where(largest, labels, torch.inf).amin(1, keepdim=True)
     return (largest & (labels == first)).view_as(mask)
@@ -86,14 +87,14 @@ def largest_component(mask: Tensor) -> Tensor:
 
 @torch.no_grad()
 def keep_largest_component(cam: Tensor, threshold: float) -> Tensor:
-    """Zero the cells of a map that exceed `threshold` outside its largest component.
+    """Set the cells of a map that exceed `threshold` to zero, except those of the largest component.
 
     Args:
         cam: (B, h, w) normalised map.
         threshold: cells above it form the components.
 
     Returns:
-        (B, h, w) of the map's type; cells at or below the threshold stay as they are.
+        (B, h, w) of the map's dtype; cells at or below the threshold are unchanged.
     """
     mask = cam > threshold
     return torch.where(mask & ~largest_component(mask), torch.zeros_like(cam), cam)

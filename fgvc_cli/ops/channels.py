@@ -1,4 +1,4 @@
-"""Channels that belong to classes: contiguous groups, and what mutual-channel and top-down losses make of them.
+"""Channels that belong to classes: contiguous groups, and the functions of the mutual-channel and top-down losses.
 
 Letters: B images, K classes, C channels, n channels of one class, P positions (h·w). Equations are those of
 Chang et al., Fine-Grained Visual Classification via Simultaneously Learning of Multi-regional Multi-grained Features
@@ -19,40 +19,40 @@ Upsample = Literal["nearest", "bilinear", "bicubic"]
 
 
 class ChannelGroups(NamedTuple):
-    """C channels shared out among K classes in order: each has ⌊C/K⌋ or one more, those with fewer come first."""
+    """C channels divided among K classes in order: each class has ⌊C/K⌋ or one more; those with fewer come first."""
 
     channels: int
     classes: int
 
     @property
     def least(self) -> int:
-        """Channels of a smaller group."""
+        """Number of channels in a smaller group."""
         return self.channels // self.classes
 
     @property
     def smaller(self) -> int:
-        """How many classes have a smaller group."""
+        """Number of classes with a smaller group."""
         return self.classes - self.channels % self.classes
 
     @property
     def runs(self) -> tuple[tuple[int, int], ...]:
-        """(classes, channels of each) of neighbours that have as many: one run where K divides C, else two."""
+        """(number of classes, channels per class) of each run of equal groups: one run if K divides C, else two."""
         rest = self.classes - self.smaller
         return ((self.smaller, self.least), *(((rest, self.least + 1),) if rest else ()))
 
     def split(self, rows: Tensor) -> list[Tensor]:
-        """(B, C, ...) → a view (B, channels of the run, ...) for each run."""
+        """(B, C, ...) → one view (B, channels of the run, ...) per run."""
         return list(torch.split(rows, [classes * size for classes, size in self.runs], 1))
 
 
 def channel_groups(channels: int, classes: int) -> ChannelGroups:
-    """Share C channels out among K classes.
+    """Divide C channels among K classes.
 
     Raises:
         BadRequest: there are fewer channels than classes.
     """
     if not 0 < classes <= channels:
-        raise BadRequest(f"{channels} channels cannot be shared out among {classes} classes: each needs one")
+        raise BadRequest(f"{channels} channels cannot be divided among {classes} classes: each class needs one")
     return ChannelGroups(channels, classes)
 
 
@@ -65,10 +65,10 @@ def channel_classes(groups: ChannelGroups, device: torch.device | None = None) -
 
 
 def aligned_channels(high: ChannelGroups, middle: ChannelGroups, device: torch.device | None = None) -> Tensor:
-    """(C_l,) int64: the high-level channel that attends each middle-level one, both of the same class.
+    """(C_l,) int64: the high-level channel that attends each middle-level channel, both of the same class.
 
-    Middle channel m of a class's n_l takes its high channel ⌊m·n_h/n_l⌋: with n_l = ξ·n_h each high channel is
-    repeated ξ times, side by side (section IV-D.1).
+    Of a class's n_l middle-level and n_h high-level channels, middle channel m is attended by high channel
+    ⌊m·n_h/n_l⌋. For n_l = ξ·n_h each high channel is repeated ξ times in a row (section IV-D.1).
     """
     of_class = channel_classes(middle, device)
 
@@ -83,19 +83,19 @@ def aligned_channels(high: ChannelGroups, middle: ChannelGroups, device: torch.d
 
 
 def channel_rows(maps: Tensor) -> Tensor:
-    """(B, C, h, w) → (B, C, P) at least fp32, each channel's positions side by side in memory.
+    """(B, C, h, w) → (B, C, P) in at least fp32, contiguous, so each channel's positions are adjacent in memory.
 
-    What follows reads every value several times: one copy out of channels-last pays for itself.
+    The losses read every value several times, so one copy from the channels-last format saves time overall.
     """
     return maps.flatten(2).to(torch.promote_types(maps.dtype, torch.float32)).contiguous()
 
 
 @torch.no_grad()
 def draw_channel_mask(groups: ChannelGroups, device: torch.device | None = None) -> Tensor:
-    """Mask of channel-wise attention (CWA, Eq. 3): ⌈n/2⌉ ones at random among the n channels of each class.
+    """Random mask of channel-wise attention (CWA, Eq. 3): ⌈n/2⌉ of the n channels of each class are 1.
 
     Returns:
-        (C,) float32 of 0 and 1, drawn from the device's default generator.
+        (C,) float32 of 0 and 1, from the device's default random generator.
     """
     masks: list[Tensor] = []
     for classes, size in groups.runs:
@@ -106,10 +106,10 @@ def draw_channel_mask(groups: ChannelGroups, device: torch.device | None = None)
 
 @torch.no_grad()
 def _winners(rows: Tensor, size: int) -> Tensor:
-    """Which channel is the largest of each `size` neighbours, at each position; the first of equals.
+    """Index of the largest of each `size` adjacent channels, at each position; of equal values the first.
 
-    (B, C, P) → (B, C/size, P) int64 in 0..C-1. Pooling over channels finds it several times faster than max(dim) on a
-    CPU, and unlike amax hands the gradient to one channel.
+    (B, C, P) → (B, C/size, P) int64 in 0..C-1. On a CPU, pooling over channels is several times faster than max(dim);
+    unlike with amax, only one channel gets the gradient.
     """
     return F.max_pool1d(rows.transpose(1, 2), size, return_indices=True)[1].transpose(1, 2)
 
@@ -120,10 +120,10 @@ def class_maximum(rows: Tensor, groups: ChannelGroups, mask: Tensor | None = Non
     Args:
         rows: (B, C, P).
         groups: of the C channels.
-        mask: (C,) of 0 and 1 and of the rows' type, as `draw_channel_mask` gives; none: all channels.
+        mask: (C,) of 0 and 1, of the rows' dtype, as from `draw_channel_mask`; None: all channels.
 
     Returns:
-        (B, K, P): at each position the largest of a class's channels, a masked one counting as 0.
+        (B, K, P): at each position the maximum over a class's channels; a masked channel counts as 0.
     """
     masked = rows if mask is None else rows * mask[:, None]  # CWA
     parts = zip(groups.split(masked), groups.runs, strict=True)
@@ -132,20 +132,20 @@ def class_maximum(rows: Tensor, groups: ChannelGroups, mask: Tensor | None = Non
 
 
 def class_scores(rows: Tensor, groups: ChannelGroups, mask: Tensor | None = None) -> Tensor:
-    """g(F^i) of Eq. 3: CWA, CCMP, global average pooling. (B, C, P) → (B, K); `mask` (C,) or none."""
+    """g(F^i) of Eq. 3: CWA, CCMP, global average pooling. (B, C, P) → (B, K); `mask` (C,) or None."""
     return class_maximum(rows, groups, mask).mean(2)
 
 
 def class_diversity(rows: Tensor, groups: ChannelGroups, *, per_channel: bool = False) -> Tensor:
-    """h(F^i) of Eq. 5: how little the channels of a class overlap.
+    """h(F^i) of Eq. 5, the diversity: it is larger the less the channels of a class overlap.
 
     Args:
         rows: (B, C, P).
         groups: of the C channels.
-        per_channel: divide by the number n of a class's channels.
+        per_channel: divide by n, the number of channels of the class.
 
     Returns:
-        (B, K) in 1..n, or 1/n..1: the least where a class's channels all look alike.
+        (B, K) in 1..n, with `per_channel` in 1/n..1; the minimum if the channels of the class have equal softmax maps.
     """
     overlap = class_maximum(rows.softmax(2), groups).sum(2)  # softmax over the positions of each channel
     if not per_channel:
@@ -167,8 +167,8 @@ def top_down_attention(
     Args:
         middle: F^l (B, C_l, h, w).
         high: F^h (B, C_h, h', w').
-        groups: of C_l and of C_h; channels meet within their class, as `aligned_channels` tells.
-        mode: of upsampling.
+        groups: of C_l and of C_h; `aligned_channels` gives the pairs of channels, each pair of one class.
+        mode: upsampling mode.
 
     Returns:
         (B, C_l, h, w).
@@ -178,11 +178,11 @@ def top_down_attention(
     repeats, rest = divmod(of_middle.least, of_high.least)
     if rest == 0 and of_middle.channels == repeats * of_high.channels and len(of_high.runs) == 1:
         of_each = torch.unflatten(middle, 1, (of_high.channels, repeats))
-        return (of_each * gate[:, :, None]).flatten(1, 2)  # each high channel repeated without a copy
+        return (of_each * gate[:, :, None]).flatten(1, 2)  # repeats each high channel by broadcasting, without a copy
     return middle * gate.index_select(1, aligned_channels(of_high, of_middle, high.device))
 
 
 def _gate(high: Tensor, size: tuple[int, int], mode: Upsample) -> Tensor:
-    if mode == "nearest":  # repeats values: the sigmoid of a quarter of them says the same
+    if mode == "nearest":  # only repeats values, so the sigmoid is computed on fewer values before upsampling
         return F.interpolate(high.sigmoid(), size, mode="nearest")
     return F.interpolate(high, size, mode=mode, align_corners=False).sigmoid()

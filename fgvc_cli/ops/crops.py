@@ -1,4 +1,4 @@
-"""Cut boxes out of maps and resize them, all boxes of all images in one call."""
+"""Crop boxes from maps and resize them, all boxes of all images in one call."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from torch import Tensor
 
 
 def _sample_positions(start: Tensor, end: Tensor, n: int) -> Tensor:
-    """(B, R) → (B, R, n) sample positions in pixels, 0.5 being the centre of the first."""
+    """(B, R) → (B, R, n) sample positions in pixels; 0.5 is the centre of the first pixel."""
     step = (torch.arange(n, device=start.device, dtype=start.dtype) + 0.5) / n
     positions = start[..., None] + step * (end - start)[..., None]
-    middle = (start + end) / 2  # of a box narrower than a pixel, where the two clamps would cross
+    middle = (start + end) / 2  # limit for boxes narrower than a pixel, where low would exceed high
     low = torch.minimum(start + 0.5, middle)[..., None]
     high = torch.maximum(end - 0.5, middle)[..., None]
     return torch.minimum(torch.maximum(positions, low), high)
@@ -28,19 +28,20 @@ def _sampling_grid(boxes: Tensor, size: tuple[int, int], extent: tuple[int, int]
 
 
 def crop_and_resize(maps: Tensor, boxes: Tensor, size: int | tuple[int, int]) -> Tensor:
-    """Cut R boxes out of each image's maps and resize them bilinearly.
+    """Crop R boxes from each image's maps and resize them bilinearly.
 
-    Half-pixel centres, samples clamped inside the box: for an integer box it is
-    `interpolate(maps[..., y1:y2, x1:x2], size, mode="bilinear", align_corners=False)`, where roi_align reads
-    beyond the box at its border. One grid_sample for the batch. Differentiable in `maps`, never in `boxes`.
+    Sample positions are half-pixel centres, clamped to the box. For an integer box the result equals
+    `interpolate(maps[..., y1:y2, x1:x2], size, mode="bilinear", align_corners=False)`; roi_align instead also reads
+    pixels outside the box at its border. The whole batch takes one grid_sample call. Differentiable in `maps`, not in
+    `boxes`.
 
     Args:
         maps: (B, C, h, w).
-        boxes: (B, R, 4) xyxy, half-open, in pixels of the maps, inside them.
+        boxes: (B, R, 4) xyxy, half-open, in pixels of the maps and inside them.
         size: side of the result, or its (height, width).
 
     Returns:
-        (B, R, C, size, size) of the maps' type; sampled in fp32 (fp64 for fp64 maps).
+        (B, R, C, size, size) of the maps' dtype; sampled in fp32 (fp64 for fp64 maps).
     """
     height, width = (size, size) if isinstance(size, int) else size
     batch, channels, h, w = maps.shape

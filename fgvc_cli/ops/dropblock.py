@@ -1,4 +1,4 @@
-"""Dropblock: set a box of each image's maps to zero and scale what is left."""
+"""DropBlock: set a box of each image's maps to zero and scale the other cells."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import Tensor
 
 @torch.no_grad()
 def cells_inside(boxes: Tensor, h: int, w: int) -> Tensor:
-    """(B, 4) boxes in whole cells → (B, h, w) bool: the cells inside."""
+    """(B, 4) boxes in whole cells → (B, h, w) bool: the cells inside the box."""
     y = torch.arange(h, device=boxes.device)
     x = torch.arange(w, device=boxes.device)
     x1, y1, x2, y2 = boxes[..., None].unbind(1)  # (B, 1) each
@@ -17,16 +17,16 @@ def cells_inside(boxes: Tensor, h: int, w: int) -> Tensor:
 
 
 def dropblock(maps: Tensor, boxes: Tensor, present: Tensor, within: Tensor) -> Tensor:
-    """Drop one box an image (AP-CNN Eq. 5) and divide by the share that is left (Eq. 6), each image by its own.
+    """Drop one box per image (AP-CNN Eq. 5) and divide by the image's fraction of cells that are kept (Eq. 6).
 
     Args:
         maps: (B, C, h, w).
-        boxes: (B, 4) what is dropped, in whole cells, xyxy half-open.
-        present: (B,) bool; an image without a box to drop stays as it is.
-        within: (B, 4) the cells that are counted, likewise; all of the map in the paper.
+        boxes: (B, 4) boxes to drop, in whole cells, xyxy half-open.
+        present: (B,) bool; images where it is false are unchanged.
+        within: (B, 4) boxes of the cells that are counted, in whole cells, xyxy half-open; the whole map in the paper.
 
     Returns:
-        (B, C, h, w) of the maps' type.
+        (B, C, h, w) of the maps' dtype.
     """
     h, w = maps.shape[2:]
     keep = ~(cells_inside(boxes, h, w) & present[:, None, None])  # Eq. 5: M

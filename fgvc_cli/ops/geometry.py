@@ -1,4 +1,4 @@
-"""Where boxes lie relative to one another, and its code in sines and cosines."""
+"""Relative geometry of boxes and its encoding in sines and cosines; points through affine maps."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from torch import Tensor
 
 @torch.no_grad()
 def relative_geometry(boxes: Tensor, least: float = 1e-3) -> Tensor:
-    """g of every pair of boxes (SCAPNet, before Eq. 10): log |Δx|/w, log |Δy|/h, log of the ratios of the sides.
+    """g of every pair of boxes (SCAPNet, before Eq. 10): log |Δx|/w, log |Δy|/h, and the log ratios of the sides.
 
     Args:
-        boxes: (..., R, 4) xyxy, no side 0.
-        least: |Δ|/side is taken for this much at least, since two centres may coincide.
+        boxes: (..., R, 4) xyxy, every side > 0.
+        least: lower bound for |Δ|/side, since two centres may coincide.
 
     Returns:
-        (..., R, R, 4): [m, n] is box n as seen from m, in m's sides.
+        (..., R, R, 4): [m, n] is the geometry of box n relative to box m, in units of m's sides.
     """
     centre, side = (boxes[..., :2] + boxes[..., 2:]) / 2, boxes[..., 2:] - boxes[..., :2]
     here, there = side[..., :, None, :], side[..., None, :, :]
@@ -25,13 +25,13 @@ def relative_geometry(boxes: Tensor, least: float = 1e-3) -> Tensor:
 
 @torch.no_grad()
 def wave_code(values: Tensor, dims: int = 64, factor: float = 100.0, base: float = 1000.0) -> Tensor:
-    """EP of SCAPNet's Eq. 10: each of n values as sines and cosines of dims / 2n wavelengths.
+    """EP of SCAPNet's Eq. 10: encode each of n values as sines and cosines with dims / 2n wavelengths.
 
     Args:
         values: (..., n).
-        dims: of the code, a multiple of 2n.
-        factor: the values are multiplied by it.
-        base: wavelength number i is 2π·base^(i / (dims / 2n)).
+        dims: dimensions of the encoding, a multiple of 2n.
+        factor: multiplies the values.
+        base: wavelength i is 2π·base^(i / (dims / 2n)).
 
     Returns:
         (..., dims): the sines of all values, value by value, then their cosines.
@@ -45,12 +45,12 @@ def wave_code(values: Tensor, dims: int = 64, factor: float = 100.0, base: float
 
 
 def to_original(affine: Tensor, points: Tensor) -> Tensor:
-    """Points (B, Q, 2) through an affine map (B, 2, 3)."""
+    """Apply an affine map (B, 2, 3) to points (B, Q, 2)."""
     return points @ affine[:, :, :2].transpose(1, 2) + affine[:, None, :, 2]
 
 
 def to_input(affine: Tensor, points: Tensor) -> Tensor:
-    """Points (B, Q, 2) through the inverse of an affine map (B, 2, 3); in closed form, which waits for no device."""
+    """Apply the inverse of an affine map (B, 2, 3) to points (B, Q, 2), in closed form without synchronisation."""
     a, b, c, d = affine[:, 0, 0], affine[:, 0, 1], affine[:, 1, 0], affine[:, 1, 1]
     adjugate = torch.stack([torch.stack([d, -b], 1), torch.stack([-c, a], 1)], 1)  # (B, 2, 2)
     inverse = adjugate / (a * d - b * c)[:, None, None]

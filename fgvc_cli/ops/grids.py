@@ -1,8 +1,8 @@
 """A grid of rows×columns cells on a map: sums over cells, windows of cells, masks, boxes.
 
-Row y of a map of height h belongs to cell ⌊y·rows/h⌋, so that a grid that does not divide the map shares its rows out
-without overlap; columns alike. A grid has at most as many cells a side as the map has positions. A window of scale u
-covers u×u cells; windows stand one cell apart and are numbered row by row.
+Row y of a map of height h belongs to cell row ⌊y·rows/h⌋, so cells do not overlap even if the grid does not divide the
+map; columns likewise. A grid has at most as many cells per side as the map has positions. A window of scale u covers
+u×u cells; windows have a stride of one cell and are numbered row by row.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import Tensor
 
 
 def cell_edges(length: int, cells: int) -> list[int]:
-    """First position of each cell, and the end: `cells` + 1 numbers from 0 to `length`."""
+    """First position of each cell and the end of the last: `cells` + 1 numbers from 0 to `length`."""
     return [-(-n * length // cells) for n in range(cells + 1)]
 
 
@@ -24,7 +24,7 @@ def _cell_sizes(length: int, cells: int) -> list[int]:
 
 
 def cell_sums(maps: Tensor, grid: tuple[int, int]) -> Tensor:
-    """(B, C, h, w) → (B, C, rows, columns): the sum over each cell. Without a matrix product, so never below fp32."""
+    """(B, C, h, w) → (B, C, rows, columns): the sum over each cell; no matrix product, so TF32 is never used."""
     for dim, cells in zip((2, 3), grid, strict=True):
         sizes = _cell_sizes(maps.shape[dim], cells)
         maps = torch.stack([part.sum(dim) for part in torch.split(maps, sizes, dim)], dim)
@@ -37,10 +37,10 @@ def window_means(maps: Tensor, grid: tuple[int, int], scales: int) -> list[Tenso
     Args:
         maps: (B, C, h, w).
         grid: (rows, columns) of cells.
-        scales: windows of 1×1 to scales×scales cells, which is at most the grid's shorter side.
+        scales: windows have 1×1 to scales×scales cells; at most the grid's shorter side.
 
     Returns:
-        By scale (B, C, rows - u + 1, columns - u + 1).
+        Per scale u (B, C, rows - u + 1, columns - u + 1).
     """
     sums = cell_sums(maps, grid)
     positions = cell_sums(torch.ones_like(maps[:1, :1]), grid)
@@ -51,7 +51,7 @@ def window_means(maps: Tensor, grid: tuple[int, int], scales: int) -> list[Tenso
 def spread_cells(cells: Tensor, size: tuple[int, int]) -> Tensor:
     """(B, rows, columns) → (B, h, w): each position gets its cell's value.
 
-    Copied piece by piece: the backward pass is then a sum, where that of an index adds in any order on a GPU.
+    It uses split and expand, whose backward pass is a deterministic sum; indexing's backward pass on a GPU is not.
     """
     (rows, columns), (h, w) = cells.shape[1:], size
     lines = zip(torch.split(cells, 1, 1), _cell_sizes(h, rows), strict=True)
@@ -64,14 +64,14 @@ def spread_cells(cells: Tensor, size: tuple[int, int]) -> Tensor:
 def window_boxes(
     grid: tuple[int, int], scale: int, map_size: tuple[int, int], size: tuple[int, int], device: torch.device
 ) -> Tensor:
-    """Where the windows of one scale lie in the image that the map was made of.
+    """Boxes of the windows of one scale in the image that the map was computed from.
 
     Args:
         grid: (rows, columns) of cells.
         scale: u.
         map_size: (h, w).
         size: (H, W) of the image.
-        device: where the boxes are made.
+        device: of the result.
 
     Returns:
         ((rows - u + 1)·(columns - u + 1), 4) float32 xyxy, half-open.
@@ -84,6 +84,6 @@ def window_boxes(
 
 
 def _edges(length: int, cells: int, pixels: int, device: torch.device) -> Tensor:
-    """`cell_edges` in pixels of the image, made on the device: a list would be copied there, which waits for it."""
+    """`cell_edges` in image pixels, created on the device: a list would be copied there, which synchronises."""
     first = (torch.arange(cells + 1, device=device) * length + cells - 1) // cells
     return (first * pixels).float() / length

@@ -7,16 +7,16 @@ from torch import Tensor
 
 
 def gumbel_noise(like: Tensor) -> Tensor:
-    """Standard Gumbel numbers of `like`'s shape, float32, from the default generator of its device.
+    """Standard Gumbel noise of `like`'s shape, float32, from the default random generator of its device.
 
-    The distribution function is exp(-exp(-g)); a uniform number of exactly 0 is moved off 0.
+    The cumulative distribution function is exp(-exp(-g)). Uniform samples of exactly 0 are raised above 0.
     """
     uniform = torch.rand(like.shape, device=like.device).clamp_min(torch.finfo(torch.float32).tiny)
     return -(-uniform.log()).log()
 
 
 def straight_through(forward: Tensor, backward: Tensor) -> Tensor:
-    """The value of `forward`, to the bit, with the gradient of `backward` (same shape).
+    """The exact value of `forward` with the gradient of `backward` (same shape).
 
     Source: Bengio et al., Estimating or Propagating Gradients Through Stochastic Neurons,
     https://arxiv.org/abs/1308.3432
@@ -32,17 +32,17 @@ def keep_gate(
     temperature: float = 1.0,
     never_empty: bool = False,
 ) -> Tensor:
-    """Which of n cells an image keeps (SCAPNet Eq. 5 and 6); class 1 is "keep", a tie is not kept.
+    """Which of n cells each image keeps (SCAPNet Eq. 5 and 6); class 1 is "keep", equal scores are not kept.
 
     Args:
         log_probs: (B, n, 2) log s.
-        hard: 0 or 1 forward and the soft gate's gradient backward; false: the soft gate itself.
-        noise: (B, n, 2) Gumbel numbers G; none: the decision is deterministic.
+        hard: true: 0 or 1 in the forward pass, the soft gate's gradient in the backward pass; false: the soft gate.
+        noise: (B, n, 2) Gumbel noise G; None: the result is deterministic.
         temperature: of the soft gate's softmax.
-        never_empty: an image that would keep nothing keeps its likeliest cell, the first of equal ones.
+        never_empty: an image that would keep no cell keeps its most probable one (the first of equal ones).
 
     Returns:
-        (B, n) in 0..1 of the type of `log_probs`.
+        (B, n) in 0..1, of the dtype of `log_probs`.
     """
     noisy = log_probs if noise is None else log_probs + noise
     soft = (noisy / temperature).softmax(-1)[..., 1]

@@ -1,4 +1,4 @@
-"""A recurrent layer that a compiler takes as one operation."""
+"""LSTM that torch.compile treats as one operation."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from torch import Tensor, nn
 
 
 def lstm_states(lstm: nn.LSTM, sequence: Tensor) -> Tensor:
-    """The hidden states (B, N, U) of an LSTM over sequences (B, N, C), beginning at zero.
+    """The hidden states (B, N, U) of an LSTM over sequences (B, N, C), with zero initial state.
 
-    torch.compile would write the loop over N cells out, in both directions, and in training compile each of them. Here
-    the layer is one operation to it, which it leaves as it is: no break in the graph, and the kernels that run anyway.
+    torch.compile would unroll the loop over N cells in both directions, and in training compile every step. As a
+    custom operation the layer causes no graph break and runs the same kernels as without torch.compile.
 
     Args:
         lstm: batch_first, with biases, without dropout and projection.
-        sequence: on its device.
+        sequence: on the same device as `lstm`.
     """
     if not torch.compiler.is_dynamo_compiling() or torch.compiler.is_exporting():
         states: Tensor = lstm(sequence)[0]
         return states
     tensors = [sequence, *lstm.parameters()]
     kind = sequence.device.type
-    if torch.is_autocast_enabled(kind):  # as autocast does with the layer itself
+    if torch.is_autocast_enabled(kind):  # the same casts as autocast does for nn.LSTM
         tensors = [tensor.to(torch.get_autocast_dtype(kind)) for tensor in tensors]
     compiled: Tensor = _lstm(tensors[0], tensors[1:], lstm.bidirectional)
     return compiled
@@ -47,11 +47,11 @@ def _(sequence: Tensor, weights: list[Tensor], bidirectional: bool) -> Tensor:
 
 @torch.library.custom_op("fgvc::lstm_backward", mutates_args=())
 def _lstm_backward(gradient: Tensor, sequence: Tensor, weights: list[Tensor], bidirectional: bool) -> list[Tensor]:
-    """Gradients of the sequence and of each weight; the states are computed once more, which is cheap."""
-    with torch.enable_grad():  # oneDNN keeps what its backward pass needs only then
+    """Gradients of the sequence and of each weight; the states are computed again, which is cheap."""
+    with torch.enable_grad():  # only then oneDNN saves what its backward pass needs
         _, pullback, *_ = torch.func.vjp(lambda x, w: _states(x, w, bidirectional), sequence, list(weights))
         of_sequence, of_weights = pullback(gradient)
-    # Copies: the two biases of a cell have one gradient, and an operation's results must not share memory.
+    # Copies, because the two biases of a cell share one gradient, but a custom op's outputs must not share memory.
     return [tensor.detach().clone(memory_format=torch.contiguous_format) for tensor in (of_sequence, *of_weights)]
 
 
@@ -60,15 +60,15 @@ def _(gradient: Tensor, sequence: Tensor, weights: list[Tensor], bidirectional: 
     return [torch.empty_like(tensor, memory_format=torch.contiguous_format) for tensor in (sequence, *weights)]
 
 
-def _remember(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
+def _setup_context(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
     sequence, weights, ctx.bidirectional = inputs
     ctx.save_for_backward(sequence, *weights)
 
 
-def _pull_back(ctx, gradient: Tensor) -> tuple[Tensor, list[Tensor], None]:  # type: ignore[no-untyped-def]
+def _backward(ctx, gradient: Tensor) -> tuple[Tensor, list[Tensor], None]:  # type: ignore[no-untyped-def]
     sequence, *weights = ctx.saved_tensors
     of_sequence, *of_weights = _lstm_backward(gradient.contiguous(), sequence, weights, ctx.bidirectional)
     return of_sequence, of_weights, None
 
 
-_lstm.register_autograd(_pull_back, setup_context=_remember)
+_lstm.register_autograd(_backward, setup_context=_setup_context)

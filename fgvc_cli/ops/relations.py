@@ -1,4 +1,4 @@
-"""Relations over the positions of a map: each position becomes a weighted sum over all of them."""
+"""Relations among the positions of a map: each position becomes a weighted sum over all positions."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from torch import Tensor
 def dot_product_relation(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """y_i = 1/n Σ_j (q_i·k_j) v_j (CLAN Eq. 2 with Eq. 7), in time and memory linear in n.
 
-    (q_iᵀ k_j) v_j = (v_j k_jᵀ) q_i, and the sum over j of the bracket is the same (e, d) matrix for every i: the n×n
-    matrix of relations is never built. The keys carry the 1/n, so that no sum outgrows half precision.
+    (q_iᵀ k_j) v_j = (v_j k_jᵀ) q_i, and the sum over j of v_j k_jᵀ is the same (e, d) matrix for every i, so the n×n
+    matrix of relations is not built. The factor 1/n is applied to the keys, so that no sum overflows in half precision.
 
     Args:
         query: (B, d, n).
@@ -27,8 +27,8 @@ def dot_product_relation(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
 def softmax_relation(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """y_i = Σ_j softmax_j(q_i·k_j) v_j, unscaled (CLAN Eq. 2 with Eq. 5, 6), by PyTorch's fused attention.
 
-    Values narrower than the keys are filled up with zeros, which the result leaves out: on the CPU only one width is
-    fused, and only fused attention keeps no n×n matrix.
+    Values with fewer channels than the keys are padded with zeros, which are removed from the result: on the CPU the
+    fused kernel needs equal widths, and only the fused kernel stores no n×n matrix.
 
     Args:
         query: (B, d, n).

@@ -1,1 +1,1 @@
-"""What a trained model answers to any images, and how the answers are written."""
+"""What a trained model predicts for any images, and how the predictions are written."""

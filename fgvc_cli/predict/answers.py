@@ -1,4 +1,4 @@
-"""A trained model's answers to pictures, batch by batch."""
+"""A trained model's predictions for images, batch by batch."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ UNSURE = "unsure"
 
 @dataclass(frozen=True)
 class Guess:
-    """A class and how likely it is."""
+    """A class and its probability."""
 
     name: str
     probability: float  # 0..1
@@ -30,24 +30,24 @@ class FoundBox:
 
 @dataclass(frozen=True)
 class Answer:
-    """What the model makes of a picture."""
+    """The model's prediction for an image."""
 
     picture: Picture
-    height: int  # of the original image, turned as its EXIF orientation says
+    height: int  # of the original image, after its EXIF orientation is applied
     width: int
-    top: tuple[Guess, ...]  # likeliest first
-    unsure: bool  # the likeliest is not likely enough
-    boxes: dict[str, tuple[FoundBox | None, ...]] = field(default_factory=dict)  # None: there is no such box here
+    top: tuple[Guess, ...]  # most likely first
+    unsure: bool  # the highest probability is below min_confidence
+    boxes: dict[str, tuple[FoundBox | None, ...]] = field(default_factory=dict)  # None: this image has no such box
 
     @property
     def text(self) -> str:
-        """The likeliest class, or `unsure`."""
+        """The most likely class, or `unsure`."""
         return UNSURE if self.unsure else self.top[0].name
 
 
 @dataclass(frozen=True)
 class Failed:
-    """A picture without an answer."""
+    """An image without a prediction, and the reason."""
 
     picture: Picture
     reason: str
@@ -59,15 +59,15 @@ Answers = Generator[list[Answer | Failed], None, None]
 def predict(
     model: Model, pictures: Sequence[Picture], *, top: int = 5, min_confidence: float = 0.0, boxes: bool = False
 ) -> Answers:
-    """An answer or a failure for each picture, in their order, a list a batch.
+    """Yield an answer or a failure for each picture, in their order, one list per batch.
 
     Args:
-        model: what answers.
+        model: the trained model.
         pictures: each file once.
-        top: likeliest classes to name; no more than there are.
-        min_confidence: an answer less likely than this is unsure; the probabilities are calibrated where the run has
-            a temperature.
-        boxes: also the boxes that the method hands over.
+        top: number of most likely classes to name, at most all.
+        min_confidence: a prediction less likely than this (0..1) is unsure; the probabilities are calibrated if the
+            run has a temperature.
+        boxes: also return the boxes in the method's evidence.
     """
     order = {picture.file: place for place, picture in enumerate(pictures)}
     failed: list[Failed] = []
@@ -88,14 +88,14 @@ def _answers(classes: tuple[str, ...], seen: Seen, top: int, min_confidence: flo
     rows = zip(seen.pictures, seen.sizes, found.values.tolist(), found.indices.tolist(), _boxes(seen), strict=True)
     for picture, (height, width), probabilities, labels, boxes in rows:
         if not math.isfinite(probabilities[0]):
-            yield Failed(picture, "the model's answer is not a number; if --precision is fp16, try bf16 or fp32")
+            yield Failed(picture, "the model's output is not finite; if --precision is fp16, try bf16 or fp32")
             continue
         guesses = tuple(Guess(classes[label], p) for label, p in zip(labels, probabilities, strict=True))
         yield Answer(picture, height, width, guesses, probabilities[0] < min_confidence, boxes)
 
 
 def _boxes(seen: Seen) -> list[dict[str, tuple[FoundBox | None, ...]]]:
-    """By picture the boxes by name; none unless evidence was asked for."""
+    """For each picture its boxes by name; empty unless evidence was computed."""
     by_picture: list[dict[str, tuple[FoundBox | None, ...]]] = [{} for _ in seen.pictures]
     evidence = seen.output.evidence
     for name, boxes in evidence.boxes.items() if evidence is not None else ():

@@ -1,4 +1,4 @@
-"""Answers as text, one picture at a time: a table to read, JSON lines or CSV for other programs."""
+"""Predictions as text, one image at a time: a table to read, JSON lines or CSV for other programs."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _SIDES = ("x0", "y0", "x1", "y1")
 
 
 class Rows(ABC):
-    """Turns answers into whole lines."""
+    """Turns predictions into complete lines of text."""
 
     @abstractmethod
     def lines(self, row: Answer | Failed) -> str:
-        """The lines of a picture, each with its end."""
+        """The lines of one image, each ending in a newline."""
 
     def rest(self) -> str:
-        """What is still to be written when no picture is left."""
+        """The text still to be written after the last image."""
         return ""
 
 
@@ -34,10 +34,10 @@ def new_rows(format: str, names: Sequence[str], classes: Sequence[str], top: int
     """Rows in one of FORMATS.
 
     Args:
-        format: which.
-        names: of all pictures to come, for the table's columns.
-        classes: names of the classes, likewise.
-        top: classes a picture.
+        format: one of FORMATS.
+        names: names of all images to come, for the width of the table's columns.
+        classes: names of the classes, also for the width of the columns.
+        top: number of classes listed per image.
     """
     if format == "json":
         return JsonLines()
@@ -45,7 +45,7 @@ def new_rows(format: str, names: Sequence[str], classes: Sequence[str], top: int
 
 
 class JsonLines(Rows):
-    """A JSON object a line: docs/predict.md lists its keys."""
+    """One JSON object per line; docs/predict.md lists its keys."""
 
     def lines(self, row: Answer | Failed) -> str:
         """One line."""
@@ -71,7 +71,7 @@ def _box(box: FoundBox) -> dict[str, Any]:
 
 
 class Csv(Rows):
-    """A line a picture under a header. Which boxes there are the first answer tells: failures wait for it."""
+    """A header, then one line per image. The first prediction decides the box columns: failures wait for it."""
 
     def __init__(self, top: int) -> None:
         self.top = top
@@ -79,7 +79,7 @@ class Csv(Rows):
         self.waiting: list[Failed] = []
 
     def lines(self, row: Answer | Failed) -> str:
-        """One line, and before the first answer the header and the failures so far."""
+        """One line; before the first prediction also the header and the failures so far."""
         if self.columns:
             return self._csv([self._cells(row)])
         if isinstance(row, Failed):
@@ -88,7 +88,7 @@ class Csv(Rows):
         return self._begin(row.boxes) + self._csv([self._cells(row)])
 
     def rest(self) -> str:
-        """The failures, where there was nothing else."""
+        """The header and the failures, if no image had a prediction."""
         return "" if self.columns else self._begin({})
 
     def _begin(self, boxes: dict[str, tuple[FoundBox | None, ...]]) -> str:
@@ -123,7 +123,7 @@ class Csv(Rows):
 
 
 class Table(Rows):
-    """Aligned lines to read, a line a class and box; the image is named on the first. Failures are told elsewhere."""
+    """Aligned lines to read, one per class or box; the first names the image. Failures are reported elsewhere."""
 
     def __init__(self, names: Sequence[str], classes: Sequence[str]) -> None:
         self.image = min(max(map(cell_len, map(on_one_line, (*names, "image")))), _WIDEST_NAME)
@@ -131,7 +131,7 @@ class Table(Rows):
         self.header = self._line("image", "answer", "probability")
 
     def lines(self, row: Answer | Failed) -> str:
-        """The lines of an answer, and before the first the header; none of a failure."""
+        """The lines of a prediction, the header before the first; empty for a failure."""
         if isinstance(row, Failed):
             return ""
         cells = [(guess.name, f"{100 * guess.probability:9.2f} %") for guess in row.top]
@@ -152,11 +152,11 @@ def _sides(box: FoundBox) -> str:
 
 
 def on_one_line(text: str) -> str:
-    """A name as it is printed: what is no letter of it, like a line's end, as its escape."""
-    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
+    """A name as it is printed: unprintable characters, such as a newline, are escaped."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
 def _wide(text: str, width: int) -> str:
-    """On one line and filled with spaces to so many columns; a longer one stays whole."""
+    """The text on one line, padded with spaces to `width` columns; a longer text is not cut."""
     text = on_one_line(text)
     return text + " " * (width - cell_len(text))

@@ -1,4 +1,4 @@
-"""Answers written as they come: to stdout, or to a file that is whole or not there."""
+"""Write predictions as they come: to stdout, or to a file that is either complete or absent."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from fgvc_cli.predict.answers import Answer, Answers, Failed
 from fgvc_cli.predict.rows import Rows, on_one_line
 from fgvc_cli.progress import Reporter
 
-_ERRORS = "backslashreplace"  # of a file name that is no UTF-8: JSON stays JSON
+_ERRORS = "backslashreplace"  # for file names that are not UTF-8: JSON stays valid
 
 
 @dataclass
 class Counts:
-    """Pictures by what became of them."""
+    """Numbers of images by outcome."""
 
-    predicted: int = 0  # of them:
-    unsure: int = 0
+    predicted: int = 0
+    unsure: int = 0  # of the predicted
     failed: int = 0
 
     def add(self, row: Answer | Failed) -> None:
-        """Count one."""
+        """Count one image."""
         self.failed += isinstance(row, Failed)
         self.predicted += isinstance(row, Answer)
         self.unsure += isinstance(row, Answer) and row.unsure
@@ -39,22 +39,22 @@ class Counts:
 
 
 def check_output(path: Path | None) -> None:
-    """BadRequest where answers in `path` would take the place of something that is surely no list of answers."""
+    """BadRequest if `path` has the name of an image or is something other than a regular file."""
     if path is not None and is_image_name(path.name):
-        raise BadRequest(f"--output {path}: that is the name of an image")
+        raise BadRequest(f"--output {path}: this is the name of an image; choose another name")
     if path is not None and path.exists() and not path.is_file():
-        raise BadRequest(f"--output {path}: that is no file; to send answers there, leave --output out and use >")
+        raise BadRequest(f"--output {path}: this is not a regular file; to write there, leave --output out and use >")
 
 
 def write_answers(answers: Answers, rows: Rows, total: int, output: Path | None, reporter: Reporter) -> Counts:
-    """Write the answers to `total` pictures to stdout, or to the file `output`; the rest is told on stderr.
+    """Write the predictions for `total` images to stdout or to the file `output`; everything else goes to stderr.
 
-    Ctrl-C ends the batch under way first: what is written are whole lines. Of a file that cannot be finished the
-    lines so far are kept beside it, under its name with `.partial` behind it.
+    After Ctrl-C the current batch is finished first, so only complete lines are written. If a file cannot be
+    finished, the lines so far are kept beside it, in a file with `.partial` appended to its name.
 
     Raises:
-        Stopped: on request.
-        FgvcError: it cannot be written.
+        Stopped: on Ctrl-C (SIGINT) or SIGTERM, before the last image.
+        FgvcError: the predictions cannot be written.
     """
     counts = Counts()
 
@@ -72,10 +72,10 @@ def write_answers(answers: Answers, rows: Rows, total: int, output: Path | None,
 
 
 def _to_stdout(write: Callable[[TextIO], None]) -> None:
-    stream = sys.stdout  # a progress bar puts another in its place, which writes to stderr
+    stream = sys.stdout  # a progress bar replaces it by a stream that writes to stderr
     if hasattr(stream, "reconfigure"):
         stream.reconfigure(errors=_ERRORS)
-    with explained("the answers to stdout"):
+    with explained("the predictions to stdout"):
         write(stream)
 
 
@@ -88,12 +88,12 @@ def _to_file(temporary: Path, output: Path, write: Callable[[TextIO], None], rep
     except Exception:
         partial = output.with_name(output.name + ".partial")
         temporary.replace(partial)
-        reporter.line(f"the answers so far are in {partial}")
+        reporter.line(f"the predictions so far are in {partial}")
         raise
 
 
 def _write(answers: Answers, rows: Rows, total: int, stream: TextIO, reporter: Reporter, counts: Counts) -> None:
-    if not stream.isatty():  # there the answers themselves show how far it is
+    if not stream.isatty():  # on a terminal the predictions themselves show the progress
         reporter.begin("predicting", total)
     try:
         with listening() as wish, closing(answers):

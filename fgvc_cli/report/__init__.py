@@ -1,1 +1,1 @@
-"""Runs as one HTML page that needs nothing else."""
+"""The report of one or several runs: one self-contained HTML file."""

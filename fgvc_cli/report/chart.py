@@ -1,4 +1,4 @@
-"""Line charts: where each line, tick and label lies. The page's template draws them as SVG."""
+"""Line charts: the positions of lines, ticks and labels. The page's template draws them as SVG."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-WIDTH, HEIGHT = 440, 240  # of the drawing, without unit
-LEFT, RIGHT, TOP, BOTTOM = 54, 10, 10, 28  # margins around it, for the labels
+WIDTH, HEIGHT = 440, 240  # of the drawing, in SVG user units
+LEFT, RIGHT, TOP, BOTTOM = 54, 10, 10, 28  # margins inside the drawing, for the labels
 
-HELD_OUT = "held-out"
-_LOSSES = "Training: the sum of the method's losses. Held-out: the cross entropy of the final prediction alone."
-_ALTERED = "Training: of the altered (cropped, mirrored, mixed) training images, while the weights still moved."
+VALIDATION = "validation"
+_LOSSES = "Training: the sum of the method's losses. Validation: only the cross entropy of the final prediction."
+_AUGMENTED = "Training: on the augmented (cropped, flipped, mixed) images, during the epoch's optimizer steps."
 Points = list[tuple[float, float]]
 
 
@@ -28,10 +28,10 @@ class Line:
     """One line of a chart."""
 
     name: str
-    colour: int  # its number: the same name has the same in charts of the same names
+    colour: int  # index of the colour; charts with the same line names use the same colours
     path: str  # SVG's `d`
-    dot: tuple[float, float] | None  # the place of a single point, which no path shows
-    ring: tuple[float, float] | None  # the place of the epoch that was kept
+    dot: tuple[float, float] | None  # the position of a line's only point, which a path would not show
+    ring: tuple[float, float] | None  # the position of the selected epoch
     values: list[tuple[int, str]]  # epoch, value as text
 
 
@@ -51,14 +51,14 @@ class Chart:
 def chart(
     title: str, named: dict[str, Points], *, note: str = "", share: bool = False, kept: int | None = None
 ) -> Chart | None:
-    """A chart of name → (epoch, value) with rising epochs; None where there is no value at all.
+    """A chart of name → (epoch, value) with ascending epochs; None if there is no value at all.
 
     Args:
-        title: what the values are.
-        named: the lines.
-        note: what a reader should know of them.
-        share: values are 0..1 and are shown as per cent.
-        kept: the epoch by whose held-out value the model was chosen, if any was.
+        title: the name of the quantity.
+        named: the points of each line, by its name.
+        note: an explanation for the reader.
+        share: whether values are fractions 0..1, shown in per cent.
+        kept: the epoch that was selected by its validation value, if any.
     """
     colours = {name: number for number, name in enumerate(named)}
     named = {name: points for name, points in named.items() if points}
@@ -87,13 +87,13 @@ def chart(
 def _line(name: str, colour: int, points: Points, places: Points, share: bool, kept: int | None) -> Line:
     path = "M" + "L".join(f"{x:g} {y:g}" for x, y in places)
     values = [(int(epoch), f"{100 * value:.1f}\u00a0%" if share else f"{value:.4g}") for epoch, value in points]
-    rings = [place for (epoch, _), place in zip(points, places, strict=True) if name == HELD_OUT and epoch == kept]
+    rings = [place for (epoch, _), place in zip(points, places, strict=True) if name == VALIDATION and epoch == kept]
     ring = rings[0] if rings else None
     return Line(name, colour, path, places[0] if len(places) == 1 else None, ring, values)
 
 
 def steps(low: float, high: float, wanted: int = 5) -> list[float]:
-    """Round values, evenly spaced, that enclose low..high: about as many as wanted, two at least."""
+    """Round, evenly spaced values that enclose low..high: about `wanted`, at least two."""
     if high <= low:
         high = low + (abs(low) or 1.0)
     rough = (high - low) / wanted
@@ -104,7 +104,7 @@ def steps(low: float, high: float, wanted: int = 5) -> list[float]:
 
 
 def epoch_steps(first: int, last: int, wanted: int = 6) -> list[int]:
-    """Round epochs within first..last, and the first."""
+    """Round epochs within first..last, including the first: about `wanted`."""
     gap = max(1, math.ceil((last - first) / wanted))
     gap = next(step for step in _round_numbers() if step >= gap)
     return sorted({first, *range(gap * math.ceil(first / gap), last + 1, gap)})
@@ -125,39 +125,39 @@ def _text(value: float, share: bool, step: float) -> str:
 
 
 def column(rows: Sequence[dict[str, float]], name: str) -> Points:
-    """(epoch, value) of a column of metrics.csv, epochs counted from 1."""
+    """(epoch, value) of a column of metrics.csv, with epochs counted from 1."""
     return [(row["epoch"] + 1, row[name]) for row in rows if name in row]
 
 
 def run_charts(rows: Sequence[dict[str, float]], kept: int | None = None) -> list[Chart]:
-    """The curves of one run: loss, top-1, the losses it is made of, the learning rate; `kept` as in `chart`."""
-    held_out = any("val_top1" in row for row in rows)
+    """The curves of one run: loss, top-1, the loss's components, the learning rate. `kept` is that of `chart`."""
+    has_validation = any("val_top1" in row for row in rows)
     losses = sorted({key for row in rows for key in row if key.startswith("train_")} - {"train_loss", "train_top1"})
     parts = {key.removeprefix("train_"): column(rows, key) for key in losses}
     charts = [
         chart(
             "Loss",
-            {"training": column(rows, "train_loss"), HELD_OUT: column(rows, "val_loss")},
-            note=_LOSSES if held_out else "The sum of the method's losses.",
+            {"training": column(rows, "train_loss"), VALIDATION: column(rows, "val_loss")},
+            note=_LOSSES if has_validation else "The sum of the method's losses.",
             kept=kept,
         ),
         chart(
             "Top-1",
-            {"training": column(rows, "train_top1"), HELD_OUT: column(rows, "val_top1")},
-            note=_ALTERED + (" The ring is the epoch that was kept." if held_out else ""),
+            {"training": column(rows, "train_top1"), VALIDATION: column(rows, "val_top1")},
+            note=_AUGMENTED + (" The ring marks the selected epoch." if has_validation else ""),
             share=True,
             kept=kept,
         ),
-        chart("Parts of the training loss", parts, note="They add up to the loss.") if len(parts) > 1 else None,
+        chart("Components of the training loss", parts, note="Their sum is the loss.") if len(parts) > 1 else None,
         chart("Learning rate", {"learning rate": column(rows, "lr")}),
     ]
     return [one for one in charts if one is not None]
 
 
 def shared_charts(named: dict[str, Sequence[dict[str, float]]]) -> list[Chart]:
-    """The curves of several runs in one picture each: rows by the run's name."""
-    titles = {"train_loss": "Training loss", "train_top1": "Training top-1", "val_top1": "Held-out top-1"}
-    notes = {"train_loss": "Sums of each method's own losses: those of different methods do not compare."}
+    """One chart per quantity with the curves of several runs; `named` has the rows of metrics.csv by run name."""
+    titles = {"train_loss": "Training loss", "train_top1": "Training top-1", "val_top1": "Validation top-1"}
+    notes = {"train_loss": "The sum of each method's own losses: different methods cannot be compared by it."}
     charts = [
         chart(
             title,

@@ -1,4 +1,4 @@
-"""Pictures for a report: what the model got right and wrong, and where it looked."""
+"""Pictures for a report: right and wrong predictions with their heat maps."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ from fgvc_cli.viz.kinds.boxes import set_colours
 from fgvc_cli.viz.kinds.saliency import saliency
 from fgvc_cli.viz.overview import overview
 
-LOOKED = 600  # images to choose from, beside those of the classes confused most
-PAIRS = 6  # confusions with pictures
-_OF_A_PAIR = 60  # images of the true class to look for it in
-_OF_THE_OTHER = 12
-_SIDE = 320  # of a picture, in pixels
-_QUALITY = 72
-_AT_ONCE = 8  # images whose graph is kept
+LOOKED = 600  # images to choose from, besides those of the most confused classes
+PAIRS = 6  # confusions that are shown with pictures
+_OF_A_PAIR = 60  # images of a pair's true class to search for the confusion
+_OF_THE_OTHER = 12  # images of its predicted class to search for a right prediction
+_SIDE = 320  # side of a picture, in pixels
+_QUALITY = 72  # of WebP, 0..100
+_AT_ONCE = 8  # batch size where the autograd graph is kept
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What the model says of one picture whose class is known."""
+    """The prediction for one image whose class is known."""
 
     picture: Picture
     true: int
     predicted: int
-    sure: float  # probability of the predicted class, 0..1
+    probability: float  # probability of the predicted class, 0..1
 
     @property
     def right(self) -> bool:
@@ -57,15 +57,15 @@ class Card:
     file: str
     true: str
     predicted: str
-    sure: float
+    probability: float
     truth: float  # probability of the true class
-    rank: int  # of the true class, 1 the likeliest
-    evidence: str  # data URIs: with what the model looked at, and without
-    plain: str
+    rank: int  # of the true class by probability, from 1
+    evidence: str  # data URI of the image with heat map and boxes
+    plain: str  # data URI of the image alone
     width: int
     height: int
-    heat: str  # what the heat map is
-    frames: dict[str, str]  # the method's boxes: name → colour
+    heat: str  # kind of the heat map and its head
+    frames: dict[str, str]  # the method's sets of boxes: name → CSS colour
 
     @property
     def right(self) -> bool:
@@ -75,34 +75,34 @@ class Card:
 
 @dataclass(frozen=True)
 class Pair:
-    """One class taken for another: the count over the whole split, and examples."""
+    """One confusion: its count over the whole split, and examples."""
 
     facts: Tree  # true, predicted, images, share
-    wrong: list[Card]  # of the true class, taken for the other
-    known: list[Card]  # recognised: of the true class, then of the other
+    wrong: list[Card]  # images of the true class, predicted as the other
+    known: list[Card]  # right predictions: of the true class, then of the other
 
 
 @dataclass(frozen=True)
 class Gallery:
     """The pictures of a run."""
 
-    cards: list[Card]  # the wrong ones first, the surest first; then right ones, spread over the split
+    cards: list[Card]  # wrong predictions by descending probability, then right ones, spread over the split
     pairs: list[Pair]
-    looked: int  # images that were chosen from
-    wrong: int  # of them
+    looked: int  # images that the cards were chosen from
+    wrong: int  # wrong predictions among them
     total: int  # images of the split
 
     @property
     def shape(self) -> float:
-        """Width over height of most pictures, within bounds that suit a page."""
+        """The median aspect ratio (width / height) of the pictures, limited to 0.75..1.6."""
         cards = [*self.cards, *(card for pair in self.pairs for card in pair.wrong + pair.known)]
         return float(np.clip(np.median([card.width / card.height for card in cards]), 0.75, 1.6)) if cards else 1.0
 
 
 def make_gallery(record: Record, request: EvalRequest, wanted: int, console: Console) -> Gallery | None:
-    """About `wanted` pictures, half of them wrong where there are so many, and examples of the worst confusions.
+    """About `wanted` pictures, half of them wrong if there are enough, and examples of the most frequent confusions.
 
-    None, and a notice in the record that says why, where there is no model or its images cannot be read.
+    Returns None if there is no model or its images cannot be read; a notice in the record says why.
     """
     if record.about is None:
         return None
@@ -111,7 +111,7 @@ def make_gallery(record: Record, request: EvalRequest, wanted: int, console: Con
         index = model.open_index(console)
         record.data_notes.extend(index.notes)
         if index.classes != model.classes:
-            raise FgvcError(f"the classes at {index.root} are not those the model was trained on")
+            raise FgvcError(f"the classes at {index.root} differ from those that the model was trained on")
         return _Maker(record, model, index, console).make(wanted) if wanted else None
     except FgvcError as error:
         record.notices.append(f"No pictures: {error}")
@@ -127,7 +127,7 @@ class _Maker:
         self.bad: list[ImageError] = []
 
     def make(self, wanted: int) -> Gallery:
-        """Look at many, choose few, draw those."""
+        """Predict many images, choose some of them and draw these."""
         sample = set(limit(self.split, LOOKED).files)
         pairs = self._worst_pairs()
         wishes = {picture.name for pair in pairs for picture in self._candidates(pair)}
@@ -137,8 +137,8 @@ class _Maker:
         examples = [self._examples(pair, answers) for pair in pairs]
         cards = self._cards([*chosen, *(answer for group in examples for part in group for answer in part)])
         if self.bad:
-            told = f"{len(self.bad)} images could not be read and are not shown, for example {self.bad[0]}"
-            self.record.notices.append(told)
+            message = f"{len(self.bad)} images could not be read and are not shown, for example {self.bad[0]}"
+            self.record.notices.append(message)
         return Gallery(
             cards=list(_those(cards, chosen)),
             pairs=[
@@ -159,22 +159,22 @@ class _Maker:
             yield from [picture for picture in self.pictures if picture.label == self.number[name]][:most]
 
     def _answers(self, pictures: Sequence[Picture]) -> Iterator[Answer]:
-        for seen in self._look(self.model, pictures, f"looking at {len(pictures)} {self.record.split} images"):
-            sure, predicted = (part.tolist() for part in seen.probabilities.max(1))
-            for picture, share, label in zip(seen.pictures, sure, predicted, strict=True):
+        for seen in self._look(self.model, pictures, f"predicting {len(pictures)} {self.record.split} images"):
+            probabilities, predicted = (part.tolist() for part in seen.probabilities.max(1))
+            for picture, share, label in zip(seen.pictures, probabilities, predicted, strict=True):
                 assert picture.label is not None
                 yield Answer(picture, picture.label, label, share)
 
     def _examples(self, pair: Tree, answers: Sequence[Answer]) -> tuple[list[Answer], list[Answer]]:
-        """Two images of the confusion, the surest ones, and one of each class that is recognised."""
+        """The two most confident images of the confusion, and one right prediction of each class."""
         true, predicted = self.number[pair["true"]], self.number[pair["predicted"]]
-        surest = sorted(answers, key=lambda answer: -answer.sure)
-        wrong = [answer for answer in surest if (answer.true, answer.predicted) == (true, predicted)]
-        known = [[one for one in surest if one.right and one.true == label][:1] for label in (true, predicted)]
+        ordered = sorted(answers, key=lambda answer: -answer.probability)
+        wrong = [answer for answer in ordered if (answer.true, answer.predicted) == (true, predicted)]
+        known = [[one for one in ordered if one.right and one.true == label][:1] for label in (true, predicted)]
         return wrong[:2], [*known[0], *known[1]]
 
     def _cards(self, answers: Iterable[Answer]) -> dict[str, Card]:
-        """The pictures of some answers with evidence, by name; each is drawn once."""
+        """The cards of some answers by image name; each image is drawn once."""
         pictures = list({answer.picture.name: answer.picture for answer in answers}.values())
         request = EvalRequest(batch_size=min(_AT_ONCE, self.model.spec.train.batch_size))
         model = replace(self.model, spec=with_request(self.model.spec, request))
@@ -196,8 +196,8 @@ class _Maker:
 
 
 def choose(answers: Sequence[Answer], wanted: int) -> list[Answer]:
-    """Half wrong ones, the surest first, half right ones, evenly over the split; more of one where the other lacks."""
-    wrong = sorted((answer for answer in answers if not answer.right), key=lambda answer: -answer.sure)
+    """Half wrong ones, the most confident first, half right ones, evenly spaced; one half can fill up the other."""
+    wrong = sorted((answer for answer in answers if not answer.right), key=lambda answer: -answer.probability)
     right = [answer for answer in answers if answer.right]
     few = min(len(wrong), max(wanted // 2, wanted - len(right)))
     places = np.linspace(0, len(right) - 1, min(wanted - few, len(right))).round().astype(int)
@@ -205,7 +205,7 @@ def choose(answers: Sequence[Answer], wanted: int) -> list[Answer]:
 
 
 def _those(cards: dict[str, Card], answers: Iterable[Answer]) -> Iterator[Card]:
-    """The cards of some answers; one whose image could not be read a second time has none."""
+    """The cards of some answers, without those whose image could not be read the second time."""
     return (cards[answer.picture.name] for answer in answers if answer.picture.name in cards)
 
 
@@ -223,7 +223,7 @@ def _draw(model: Model, seen: Seen) -> Iterator[tuple[str, Card]]:
             file=picture.name,
             true=model.classes[label],
             predicted=model.classes[predicted],
-            sure=float(shares[predicted]),
+            probability=float(shares[predicted]),
             truth=float(shares[label]),
             rank=int((shares > shares[label]).sum()) + 1,
             evidence=data_uri(Image.fromarray(pixels)),
@@ -237,7 +237,7 @@ def _draw(model: Model, seen: Seen) -> Iterator[tuple[str, Card]]:
 
 
 def data_uri(image: Image.Image) -> str:
-    """A picture as part of a page."""
+    """The image as a WebP data URI, to embed it in the page."""
     buffer = io.BytesIO()
     image.save(buffer, "WEBP", quality=_QUALITY, method=4)
     return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -1,4 +1,4 @@
-"""The confusion matrix as SVG: one path a shade, so that a thousand classes stay light."""
+"""The confusion matrix as SVG: one path per shade keeps the file small for a thousand classes."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from fgvc_cli.evaluation.confusion import DENSE_CLASSES, Confusion
 
 SHADES = 8
 LONGEST_NAME = 22  # letters
-NAMED = 40  # up to so many classes the names stand beside the matrix, and the counts in its cells
+NAMED = 40  # up to this number of classes, names and counts are shown
 
 
 @dataclass(frozen=True)
 class Matrix:
-    """Where the cells of each shade are; a cell is 1 × 1, true classes downwards, predicted ones to the right."""
+    """The cells of each shade. A cell is 1 × 1; rows are true classes, columns are predicted ones."""
 
     size: int
-    right: list[str]  # SVG's `d` of the diagonal's cells, faintest shade first
-    wrong: list[str]  # of all others
-    cells: list[list[int]]  # true, predicted, images; all that are not zero
-    named: bool
-    margin: int  # for the names
-    dark: list[bool]  # of each cell: whether its shade asks for a light number
+    right: list[str]  # SVG's `d` of the diagonal cells, lightest shade first
+    wrong: list[str]  # SVG's `d` of all other cells
+    cells: list[list[int]]  # true, predicted, images of all cells that are not zero
+    named: bool  # whether names and counts are shown
+    margin: int  # space for the names, in SVG user units
+    dark: list[bool]  # for each cell: whether its count needs a light colour
 
 
 def matrix(confusion: Confusion) -> Matrix | None:
-    """The matrix of up to 1,000 classes; None above, where it would be finer than a screen."""
+    """The matrix of up to 1,000 classes; None for more, as its cells would be smaller than a screen's pixels."""
     size = len(confusion.classes)
     if size > DENSE_CLASSES:
         return None
@@ -45,12 +45,12 @@ def matrix(confusion: Confusion) -> Matrix | None:
 
 
 def _shade(share: float) -> int:
-    """The root brings out the few wrong ones beside a diagonal near 1."""
+    """The shade of a fraction. The square root makes small fractions visible beside a diagonal near 1."""
     return min(int(share**0.5 * SHADES), SHADES - 1)
 
 
-def taken_for(confusion: Confusion) -> dict[int, tuple[int, int]]:
-    """True class → the wrong class it is taken for most often, and the images."""
+def main_confusions(confusion: Confusion) -> dict[int, tuple[int, int]]:
+    """True class → the wrong class that is most often predicted for it, and the number of images."""
     worst: dict[int, tuple[int, int]] = {}
     for true, predicted, images in zip(confusion.true, confusion.predicted, confusion.count, strict=True):
         if true != predicted and images > worst.get(int(true), (0, 0))[1]:

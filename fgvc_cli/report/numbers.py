@@ -1,4 +1,4 @@
-"""Small facts around a measurement: how sure it is, what guessing gives, whether two can be compared."""
+"""The context of a result: confidence interval, chance level, and whether runs can be compared."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from fgvc_cli.evaluation.confusion import ClassRow
 from fgvc_cli.report.record import Record
 
-_Z = 1.959964  # 95 % of a normal distribution lie within so many standard deviations
+_Z = 1.959964  # 95 % of a normal distribution lie within this number of standard deviations
 
 
 def interval(share: float, images: int) -> tuple[float, float]:
-    """The 95 % interval of a share (0..1) of so many images: what another draw of images alone could change.
+    """The 95 % confidence interval of a fraction (0..1) of `images`: the sampling error of the images alone.
 
     Source: Wilson, Probable Inference, the Law of Succession, and Statistical Inference, JASA 22 (1927)
     """
@@ -27,36 +27,36 @@ def interval(share: float, images: int) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class Chance:
-    """What answers that do not look at the image would reach, 0..1."""
+    """Top-1 of predictions that ignore the image, 0..1."""
 
-    guess: float  # every class equally often
-    commonest: float | None  # always the class with the most images
+    guess: float  # every class with equal probability
+    commonest: float | None  # always the most frequent class
 
 
 def chance(classes: int, rows: Sequence[ClassRow] | None) -> Chance:
-    """Of K classes, with the rows of a split's table of classes where there is one."""
+    """The chance level of K classes; `rows` is the split's table of classes, if there is one."""
     counts = [row["images"] for row in rows or ()]
     return Chance(1 / classes, max(counts) / sum(counts) if sum(counts) else None)
 
 
 def never_predicted(rows: Sequence[ClassRow]) -> list[str]:
-    """Classes that have images and that the model never answers."""
+    """Classes that have images and are never predicted."""
     return [row["class"] for row in rows if row["images"] and row["precision"] is None]
 
 
 def differences(records: Sequence[Record]) -> list[str]:
-    """Why the numbers of some runs are not of the same images and classes; empty where they are."""
+    """Why the results of some runs are not of the same images and classes; empty if they are."""
     first, *others = records
     found: dict[str, None] = {}
     for other in others:
         if other.spec.data.dataset != first.spec.data.dataset:
             found[f"datasets: {first.spec.data.dataset} and {other.spec.data.dataset}"] = None
         elif other.classes != first.classes:
-            found[f"classes: {len(first.classes)} and {len(other.classes)}, or other names"] = None
+            found[f"classes: {len(first.classes)} and {len(other.classes)}, or different names"] = None
         elif _images(other) != _images(first):
             found[f"{first.split} images: {_images(first)} and {_images(other)}"] = None
         elif _other_images(first, other):
-            found[f"{first.split} images: as many, but others"] = None
+            found[f"{first.split} images: equally many, but not the same"] = None
     return list(found)
 
 
@@ -65,9 +65,9 @@ def _images(record: Record) -> int | None:
 
 
 def _other_images(one: Record, other: Record) -> bool:
-    """Whether as many images of the same dataset are others: by their names where fgvc drew both splits.
+    """Whether two splits of equal size and dataset differ: by file names if fgvc made both splits.
 
-    Else a split is that of the dataset, which only a limit, or for `folder` another folder, changes.
+    Otherwise the split is the dataset's own, and only a limit, or another root for `folder`, changes it.
     """
     if one.files is not None and other.files is not None:
         return one.files != other.files

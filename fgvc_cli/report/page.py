@@ -1,4 +1,4 @@
-"""The page: one HTML file with everything in it."""
+"""The report page: one self-contained HTML file."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ REPORT = "report.html"
 
 @dataclass(frozen=True)
 class Written:
-    """A report that was written."""
+    """A written report."""
 
     file: Path
     size: int  # bytes
@@ -40,19 +40,19 @@ class Written:
 def write_report(
     runs: Sequence[RunFolder], out: Path | None, request: EvalRequest, console: Console, *, sample: int, force: bool
 ) -> Written:
-    """Write the report of one run, or of several beside each other.
+    """Write the report of one run, or of several runs side by side.
 
     Args:
-        runs: one at least.
-        out: the file; none: report.html in the run's folder.
-        request: which split, on which device.
+        runs: at least one.
+        out: the file. None: report.html in the run's folder.
+        request: the split and the device.
         console: for progress.
         sample: pictures of each run's gallery, 0 for none.
-        force: write over a file that is there.
+        force: overwrite an existing file.
 
     Raises:
-        BadRequest: the file is there already, or several runs have no place for their common page.
-        FgvcError: a run cannot be read, or the file not be written.
+        BadRequest: the file already exists, or there are several runs and no `out`.
+        FgvcError: a run cannot be read, or the file cannot be written.
     """
     file = _target(runs, out, force)
     for run in runs:
@@ -69,24 +69,24 @@ def write_report(
 
 def _target(runs: Sequence[RunFolder], out: Path | None, force: bool) -> Path:
     if out is None and len(runs) > 1:
-        raise BadRequest(f"several runs have no folder in common: say where to with -o {REPORT}")
+        raise BadRequest(f"a report of several runs needs a file name, for example -o {REPORT}")
     file = runs[0].path / REPORT if out is None else out.expanduser()
     if file.is_dir():
         raise BadRequest(f"{file} is a folder: name the file, for example -o {file / REPORT}")
     if file.exists() and not force:
-        raise BadRequest(f"{file} exists: --force writes over it, -o elsewhere")
+        raise BadRequest(f"{file} already exists: --force overwrites it, -o names another file")
     return file
 
 
 def _check(run: RunFolder, request: EvalRequest) -> None:
-    """BadRequest where a request asks for what there is not; a device that only the run asks for may be gone."""
+    """BadRequest if the request cannot be met. The run's own device is not checked: this machine may lack it."""
     spec = with_request(run.spec(), request)
     if request.device is not None:
         prepare_device(spec.train)
 
 
 def render(views: list[RunView]) -> str:
-    """The HTML of some runs. Class names, paths and messages are escaped; nothing can be loaded from elsewhere."""
+    """The HTML of some runs. Class names, paths and messages are escaped; the page cannot load other resources."""
     folder = files("fgvc_cli.report") / "templates"
     script = (folder / "page.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
@@ -107,5 +107,5 @@ def render(views: list[RunView]) -> str:
 
 
 def percent(share: float | None) -> str:
-    """A share with one digit; a dash where it is not known."""
+    """A fraction in per cent with one decimal; a dash if it is unknown."""
     return "–" if share is None else f"{100 * share:.1f}\u00a0%"

@@ -1,4 +1,4 @@
-"""What a report says of a run, read from its folder. What is missing or damaged is told, not passed over."""
+"""The data of a run's report, read from its folder. Missing or damaged files are reported as notices."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Found = TypeVar("Found")
 
 @dataclass(frozen=True)
 class Measured:
-    """What was measured on a split; the tables are None where their files cannot be read."""
+    """The results on a split. A table is None if its file cannot be read."""
 
     result: Tree  # eval/SPLIT.json
     rows: list[ClassRow] | None
@@ -34,45 +34,45 @@ class Measured:
 
     @property
     def final(self) -> dict[str, float]:
-        """The measures of the final prediction, 0..1."""
+        """The metrics of the final prediction, 0..1."""
         return dict(self.result["branches"]["final"])
 
     @property
     def images(self) -> int:
-        """Images of the split."""
+        """Number of images of the split."""
         return int(self.result["images"])
 
 
 @dataclass(frozen=True)
 class Record:
-    """A run as far as its folder tells."""
+    """The data of a run, as far as its folder has them."""
 
     run: RunFolder
     name: str
     spec: RunSpec
     classes: tuple[str, ...]
     split: str
-    about: Tree | None  # what model.safetensors says of itself; None without one
+    about: Tree | None  # metadata of model.safetensors; None if there is no such file
     environment: Tree
     calibration: Tree | None
     epochs: list[dict[str, float]]  # rows of metrics.csv
     measured: Measured | None
-    held_out: Tree | None  # measures on the held-out part of the epoch that was selected
-    files: tuple[str, ...] | None  # images of the split, where fgvc drew it
-    notices: list[str]  # what cannot be told, and why
-    data_notes: list[str] = field(default_factory=list)  # what a reader should know of the images
+    val: Tree | None  # metrics of the selected epoch on the validation split
+    files: tuple[str, ...] | None  # images of the split, if fgvc made it
+    notices: list[str]  # what is missing, and why
+    data_notes: list[str] = field(default_factory=list)  # remarks on the dataset for the reader
 
     @property
     def trained(self) -> int | None:
-        """Epochs that the selected model was trained for."""
+        """Number of epochs that the selected model was trained for."""
         return None if self.about is None else int(self.about["epoch"])
 
 
 def read_record(run: RunFolder, name: str, request: EvalRequest, console: Console) -> Record:
-    """Everything but the images. A split that is not measured yet, or not of this model, is measured now.
+    """Read everything except the images. A split without results of the current model is evaluated first.
 
     Raises:
-        FgvcError: the run's spec or classes cannot be read; without them there is nothing to say.
+        FgvcError: the run's spec or classes cannot be read; a report is impossible without them.
         NoSplitError: the run has no such split.
     """
     notices: list[str] = []
@@ -92,14 +92,14 @@ def read_record(run: RunFolder, name: str, request: EvalRequest, console: Consol
         calibration=_optional(run, "calibration.json", notices),
         epochs=epochs,
         measured=measured,
-        held_out=_held_out(epochs, about),
+        val=_val(epochs, about),
         files=_split_files(run, request.split, notices),
         notices=notices,
     )
 
 
 def names_of(paths: list[Path]) -> list[str]:
-    """What to call runs: their folders' names; their paths where two folders have the same."""
+    """Names of runs: the folders' names, or their paths if two folders have the same name."""
     names = [path.resolve().name for path in paths]
     return [str(path) if names.count(name) > 1 else name for name, path in zip(names, paths, strict=True)]
 
@@ -108,12 +108,12 @@ def _about(run: RunFolder, notices: list[str]) -> Tree | None:
     try:
         return about_model(run.model_file)
     except FgvcError as error:
-        notices.append(f"Nothing could be measured: {error}. Go on with `fgvc train --resume {run.path}`.")
+        notices.append(f"Nothing could be measured: {error}. Continue with `fgvc train --resume {run.path}`.")
         return None
 
 
 def _optional(run: RunFolder, name: str, notices: list[str]) -> Tree | None:
-    """A small file that a run may lack; one that is damaged is told."""
+    """A small optional file; None, and a notice, if it is damaged."""
     if not (run.path / name).exists():
         return None
     try:
@@ -126,7 +126,7 @@ def _optional(run: RunFolder, name: str, notices: list[str]) -> Tree | None:
 def _measured(
     run: RunFolder, classes: tuple[str, ...], about: Tree, request: EvalRequest, console: Console, notices: list[str]
 ) -> Measured | None:
-    """What eval/ holds of this model; measured now where it holds nothing, or less than all of it."""
+    """The results of this model in eval/. If they are missing or incomplete, the split is evaluated now."""
     try:
         return _read_all(run, classes, about, request.split)
     except FgvcError as error:
@@ -142,25 +142,25 @@ def _measured(
         failed = str(error)
     notices.append(
         f"The {request.split} numbers are missing or not complete ({reason}), and measuring them failed: {failed}. "
-        f"When that is put right: `fgvc eval {run.path} --split {request.split}`, then report again."
+        f"Fix this, run `fgvc eval {run.path} --split {request.split}`, then write the report again."
     )
     return _read_some(run, classes, about, request.split)
 
 
 def _read_all(run: RunFolder, classes: tuple[str, ...], about: Tree, split: str) -> Measured:
-    """FgvcError where a file is missing, damaged, of another model, or from before fgvc wrote all that is shown."""
+    """FgvcError if a file is missing, damaged, of another model, or from an fgvc version that wrote less."""
     result = kept_result(run, about, split)
     files = result.get("files", {})
     if not {"calibration", "files"} <= result.keys() or not {"classes", "confusion"} <= files.keys():
-        raise FgvcError(f"{run.evaluation_file(split)} is from an older fgvc")
+        raise FgvcError(f"{run.evaluation_file(split)} is from an older version of fgvc")
     rows = read_classes(run.path / files["classes"])
     if tuple(row["class"] for row in rows) != classes:
-        raise FgvcError(f"{run.path / files['classes']} is of other classes")
+        raise FgvcError(f"{run.path / files['classes']} has other classes than the run")
     return Measured(result, rows, Confusion.read(run.path / files["confusion"], classes))
 
 
 def _read_some(run: RunFolder, classes: tuple[str, ...], about: Tree, split: str) -> Measured | None:
-    """What can be read where not everything can."""
+    """The results that can be read if some files cannot."""
     try:
         result = kept_result(run, about, split)
     except FgvcError:
@@ -179,7 +179,7 @@ def _unless_damaged(read: Callable[[], Found]) -> Found | None:
         return None
 
 
-def _held_out(epochs: list[dict[str, float]], about: Tree | None) -> Tree | None:
+def _val(epochs: list[dict[str, float]], about: Tree | None) -> Tree | None:
     """The val_* columns of the selected epoch's row, without the prefix."""
     if about is None:
         return None
@@ -193,5 +193,5 @@ def _split_files(run: RunFolder, split: str, notices: list[str]) -> tuple[str, .
     try:
         return None if record is None else tuple(record["splits"][split])
     except (KeyError, TypeError):
-        notices.append(f"splits.json is damaged: it names no {split} images")
+        notices.append(f"splits.json is damaged: it has no list of {split} images")
         return None

@@ -1,4 +1,4 @@
-"""A run's settings as rows of a table, with what its preset says where that differs."""
+"""A run's settings as table rows, with the preset's values that differ."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ class Setting:
 
     name: str
     value: str
-    preset: str | None  # the preset's value, where it is another
+    preset: str | None  # the preset's value if it differs
 
 
 def settings(spec: RunSpec) -> list[Setting]:
-    """Every field of a spec by its dotted name, as `--set` takes it."""
+    """Every field of a spec with its dotted name, as for `--set`."""
     usual = _preset_of(spec)
     return [
         Setting(name, value, usual.get(name) if usual and usual.get(name) != value else None)
@@ -33,7 +33,7 @@ def settings(spec: RunSpec) -> list[Setting]:
 
 
 def _preset_of(spec: RunSpec) -> dict[str, str]:
-    """The preset's fields; empty where there is none of that name any more."""
+    """The preset's fields; empty if the preset no longer exists."""
     try:
         return flat(load_preset(spec.preset).model_dump(mode="json")) if spec.preset else {}
     except FgvcError:
@@ -41,7 +41,7 @@ def _preset_of(spec: RunSpec) -> dict[str, str]:
 
 
 def flat(tree: dict[str, Any], above: str = "") -> dict[str, str]:
-    """A tree of settings as dotted name → value in JSON; texts without quotes."""
+    """A tree of settings as dotted name → value in JSON; strings have no quotes."""
     found: dict[str, str] = {}
     for key, value in tree.items():
         name = above + key
@@ -53,7 +53,7 @@ def flat(tree: dict[str, Any], above: str = "") -> dict[str, str]:
 
 
 def facts(record: Record) -> list[tuple[str, str]]:
-    """What one wants to know first: name → value."""
+    """The most important settings: (name, value)."""
     spec = record.spec
     weights = "from scratch" if spec.backbone.weights == "none" else f"from {spec.backbone.weights}"
     chosen = [
@@ -71,14 +71,14 @@ def facts(record: Record) -> list[tuple[str, str]]:
 
 
 def duration(seconds: float) -> str:
-    """Seconds, minutes or hours, as one would say it."""
+    """A duration as text in seconds, minutes or hours."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def environment(record: Record) -> list[tuple[str, str]]:
-    """What the run ran on: name → value."""
+    """The machine, the packages and the command of the run: (name, value)."""
     found = dict(record.environment)
     packages = found.pop("packages", None)
     command = found.pop("command", None)

@@ -1,4 +1,4 @@
-"""A run's record as the page's template wants it."""
+"""A run's record in the form that the page's template needs."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any
 from fgvc_cli.evaluation.confusion import ClassRow, Confusion
 from fgvc_cli.report.chart import Chart, run_charts, shared_charts
 from fgvc_cli.report.gallery import Gallery
-from fgvc_cli.report.matrix import Matrix, matrix, taken_for
+from fgvc_cli.report.matrix import Matrix, main_confusions, matrix
 from fgvc_cli.report.numbers import Chance, chance, differences, interval, never_predicted
 from fgvc_cli.report.record import Record
 from fgvc_cli.report.settings import Setting, environment, facts, settings
 
-MOST_ROWS = 2000  # of a table of classes: more would make the page heavy, and nobody reads them
+MOST_ROWS = 2000  # of a table of classes, to limit the size of the page
 
 
 @dataclass(frozen=True)
@@ -28,26 +28,26 @@ class RunView:
     environment: list[tuple[str, str]]
     charts: list[Chart]
     matrix: Matrix | None
-    classes: list[dict[str, Any]]  # the table of classes, worst first, MOST_ROWS at most
+    classes: list[dict[str, Any]]  # the table of classes, lowest F1 first, at most MOST_ROWS
     chance: Chance
     interval: tuple[float, float] | None  # of top-1
     never: list[str]  # classes that are never predicted
-    selected: str  # how the model was chosen
+    selected: str  # how the epoch was selected
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Several runs beside each other."""
+    """Several runs side by side."""
 
-    differences: list[str]  # why their numbers are not of the same images
+    differences: list[str]  # why their results are not of the same images
     charts: list[Chart]
     classes: list[
         tuple[str, list[float | None]]
-    ]  # class → F1 of each run, where all have the same classes, not too many
+    ]  # class → F1 of each run, if all have the same classes, at most MOST_ROWS
 
 
 def run_view(number: int, record: Record, gallery: Gallery | None) -> RunView:
-    """The view of the run that stands at a place on the page."""
+    """The view of the run with a number on the page, from 1."""
     measured = record.measured
     rows = (measured.rows if measured else None) or []
     confusion = measured.confusion if measured else None
@@ -69,31 +69,31 @@ def run_view(number: int, record: Record, gallery: Gallery | None) -> RunView:
 
 
 def class_table(rows: list[ClassRow], confusion: Confusion | None) -> list[dict[str, Any]]:
-    """The table of classes, the lowest F1 first, each with what it is taken for most often."""
-    worst = {} if confusion is None else taken_for(confusion)
+    """The table of classes, lowest F1 first, each with its most frequent wrong prediction."""
+    worst = {} if confusion is None else main_confusions(confusion)
     table = []
     for label, row in enumerate(rows):
         other, images = worst.get(label, (None, 0))
         name = None if other is None or confusion is None else confusion.classes[other]
-        table.append({**row, "taken_for": name, "times": images})
+        table.append({**row, "predicted_as": name, "times": images})
     return sorted(table, key=lambda row: 2.0 if row["f1"] is None else float(row["f1"]))[:MOST_ROWS]
 
 
 def selected(record: Record) -> str:
-    """One sentence: which epoch's weights these are, and why those."""
+    """One sentence: the epoch of the weights, and how it was selected."""
     if record.trained is None:
         return "There is no trained model yet."
     done, planned = len(record.epochs), record.spec.train.epochs
     of = f"epoch {record.trained} of {planned}"
-    if record.held_out and "top1" in record.held_out:
-        share = f"{100 * record.held_out['top1']:.1f} %"
-        return f"The model is that of {of}: the best on the held-out part of the training images ({share} there)."
+    if record.val and "top1" in record.val:
+        share = f"{100 * record.val['top1']:.1f} %"
+        return f"The weights are those of {of}, which had the best top-1 on the validation split ({share})."
     unfinished = "" if done >= planned else " so far"
-    return f"The model is that of {of}, the last{unfinished}; no epoch was chosen by its result."
+    return f"The weights are those of {of}, the last epoch{unfinished}; no validation result was used to select it."
 
 
 def comparison(views: list[RunView]) -> Comparison:
-    """What several runs have in common, and what not."""
+    """The comparison of several runs."""
     records = [view.record for view in views]
     tables = [record.measured.rows if record.measured else None for record in records]
     same = len({record.classes for record in records}) == 1 and len(records[0].classes) <= MOST_ROWS

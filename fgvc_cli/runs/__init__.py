@@ -1,1 +1,1 @@
-"""A run on disk: its folder, checkpoints, journal and environment."""
+"""A run on disk: its folder, checkpoints, metrics and environment."""

@@ -1,4 +1,4 @@
-"""Checkpoints: any tree of tensors and plain values as one safetensors file and one JSON file. Never a pickle."""
+"""Checkpoints: any tree of tensors and plain values, as one safetensors file and one JSON file, never as a pickle."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _TENSOR, _ITEMS = "$tensor", "$items"
 
 
 def split_tree(tree: Any, tensors: dict[str, Tensor], path: str = "") -> Any:
-    """The JSON form of `tree`; its tensors land in `tensors` under their path, contiguous and on the CPU."""
+    """The JSON form of `tree`. Its tensors are added to `tensors` under their paths, contiguous and on the CPU."""
     if isinstance(tree, Tensor):
         tensors[path] = tree.detach().cpu().contiguous().clone()
         return {_TENSOR: path}
@@ -39,7 +39,7 @@ def split_tree(tree: Any, tensors: dict[str, Tensor], path: str = "") -> Any:
 
 
 def join_tree(tree: Any, tensors: Mapping[str, Tensor]) -> Any:
-    """The inverse of split_tree (tuples come back as lists)."""
+    """The inverse of split_tree, except that tuples become lists."""
     if isinstance(tree, list):
         return [join_tree(value, tensors) for value in tree]
     if not isinstance(tree, dict):
@@ -52,7 +52,7 @@ def join_tree(tree: Any, tensors: Mapping[str, Tensor]) -> Any:
 
 
 def save_checkpoint(run: RunFolder, step: int, state: Mapping[str, Any], keep: int = 1) -> None:
-    """Write checkpoints/STEP/ whole or not at all; older ones beyond `keep` are removed afterwards."""
+    """Write checkpoints/STEP/ atomically, then remove all but the last `keep` checkpoints."""
 
     def write(folder: Path) -> None:
         tensors: dict[str, Tensor] = {}
@@ -60,14 +60,14 @@ def save_checkpoint(run: RunFolder, step: int, state: Mapping[str, Any], keep: i
         _save_tensors(folder / "state.safetensors", tensors, None)
         (folder / "state.json").write_text(text, encoding="utf-8")
 
-    if not run.checkpoint(step).exists():  # the same step again, after a resume, is the same state
+    if not run.checkpoint(step).exists():  # after a resume, the state at the same step is the same
         write_folder_atomically(run.checkpoint(step), write)
     for old in run.checkpoint_steps()[:-keep]:
         shutil.rmtree(run.checkpoint(old), ignore_errors=True)
 
 
 def load_checkpoint(run: RunFolder, step: int) -> Any:
-    """The state saved at `step`. FgvcError where the files are damaged."""
+    """The state saved at `step`. FgvcError if the files are damaged."""
     folder = run.checkpoint(step)
     try:
         tree = json.loads((folder / "state.json").read_text(encoding="utf-8"))
@@ -77,7 +77,10 @@ def load_checkpoint(run: RunFolder, step: int) -> Any:
 
 
 def save_model(path: Path, weights: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
-    """One file that alone predicts: weights, and under the metadata key `fgvc` the spec, classes and epoch."""
+    """Save everything that prediction needs in one file: weights, and in its metadata key `fgvc` what `about` says.
+
+    `about` holds the spec, classes and epoch.
+    """
     tensors: dict[str, Tensor] = {}
     for name, weight in weights.items():
         split_tree(weight, tensors, name)
@@ -86,36 +89,36 @@ def save_model(path: Path, weights: Mapping[str, Tensor], about: Mapping[str, An
 
 
 def load_model(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Weights (CPU) and what `save_model` was told about them. BadRequest where the file is not fgvc's."""
+    """Weights (on the CPU) and the `about` of `save_model`. BadRequest if fgvc did not save the file."""
     about = about_model(path)
     try:
         return load_file(path), about
     except (OSError, SafetensorError):
-        raise BadRequest(f"{path} is no model that fgvc saved") from None
+        raise BadRequest(f"{path} is not a model saved by fgvc") from None
 
 
 def about_model(path: Path) -> dict[str, Any]:
-    """What `save_model` was told about the weights in a file, which are not read. BadRequest where it is not fgvc's."""
+    """The `about` of `save_model`, without reading the weights. BadRequest if fgvc did not save the file."""
     if not path.is_file():
         raise BadRequest(f"there is no trained model at {path}")
     try:
         with safe_open(path, framework="pt") as file:
             return dict(json.loads((file.metadata() or {})["fgvc"]))
     except (OSError, ValueError, KeyError, SafetensorError):
-        raise BadRequest(f"{path} is no model that fgvc saved") from None
+        raise BadRequest(f"{path} is not a model saved by fgvc") from None
 
 
 def _save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None) -> None:
     try:
         save_file(tensors, path, metadata=metadata)
-    except SafetensorError as error:  # safetensors wraps the system's error in text: a full disk must stay one
+    except SafetensorError as error:  # safetensors turns an OSError (a full disk) into text: make it an OSError again
         number = re.search(r"os error (\d+)", str(error))
         code = int(number.group(1)) if number else errno.EIO
         raise OSError(code, os.strerror(code)) from error
 
 
 def random_state(device: torch.device) -> dict[str, Tensor]:
-    """States of the default generators that a step may draw from."""
+    """States of the default random generators that a step may use."""
     state = {"cpu": torch.get_rng_state()}
     if device.type == "cuda":
         state["cuda"] = torch.cuda.get_rng_state(device)
@@ -123,7 +126,7 @@ def random_state(device: torch.device) -> dict[str, Tensor]:
 
 
 def restore_random_state(state: Mapping[str, Tensor], device: torch.device) -> None:
-    """Put the default generators back; one that was not saved (another kind of device) is left alone."""
+    """Restore the default generators. One whose state was not saved (on another kind of device) is left unchanged."""
     torch.set_rng_state(state["cpu"])
     if device.type == "cuda" and "cuda" in state:
         torch.cuda.set_rng_state(state["cuda"], device)

@@ -1,4 +1,4 @@
-"""What a run ran on, recorded in it."""
+"""The hardware and software of a run, as recorded in its folder."""
 
 from __future__ import annotations
 

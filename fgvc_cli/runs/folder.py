@@ -1,4 +1,4 @@
-"""A run folder: the whole truth of a run. No torch here: listing runs must be quick."""
+"""A run folder, which holds everything about a run. This module does not import torch: listing runs must be quick."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PLAIN = "plain"
 
 @dataclass(frozen=True)
 class RunFolder:
-    """Paths of a run and what its small files say."""
+    """Paths of a run, and the contents of its small files."""
 
     path: Path
 
@@ -34,65 +34,65 @@ class RunFolder:
 
     @property
     def model_file(self) -> Path:
-        """The selected weights, which alone predict."""
+        """The selected weights; prediction needs no other file."""
         return self.path / "model.safetensors"
 
     @property
     def metrics_file(self) -> Path:
-        """One row an epoch."""
+        """One row per epoch."""
         return self.path / "metrics.csv"
 
     @property
     def events(self) -> Path:
-        """Folder of TensorBoard's files."""
+        """Folder of the TensorBoard event files."""
         return self.path / "events"
 
     @property
     def checkpoints(self) -> Path:
-        """Folder with one folder a checkpoint, named by step."""
+        """Folder with one folder per checkpoint, named by its step."""
         return self.path / "checkpoints"
 
     @property
     def plain(self) -> RunFolder:
-        """The run of the plain network that this one starts from, where its spec has `backbone.plain_epochs`."""
+        """The run of the plain network whose weights this run starts from, if its spec has `backbone.plain_epochs`."""
         return RunFolder(self.path / PLAIN)
 
     @property
     def outermost(self) -> RunFolder:
-        """The run that a user knows: this one, or the one that has it as its `plain`."""
+        """The run that the user started: this one, or the run whose `plain` this one is."""
         outer = RunFolder(self.path.parent)
         return outer if self.path.name == PLAIN and outer.spec_file.is_file() else self
 
     def evaluation_file(self, split: str) -> Path:
-        """Where `fgvc eval` keeps what it measured on a split."""
+        """The file in which `fgvc eval` stores the metrics of a split."""
         return self.path / "eval" / f"{split}.json"
 
     @classmethod
     def unused(cls, path: Path) -> RunFolder:
-        """A place for a new run. BadRequest where a run, or anything else, is there already."""
+        """The folder of a new run. BadRequest if a run or anything else is there already."""
         run = cls(path)
         if run.spec_file.exists():
-            raise BadRequest(f"{path} holds a run: go on with `fgvc train --resume {path}` or give another --out")
+            raise BadRequest(f"{path} holds a run: continue it with `fgvc train --resume {path}` or give another --out")
         if path.exists() and (not path.is_dir() or any(entry.name != ".lock" for entry in path.iterdir())):
-            raise BadRequest(f"{path} exists and is no run: give --out a new folder")
+            raise BadRequest(f"{path} exists and is not a run folder: give --out a new folder")
         return run
 
     def create(self, spec: RunSpec) -> None:
-        """Make the locked folder a run's: from now on it holds `spec`."""
+        """Make the locked folder a run folder, by writing `spec` into it."""
         write_json(self.spec_file, spec.model_dump(mode="json"))
 
     @classmethod
     def open(cls, path: Path) -> RunFolder:
-        """An existing run folder. BadRequest where there is none."""
+        """An existing run folder. BadRequest if there is none."""
         if not path.exists():
             raise BadRequest(f"there is no run at {path}: `fgvc runs` lists the runs under {RUNS}/")
         if not (path / "run.json").is_file():
-            raise BadRequest(f"{path} is no run folder: it has no run.json")
+            raise BadRequest(f"{path} is not a run folder: it has no run.json")
         return cls(path)
 
     @classmethod
     def newest(cls, folder: Path = RUNS) -> RunFolder:
-        """The run under `folder` whose model was saved last."""
+        """The run under `folder` whose model was saved last. BadRequest if there is no trained run."""
         runs = [run for run in find_runs(folder) if run.model_file.exists()]
         if not runs:
             raise BadRequest(f"no trained run under {folder}/: train one with `fgvc train` or name a run folder")
@@ -107,7 +107,7 @@ class RunFolder:
         return tuple(self.read_json("classes.json"))
 
     def read_json(self, name: str) -> Any:
-        """A JSON file of the run; FgvcError in one line where it cannot be read."""
+        """The content of a JSON file of the run. FgvcError if it cannot be read."""
         file = self.path / name
         try:
             return json.loads(file.read_text(encoding="utf-8"))
@@ -115,7 +115,7 @@ class RunFolder:
             raise FgvcError(f"cannot read {file}: {error}") from None
 
     def checkpoint_steps(self) -> list[int]:
-        """Steps of the complete checkpoints, rising."""
+        """Steps of the complete checkpoints, in ascending order."""
         if not self.checkpoints.is_dir():
             return []
         return sorted(int(entry.name) for entry in self.checkpoints.iterdir() if entry.name.isdigit())
@@ -126,9 +126,9 @@ class RunFolder:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the run's folder, made if need be, for writing; BadRequest while another process does.
+        """Lock the run's folder for writing; it is created if needed. BadRequest if another process holds the lock.
 
-        The lock dies with its process.
+        The lock is released when its process ends.
         """
         lock = FileLock(self.path / ".lock")
         with explained(str(self.path)):
@@ -146,7 +146,7 @@ class RunFolder:
 
 
 def find_runs(folder: Path) -> list[RunFolder]:
-    """The runs right below `folder` (or `folder` itself), by name."""
+    """The runs directly in `folder`, sorted by name, or `folder` itself if it is a run."""
     if (folder / "run.json").is_file():
         return [RunFolder(folder)]
     if not folder.is_dir():
@@ -155,7 +155,7 @@ def find_runs(folder: Path) -> list[RunFolder]:
 
 
 def default_path(spec: RunSpec) -> Path:
-    """runs/METHOD-DATASET-DATE-TIME, with a number behind it where that is taken."""
+    """runs/METHOD-DATASET-DATE-TIME, with a number at the end if that folder exists."""
     stem = f"{spec.method.name}-{spec.data.dataset}-{datetime.now():%Y%m%d-%H%M%S}"
     names = [stem, *(f"{stem}-{number}" for number in range(2, 1000))]
     return next(RUNS / name for name in names if not (RUNS / name).exists())

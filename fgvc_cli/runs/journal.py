@@ -1,4 +1,4 @@
-"""What a run writes down as it goes: metrics.csv, a row an epoch, and TensorBoard events."""
+"""What a run records while it trains: metrics.csv, one row per epoch, and TensorBoard events."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 
 class MetricsFile:
-    """metrics.csv: one row an epoch, columns added as they appear, the file always whole."""
+    """metrics.csv: one row per epoch. Columns are added as they appear. The file is replaced atomically."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.rows: list[dict[str, str]] = []
 
     def cut(self, epoch: int) -> None:
-        """Read the file and keep the rows before `epoch`: what a resumed run has really done."""
+        """Read the file and keep only the rows before `epoch`, the epoch at which a run resumes."""
         if not self.path.exists():
             return
         try:
@@ -37,7 +37,7 @@ class MetricsFile:
         self._write()
 
     def append(self, row: Mapping[str, Any]) -> None:
-        """Add an epoch's row; floats are written so that they read back exactly."""
+        """Add an epoch's row. Floats are written with full precision."""
         self.rows.append({key: str(value) for key, value in row.items()})
         self._write()
 
@@ -51,22 +51,22 @@ class MetricsFile:
 
 
 def read_metrics(path: Path) -> tuple[list[dict[str, float]], list[str]]:
-    """The rows of a metrics.csv as numbers, and what is wrong with the file, in a line each.
+    """The rows of a metrics.csv as numbers, and the problems of the file, one line each.
 
-    A row without a readable epoch is left out, and so is a value that is no finite number: the rest is still worth
-    looking at. Rows rise by epoch; of two of the same epoch the later counts.
+    Rows without a readable epoch and values that are not finite numbers are left out; the rest is still useful. Rows
+    are sorted by epoch. If two rows have the same epoch, the later one is used.
     """
     try:
         with path.open(encoding="utf-8", newline="") as file:
             read = list(csv.DictReader(file))
     except FileNotFoundError:
-        return [], [f"there is no {path.name}: no epoch has been finished yet, or the file was removed"]
+        return [], [f"there is no {path.name}: no epoch has been finished yet, or the file has been removed"]
     except (OSError, ValueError, csv.Error) as error:
         return [], [f"{path.name} cannot be read: {error}"]
     rows = [_numbers(row) for row in read]
     whole = {row["epoch"]: row for row in rows if "epoch" in row}
     short = sum("epoch" not in row or len(row) < len(given) for row, given in zip(rows, map(_given, read), strict=True))
-    damage = f"{path.name} is damaged: {short} of its {len(rows)} rows hold something that is no number"
+    damage = f"{path.name} is damaged: {short} of its {len(rows)} rows have values that are not numbers"
     return [whole[epoch] for epoch in sorted(whole)], [damage] if short else []
 
 
@@ -80,12 +80,12 @@ def _numbers(row: dict[str, str]) -> dict[str, float]:
 
 
 def _given(row: dict[str, Any]) -> dict[str, str]:
-    """The values of a row that are not empty; a surplus of values has no name (None), a lack of them no text."""
+    """The values of a row that are not empty. For csv, surplus values have the key None, missing values are None."""
     return {str(key): str(text) for key, text in row.items() if text not in ("", None)}
 
 
 class Events:
-    """TensorBoard scalars. `first_step` hides what a killed run wrote beyond the point it resumes from."""
+    """TensorBoard scalars. Values that a killed run wrote from `first_step` on, where it resumes, are hidden."""
 
     def __init__(self, folder: Path, first_step: int) -> None:
         from torch.utils.tensorboard import SummaryWriter
@@ -100,24 +100,24 @@ class Events:
                 self.writer.add_scalar(name, value, step)
 
     def close(self) -> None:
-        """Flush and close the file. A full disk has been, or will be, told by what matters more."""
+        """Flush and close the file. A full disk is ignored here: more important files report it."""
         with suppress(OSError):
             self.writer.close()
 
 
 @dataclass(frozen=True)
 class Journal:
-    """What a run writes down as it goes; one without files, of all processes but the main one, writes nothing."""
+    """The records of a run. All processes but the main one have a Journal without files, which writes nothing."""
 
     metrics: MetricsFile | None = None
     events: Events | None = None
 
     def row(self, row: Mapping[str, Any]) -> None:
-        """An epoch's row of metrics.csv."""
+        """Add an epoch's row to metrics.csv."""
         if self.metrics is not None:
             self.metrics.append(row)
 
     def scalars(self, values: Mapping[str, float], step: int) -> None:
-        """TensorBoard scalars at an optimizer step."""
+        """Write TensorBoard scalars at an optimizer step."""
         if self.events is not None:
             self.events.scalars(values, step)

@@ -1,1 +1,1 @@
-"""What a run is asked to do: frozen, validated, free of PyTorch."""
+"""The specification of a run: frozen and validated, without importing PyTorch."""

@@ -1,4 +1,4 @@
-"""Which network turns images into maps, and where its weights come from."""
+"""The backbone's name and starting weights."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ TIMM_PREFIX = "timm:"
 
 
 class BackboneSpec(Spec):
-    """A backbone by name and its starting weights."""
+    """The backbone's name and its starting weights."""
 
-    name: str = Field("resnet50", description="one of `tiny`, torchvision's resnet and vgg, or timm:NAME")
+    name: str = Field("resnet50", description="`tiny`, a torchvision resnet or vgg, or timm:NAME")
     weights: str = Field("imagenet", description="imagenet, none, a .pth or .safetensors file, or a run folder")
     plain_epochs: int = Field(
-        0, ge=0, le=100_000, description="first train the plain network so long on the same data, and start from that"
+        0, ge=0, le=100_000, description="first train the baseline this many epochs on the same data, and start from it"
     )
 
     @field_validator("name")

@@ -1,4 +1,4 @@
-"""What every part of a run spec is: frozen, closed to unknown keys, finite numbers only."""
+"""The base class of all specs."""
 
 from __future__ import annotations
 
@@ -6,6 +6,6 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Spec(BaseModel):
-    """Base of all specs. Unknown keys are errors, values never change after validation."""
+    """Base of all specs: frozen after validation; unknown keys and numbers that are not finite are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)

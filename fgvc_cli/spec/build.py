@@ -1,4 +1,4 @@
-"""From a request to a RunSpec: preset < config < flags < --set, then one validation."""
+"""Build a RunSpec from preset < config < flags < --set (later ones override), then validate once."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from fgvc_cli.spec.presets import PRESETS, load_preset
 from fgvc_cli.spec.run import SCHEMA_VERSION, RunSpec
 
 DEFAULT_METHOD, DEFAULT_DATASET = "baseline", "demo"
-OWN_PHOTOS = "folder"  # every method has a recipe for it
+OWN_PHOTOS = "folder"  # dataset for which every method has a preset
 
 Tree = dict[str, Any]
 
@@ -31,10 +31,10 @@ def build_spec(
     flags: Mapping[str, Any] | None = None,
     sets: Sequence[str] = (),
 ) -> RunSpec:
-    """The validated spec of a request.
+    """Build and validate the spec of a run.
 
-    `flags` maps dotted fields to values (None: not given), `sets` are texts `a.b=v`. Raises BadRequest whose message
-    has one line a wrong field.
+    `flags` maps dotted field names to values (None: not given); `sets` are strings `a.b=v`. Raises BadRequest with one
+    line per wrong field.
     """
     given = _read_config(config) if config else {}
     base = _base_preset(preset, method, dataset, given).model_dump(mode="json")
@@ -49,10 +49,12 @@ def build_spec(
 
 
 def validate(tree: Tree) -> RunSpec:
-    """RunSpec of a plain tree; BadRequest with one line a wrong field."""
+    """The RunSpec of nested dicts. Raises BadRequest with one line per wrong field."""
     if isinstance(tree, dict) and _newer(tree.get("schema_version")):
         version = tree["schema_version"]
-        raise BadRequest(f"this spec has schema version {version}, this fgvc reads {SCHEMA_VERSION}: upgrade")
+        raise BadRequest(
+            f"this spec has schema version {version}, but this fgvc reads version {SCHEMA_VERSION}: upgrade fgvc"
+        )
     try:
         return RunSpec.model_validate(tree)
     except ValidationError as error:
@@ -60,7 +62,7 @@ def validate(tree: Tree) -> RunSpec:
 
 
 def parse_set(text: str) -> Tree:
-    """`a.b=v` as a tree; v is JSON (0.2, true, null, [1,2]) or else plain text."""
+    """Nested dicts of `a.b=v`; v is parsed as JSON (0.2, true, null, [1,2]), or else taken as a string."""
     path, equals, value = text.partition("=")
     keys = path.strip().split(".")
     if not equals or not all(keys):
@@ -81,19 +83,19 @@ def _newer(version: Any) -> bool:
 def _base_preset(preset: str | None, method: str | None, dataset: str | None, config: Tree) -> RunSpec:
     named = _text(config, "method", "name")
     if method and named and method != named:
-        raise BadRequest(f"--config is a run of method {named}: leave --method {method} out, or the --config")
+        raise BadRequest(f"--config is for method {named}, not {method}: leave out --method or --config")
     if preset:
         return _checked(load_preset(preset), method or named)
     method = method or named or DEFAULT_METHOD
     dataset = dataset or _text(config, "data", "dataset") or DEFAULT_DATASET
-    method_spec(method)  # refuses an unknown one
+    method_spec(method)  # raises for an unknown method
     if dataset not in DATASET_NAMES:
         raise BadRequest(f"no dataset is called {dataset!r}; there are {', '.join(DATASET_NAMES)}")
     return _preset_for(method, dataset)
 
 
 def _preset_for(method: str, dataset: str) -> RunSpec:
-    """The recipe for this dataset, or else the one for somebody's own photos."""
+    """The method's preset for this dataset, or else its preset for an image folder."""
     name = f"{method}-{dataset}"
     if name in PRESETS:
         return load_preset(name)
@@ -102,16 +104,16 @@ def _preset_for(method: str, dataset: str) -> RunSpec:
 
 
 def recipe_note(spec: RunSpec) -> str | None:
-    """A line for the user where the recipe is for somebody's own photos but the dataset is a known one."""
+    """A line for the user if a known dataset has no preset, so that the preset for an image folder is used."""
     method, dataset = spec.method.name, spec.data.dataset
     if spec.preset != f"{method}-{OWN_PHOTOS}" or dataset in (OWN_PHOTOS, "csv"):
         return None
-    return f"no paper's recipe of {method} is known for {dataset}: starting from {spec.preset}"
+    return f"there is no published recipe of {method} for {dataset}: using preset {spec.preset}"
 
 
 def _checked(spec: RunSpec, method: str | None) -> RunSpec:
     if method and method != spec.method.name:
-        raise BadRequest(f"preset {spec.preset} is one of {spec.method.name}, not of {method}: leave one out")
+        raise BadRequest(f"preset {spec.preset} is for method {spec.method.name}, not {method}: leave one of them out")
     return spec
 
 
@@ -128,9 +130,9 @@ def _read_config(path: Path) -> Tree:
         reason = getattr(error, "strerror", None) or "not a text file"
         raise BadRequest(f"cannot read --config {file}: {reason}") from None
     except json.JSONDecodeError as error:
-        raise BadRequest(f"--config {file} is no JSON: line {error.lineno}: {error.msg}") from None
+        raise BadRequest(f"--config {file} is not valid JSON: line {error.lineno}: {error.msg}") from None
     if not isinstance(tree, dict):
-        raise BadRequest(f"--config {file} must hold an object like a run's run.json")
+        raise BadRequest(f"--config {file} must hold a JSON object like a run's run.json")
     return tree
 
 
@@ -144,7 +146,7 @@ def _from_flags(dataset: str | None, flags: Mapping[str, Any]) -> Tree:
 
 
 def _merge(base: Tree, layer: Tree, model: Any) -> Tree:
-    """`layer` over `base`. Where a union (optimizer, schedule) is given another name, the old one's fields go."""
+    """`base` overridden by `layer`. If a union (optimizer, schedule) gets another name, its old fields are dropped."""
     merged = dict(base)
     for key, value in layer.items():
         old, choices = base.get(key), models_of(model, key)
@@ -157,7 +159,7 @@ def _merge(base: Tree, layer: Tree, model: Any) -> Tree:
 
 
 def _adapt_plain_epochs(tree: Tree, base: Tree, layers: Sequence[Tree]) -> None:
-    """A recipe's plain network gets its share of the epochs that are asked for; none where other weights are named."""
+    """Scale a preset's `plain_epochs` with the number of epochs; set it to 0 if other weights are given."""
     if not base["backbone"]["plain_epochs"] or any("plain_epochs" in _section(layer, "backbone") for layer in layers):
         return
     backbone, epochs = _section(tree, "backbone"), _section(tree, "train").get("epochs")
@@ -174,7 +176,7 @@ def _section(tree: Tree, name: str) -> Tree:
 
 
 def _scale_resize(tree: Tree, base: Tree) -> None:
-    """A recipe's crop keeps its share of the image when another image size is asked for: 600 → 448 is 300 → 224."""
+    """Scale a preset's `resize` with the image size, if only the latter is changed: 600 → 448 becomes 300 → 224."""
     new, old = tree.get("data"), base["data"]
     if not isinstance(new, dict) or not isinstance(new.get("image_size"), int):
         return

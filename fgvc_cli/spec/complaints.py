@@ -1,4 +1,4 @@
-"""Validation errors as one readable line a field."""
+"""Validation errors as one readable line per field."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _KINDS = {
 
 
 def readable(error: ValidationError, model: type[BaseModel]) -> list[str]:
-    """One line a wrong field, in the order of the fields: `train.epochs: must be at least 1 (got 0)`."""
+    """One line per wrong field, in the order of the fields: `train.epochs: must be at least 1 (got 0)`."""
     lines = [_line(detail, model) for detail in error.errors()]
     return list(dict.fromkeys(lines))
 
@@ -57,14 +57,14 @@ def _reason(detail: ErrorDetails, names: list[str], parent: type[BaseModel] | No
     if kind == "literal_error":
         return f"must be {context['expected']}{got}"
     if kind == "union_tag_invalid":
-        return f"must be named one of {context['expected_tags']}{got}"
+        return f"name must be one of {context['expected_tags']}{got}"
     if kind == "value_error":
         return str(context["error"])
     return detail["msg"][:1].lower() + detail["msg"][1:] + got
 
 
 def suggestion(name: str, parent: type[BaseModel] | None) -> str:
-    """Where a wrong field name might have meant another one."""
+    """A hint for a wrong field name: the closest field, or else the list of fields."""
     if parent is None:
         return ""
     close = get_close_matches(name, parent.model_fields, n=1)
@@ -77,7 +77,7 @@ def _shorten(value: Any) -> str:
 
 
 def _walk(location: tuple[int | str, ...], model: type[BaseModel]) -> tuple[list[str], type[BaseModel] | None]:
-    """Field names along the location, without the tags of unions, and the model that holds the last one."""
+    """Field names along the location, without union tags, and the model that holds the last field."""
     names: list[str] = []
     parent: type[BaseModel] | None = model
     choices: list[type[BaseModel]] = [model]
@@ -93,13 +93,13 @@ def _walk(location: tuple[int | str, ...], model: type[BaseModel]) -> tuple[list
 
 
 def _tags(model: type[BaseModel]) -> tuple[Any, ...]:
-    """The union tags that choose this model."""
+    """The union tags that select this model."""
     field = model.model_fields.get("name")
     return () if field is None else get_args(field.annotation)
 
 
 def models_of(parent: type[BaseModel] | None, key: str) -> list[type[BaseModel]]:
-    """The models that field `key` of `parent` may hold: none for plain values, several for a union."""
+    """The models that field `key` of `parent` can hold: empty for plain values, several for a union."""
     if parent is None or key not in parent.model_fields:
         return []
     return _models_in(parent.model_fields[key].annotation)

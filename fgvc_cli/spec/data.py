@@ -1,4 +1,4 @@
-"""Which images, and how they become the network's input."""
+"""The dataset, its splits and its transforms."""
 
 from __future__ import annotations
 
@@ -31,54 +31,62 @@ DATASET_NAMES: tuple[str, ...] = get_args(DatasetName)
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-MAX_PIXELS = 178_956_970  # where Pillow takes an image for an attack: half a gigabyte decoded
+MAX_PIXELS = 178_956_970  # Pillow's limit for decompression bombs: half a gigabyte decoded
 
 
 class DataSpec(Spec):
     """A dataset, its splits and its transforms.
 
-    Images are resized to a square of `resize` pixels, then cropped to `image_size`: at random in training (after
-    `padding` black pixels on each side), from the centre in evaluation. Sizes are pixels, angles degrees.
+    Images are resized to a square of `resize` pixels, then cropped to `image_size`: a random crop in training (after
+    adding `padding` black pixels on each side), a centre crop in evaluation. Sizes are in pixels, angles in degrees.
     """
 
-    dataset: DatasetName = Field("demo", description="which dataset")
+    dataset: DatasetName = Field("demo", description="name of the dataset")
     root: Path | None = Field(
-        None, description="where datasets are kept; for `folder` the image folder itself, for `csv` the file"
+        None, description="folder of the datasets; for `folder` the image folder itself, for `csv` the CSV file"
     )
     level: Literal["variant", "family", "manufacturer"] | None = Field(
-        None, description="what a class of aircraft is; none: variant. Other datasets have no levels"
+        None, description="label level of aircraft; none: variant. Other datasets have no levels"
     )
     image_size: int = Field(448, ge=32, le=4096, description="side S of the network's input, in pixels")
-    resize: int | None = Field(None, ge=32, le=8192, description="side before the crop; none: image_size")
+    resize: int | None = Field(None, ge=32, le=8192, description="side in pixels before the crop; none: image_size")
     padding: int = Field(0, ge=0, le=512, description="black border before the random crop, in pixels")
-    flip: bool = Field(True, description="mirror half of the training images")
-    rotation: float = Field(0.0, ge=0, le=180, description="training images turn by up to this many degrees")
+    flip: bool = Field(True, description="flip training images horizontally with probability 0.5")
+    rotation: float = Field(0.0, ge=0, le=180, description="rotate training images by up to this many degrees")
     augment: Literal["off", "randaugment", "trivialaugment"] = Field(
-        "off", description="torchvision's RandAugment or TrivialAugmentWide, after crop, mirror and turn"
+        "off", description="torchvision's RandAugment or TrivialAugmentWide, after crop, flip and rotation"
     )
-    augment_operations: int = Field(2, ge=1, le=16, description="operations an image, of RandAugment")
-    augment_magnitude: int = Field(9, ge=0, le=30, description="strength of RandAugment's operations")
-    erasing: float = Field(0.0, ge=0, le=1, description="share of the training images that lose a random rectangle")
-    mean: tuple[float, float, float] = Field(IMAGENET_MEAN, description="subtracted from RGB in 0..1")
-    std: tuple[float, float, float] = Field(IMAGENET_STD, description="divides RGB in 0..1 after the mean")
-    val_fraction: float = Field(0.0, ge=0, lt=1, description="share of train held out, stratified, to select the model")
-    test_fraction: float = Field(0.2, gt=0, lt=1, description="share held out as test where a folder has no test split")
-    split_seed: int = Field(0, ge=0, description="seed of the splits that fgvc draws itself")
+    augment_operations: int = Field(2, ge=1, le=16, description="RandAugment: operations per image")
+    augment_magnitude: int = Field(9, ge=0, le=30, description="RandAugment: magnitude of the operations")
+    erasing: float = Field(0.0, ge=0, le=1, description="probability of random erasing per training image")
+    mean: tuple[float, float, float] = Field(IMAGENET_MEAN, description="mean subtracted from RGB values in 0..1")
+    std: tuple[float, float, float] = Field(IMAGENET_STD, description="std by which RGB values minus mean are divided")
+    val_fraction: float = Field(
+        0.0, ge=0, lt=1, description="fraction of train for the validation split (stratified), which selects the model"
+    )
+    test_fraction: float = Field(
+        0.2, gt=0, lt=1, description="fraction of the images for the test split of a folder that has none"
+    )
+    split_seed: int = Field(0, ge=0, description="seed of the random splits that fgvc makes")
     group_by: str | None = Field(
-        None, description="what stays together in a split that fgvc draws: folder, regex:PATTERN or csv:FILE:COLUMN"
+        None, description="images kept in one split when fgvc makes it: folder, regex:PATTERN or csv:FILE:COLUMN"
     )
     limit_train: int | None = Field(None, ge=1, description="use this many training images, spread over the classes")
     limit_test: int | None = Field(None, ge=1, description="use this many test images, spread over the classes")
     on_bad_image: Literal["error", "skip"] = Field(
-        "error", description="error: a quick look before the run; skip: decode all images once, leave out bad ones"
+        "error", description="error: a quick check before the run; skip: decode all images once, leave out bad ones"
     )
-    max_pixels: int = Field(MAX_PIXELS, ge=1, description="an image with more pixels is bad; its header is enough")
+    max_pixels: int = Field(
+        MAX_PIXELS, ge=1, description="an image with more pixels counts as bad; only its header is read"
+    )
     duplicates: Literal["auto", "off", "exact", "near"] = Field(
         "auto", description="report images that are in two splits; auto: near up to 20,000 images, then exact, then off"
     )
-    workers: int | None = Field(None, ge=0, le=256, description="loader processes; none: chosen from the cores")
+    workers: int | None = Field(
+        None, ge=0, le=256, description="worker processes of the data loader; none: chosen from the number of CPU cores"
+    )
     cache: Literal["off", "ram", "disk", "gpu"] = Field(
-        "off", description="keep decoded and resized images there; each gives the same run"
+        "off", description="where decoded and resized images are cached; the results are the same"
     )
 
     @field_validator("group_by")
@@ -91,7 +99,7 @@ class DataSpec(Spec):
             try:
                 re.compile(rest)
             except (re.error, OverflowError, RecursionError) as error:
-                raise ValueError(f"{rest!r} is no regular expression: {error}") from None
+                raise ValueError(f"{rest!r} is not a regular expression: {error}") from None
         elif not (kind == "csv" and all(rest.rpartition(":"))):
             raise ValueError(f"must be folder, regex:PATTERN or csv:FILE:COLUMN (got {value!r})")
         return value
@@ -99,7 +107,10 @@ class DataSpec(Spec):
     @model_validator(mode="after")
     def _sizes_agree(self) -> Self:
         if self.resize is not None and self.resize + 2 * self.padding < self.image_size:
-            raise ValueError(f"resize {self.resize} is smaller than image_size {self.image_size}: no crop fits")
+            raise ValueError(
+                f"resize {self.resize} with padding {self.padding} is too small for a crop of image_size "
+                f"{self.image_size}"
+            )
         if min(self.std) <= 0:
             raise ValueError("std must be above 0 in every channel")
         return self
@@ -107,21 +118,23 @@ class DataSpec(Spec):
     @model_validator(mode="after")
     def _level_is_one_of_the_dataset(self) -> Self:
         if self.level is not None and self.dataset != "aircraft":
-            raise ValueError(f"level is for aircraft alone, {self.dataset} has none: leave level out")
+            raise ValueError(f"level is only for aircraft, and {self.dataset} has no levels: leave level out")
         return self
 
     @model_validator(mode="after")
     def _gpu_only_copies(self) -> Self:
         if self.cache == "gpu" and not self.only_copies:
-            raise ValueError("cache gpu crops and mirrors, but rotation, augment and erasing need cache ram or disk")
+            raise ValueError(
+                "cache gpu supports crop and flip only; rotation, augment and erasing need cache ram or disk"
+            )
         return self
 
     @property
     def only_copies(self) -> bool:
-        """Whether a training image is a window of its square, mirrored or not, and nothing more."""
+        """Whether the training transforms are crop and flip only."""
         return self.rotation == 0 and self.augment == "off" and self.erasing == 0
 
     @property
     def resize_side(self) -> int:
-        """Side of the square before cropping, in pixels."""
+        """Side of the resized square before the crop, in pixels."""
         return self.image_size if self.resize is None else self.resize

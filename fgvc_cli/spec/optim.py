@@ -1,4 +1,4 @@
-"""How weights move: optimizer, learning-rate schedule, accumulation, clipping."""
+"""Optimization: optimizer, learning-rate schedule, gradient accumulation and clipping."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ class AdamW(Spec):
 
 
 class Constant(Spec):
-    """The rate never changes (after warm-up)."""
+    """Constant learning rate (after warm-up)."""
 
     name: Literal["constant"] = "constant"
 
 
 class Step(Spec):
-    """× gamma every `every` epochs: the papers' step decay, and the exponential one (× 0.9 every 2 epochs)."""
+    """Multiply the rate by gamma every `every` epochs: step decay, or exponential decay (0.9 every 2 epochs)."""
 
     name: Literal["step", "exponential"] = "step"
     every: int = Field(60, ge=1, description="epochs")
@@ -47,7 +47,7 @@ class Step(Spec):
 
 
 class MultiStep(Spec):
-    """× gamma at each milestone (epochs)."""
+    """Multiply the rate by gamma at each milestone (epoch)."""
 
     name: Literal["multistep"] = "multistep"
     milestones: tuple[int, ...] = Field((150, 225), min_length=1)
@@ -56,12 +56,12 @@ class MultiStep(Spec):
     @model_validator(mode="after")
     def _rising(self) -> Self:
         if list(self.milestones) != sorted(set(self.milestones)) or self.milestones[0] < 1:
-            raise ValueError("milestones must be rising epoch numbers from 1 on")
+            raise ValueError("milestones must be increasing epoch numbers, the first at least 1")
         return self
 
 
 class Cosine(Spec):
-    """Half a cosine from the full rate to `final` × the rate over all epochs."""
+    """Half a cosine from the learning rate down to `final` × the rate, over all epochs."""
 
     name: Literal["cosine"] = "cosine"
     final: float = Field(0.0, ge=0, le=1)
@@ -72,20 +72,20 @@ Schedule = Annotated[Constant | Step | MultiStep | Cosine, Field(discriminator="
 
 
 class OptimSpec(Spec):
-    """Optimizer and schedule. `lr` is the rate of a step, however many images it has, unless `lr_images` is given."""
+    """Optimizer and schedule. `lr` does not depend on the number of images per step, unless `lr_images` is given."""
 
     optimizer: Optimizer = Sgd()
     lr: float = Field(0.001, gt=0)
     lr_images: int | None = Field(
-        None, ge=1, description="lr is that of a step of so many images and scaled with their number; none: lr as it is"
+        None, ge=1, description="lr is for a step of this many images and scales linearly with them; none: no scaling"
     )
     weight_decay: float = Field(5e-4, ge=0)
     schedule: Schedule = Cosine()
-    warmup_epochs: float = Field(0.0, ge=0, description="epochs of linear rise from 0 to the schedule's rate")
-    accumulate: int = Field(1, ge=1, description="batches whose gradients are averaged into one step")
-    clip_norm: float | None = Field(None, gt=0, description="largest norm of the whole gradient; none: no clipping")
+    warmup_epochs: float = Field(0.0, ge=0, description="epochs of linear warm-up from 0 to the schedule's rate")
+    accumulate: int = Field(1, ge=1, description="batches whose gradients are averaged for one optimizer step")
+    clip_norm: float | None = Field(None, gt=0, description="maximum norm of the whole gradient; none: no clipping")
 
     def rate(self, batch_size: int) -> float:
-        """The rate of a step of `accumulate` batches (scaled linearly: https://arxiv.org/abs/1706.02677)."""
+        """The learning rate of a step of `accumulate` batches (linear scaling: https://arxiv.org/abs/1706.02677)."""
         images = batch_size * self.accumulate
         return self.lr if self.lr_images is None else self.lr * images / self.lr_images

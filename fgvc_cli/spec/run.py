@@ -1,4 +1,4 @@
-"""RunSpec: everything that decides what a run computes."""
+"""RunSpec: all settings that determine the result of a run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SCHEMA_VERSION: Literal[1] = 1
 
 
 class RunSpec(Spec):
-    """A whole run: method, backbone, data, optimization, regularisation, engine. Saved as `run.json`."""
+    """A whole run: method, backbone, data, optimization, regularisation, training. Saved as `run.json`."""
 
     schema_version: Literal[1] = SCHEMA_VERSION
     preset: str | None = Field(None, description="the preset this spec started from")
@@ -35,5 +35,5 @@ class RunSpec(Spec):
         epochs = self.train.epochs
         last = self.method.stage_starts(epochs)[-1]
         if last >= epochs:
-            raise ValueError(f"the method's last stage starts after {last} epochs: train.epochs must be above that")
+            raise ValueError(f"the method's last stage starts after {last} epochs: train.epochs must be larger")
         return self

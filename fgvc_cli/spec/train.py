@@ -1,4 +1,4 @@
-"""How long, on what, and how exactly a run trains."""
+"""Training: length, device, precision, checkpoints."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
 
 
 class TrainSpec(Spec):
-    """The engine's settings."""
+    """Settings of the training loop."""
 
     epochs: int = Field(100, ge=1, le=100_000)
     batch_size: int = Field(16, ge=1)
@@ -23,36 +23,40 @@ class TrainSpec(Spec):
     seed: int = Field(0, ge=0, lt=2**32)
     compile: bool = Field(
         False,
-        description="torch.compile the training step and the held-out part's measuring: slow to start, then faster",
+        description="torch.compile the training step and validation: slower start, then faster",
     )
     ema_decay: float | None = Field(
         None,
         gt=0,
         lt=1,
-        description="measure and keep a moving average of the weights, a step old one × this; none: off",
+        description="decay per step of a moving average of the weights, which is evaluated and saved; none: off",
     )
-    class_balance: bool = Field(False, description="draw every class equally often in an epoch, whatever its images")
+    class_balance: bool = Field(
+        False, description="sample every class equally often in an epoch, however many images it has"
+    )
     patience: int | None = Field(
-        None, ge=1, description="stop after this many epochs without a better held-out top-1; none: never"
+        None, ge=1, description="stop after this many epochs without a better val_top1; none: never"
     )
     threads: int | None = Field(None, ge=1, description="CPU threads; none: PyTorch's choice, recorded in the run")
     deterministic: bool = Field(
-        False, description="on CUDA: only deterministic kernels where they exist, none chosen by trying; slower"
+        False, description="on CUDA: use deterministic kernels where they exist, and no cuDNN benchmark; slower"
     )
-    tf32: bool = Field(True, description="on CUDA: fp32 products on tensor cores, factors rounded to 10 bits")
+    tf32: bool = Field(True, description="on CUDA: fp32 products on tensor cores, factors rounded to 10-bit mantissas")
     log_every: int = Field(20, ge=1, description="steps between readings of the loss")
-    checkpoint_every: int | None = Field(None, ge=1, description="also every this many steps; none: each epoch")
+    checkpoint_every: int | None = Field(
+        None, ge=1, description="also save a checkpoint every this many steps; none: only after each epoch"
+    )
     keep_checkpoints: int = Field(1, ge=1)
     gradient_checkpointing: bool = Field(
         False,
-        description="keep less of the backbone for the backward pass, which computes it again: "
+        description="recompute the backbone's activations in the backward pass: "
         "about half the memory, a third more time, the same result",
     )
     sync_batchnorm: bool = Field(
-        False, description="of several processes on GPUs, BatchNorm normalises with the statistics of all their images"
+        False, description="several processes on GPUs: BatchNorm uses the statistics of the images of all processes"
     )
     timeout_minutes: float = Field(
-        30.0, gt=0, description="of several processes, how long one waits for the others before the run fails"
+        30.0, gt=0, description="several processes: minutes that one waits for the others before the run fails"
     )
 
     @field_validator("device")

@@ -1,4 +1,4 @@
-"""The moving average of a method's weights (EMA)."""
+"""The exponential moving average (EMA) of a method's weights."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from fgvc_cli.methods.base import Method
 
 
 class Average(nn.Module):
-    """A copy of `method` that follows it: the first update copies, each later one keeps `decay` of what there is.
+    """A copy of `method` with averaged weights: the first update copies, each later one keeps `decay` of the average.
 
-    Buffers are averaged as well: BatchNorm's statistics must be those of the averaged weights. torch's AveragedModel
-    reads its counter in each update; this one counts on the host, so that nothing waits for the device.
+    Buffers are averaged as well, since BatchNorm's statistics must belong to the averaged weights. torch's
+    AveragedModel reads its counter from the device in each update; this one counts on the host, so nothing waits.
 
     Args:
-        method: what is followed, on its device.
+        method: the method that is trained, on its device.
         decay: 0 to 1.
     """
 
@@ -27,17 +27,17 @@ class Average(nn.Module):
         super().__init__()
         self.method = copy.deepcopy(method).requires_grad_(False)
         self.updates = 0
-        self._follow = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
+        self._average = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
 
     @torch.no_grad()
     def update(self, method: Method) -> None:
-        """Follow `method`, whose tensors are those of the copy in number and order."""
+        """Update the average from `method`, whose tensors have the same number and order as the copy's."""
         pairs = list(zip(_tensors(self.method), _tensors(method), strict=True))
         floats = [pair for pair in pairs if self.updates and pair[0].is_floating_point()]
-        # Counters are copied: rounding their average down would hold them still.
+        # Counters are copied: their average, rounded down, would never grow.
         copied = [pair for pair in pairs if not (self.updates and pair[0].is_floating_point())]
         if floats:
-            self._follow([own for own, _ in floats], [value for _, value in floats], None)
+            self._average([own for own, _ in floats], [value for _, value in floats], None)
         if copied:
             torch._foreach_copy_([own for own, _ in copied], [value for _, value in copied])
         self.updates += 1
@@ -47,7 +47,7 @@ class Average(nn.Module):
         return torch.tensor(self.updates)
 
     def set_extra_state(self, state: Tensor) -> None:
-        """Go on from that number."""
+        """Restore the number of updates."""
         self.updates = int(state)
 
 

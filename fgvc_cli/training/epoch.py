@@ -1,4 +1,4 @@
-"""One epoch of a run: its batches and optimizer steps, the validation split, the model that is kept."""
+"""One epoch of a run: batches and optimizer steps, validation, and the choice of the model that is kept."""
 
 from __future__ import annotations
 
@@ -18,32 +18,32 @@ from fgvc_cli.training.session import Averages, Session
 
 
 def train_epoch(session: Session, journal: Journal, reporter: Reporter, wish: Wish) -> None:
-    """Train one epoch, measure the held-out part, then save: row first, model next, checkpoint last."""
+    """Train one epoch, evaluate on the validation split, then save: the metrics row, the model, the checkpoint last."""
     started, epoch = time.monotonic(), session.position.epoch
     session.learner.begin_epoch(epoch)
     trained = _train_batches(session, epoch, journal, reporter, wish)
     images_a_second = reporter.rate()
-    session.check()  # the last step of all may have broken what the losses have not seen yet
-    held_out = _validate(session, reporter)
+    session.check()  # the last step may have made weights non-finite, which no loss has shown yet
+    validation = _validate(session, reporter)
     row = {
         "epoch": epoch,
         "step": session.position.step,
         "lr": session.rate(epoch),
         "seconds": round(time.monotonic() - started, 2),
     }
-    row |= {f"train_{name}": value for name, value in trained.items()} | held_out
+    row |= {f"train_{name}": value for name, value in trained.items()} | validation
     journal.row(row)
     facts = ("epoch", "step", "seconds")
     curves = {name.replace("_", "/", 1): value for name, value in row.items() if name not in facts}
     journal.scalars(curves, session.position.step)
-    _select(session, epoch, held_out.get("val_top1"))
+    _select(session, epoch, validation.get("val_top1"))
     session.position.epoch, session.position.batch, session.averages = epoch + 1, 0, Averages()
     session.save()
     reporter.line(_summary(epoch, session.spec.train.epochs, row, images_a_second))
 
 
 def _train_batches(session: Session, epoch: int, journal: Journal, reporter: Reporter, wish: Wish) -> dict[str, float]:
-    """The rest of an epoch's batches from the session's position; the epoch's mean losses."""
+    """Train on the rest of the epoch's batches, from the session's position. Returns the epoch's mean losses."""
     position, train, total = session.position, session.spec.train, len(session.loader)
     session.learner.method.train()
     reporter.begin(f"epoch {epoch + 1}/{train.epochs}", total, position.batch)
@@ -65,11 +65,11 @@ def _train_batches(session: Session, epoch: int, journal: Journal, reporter: Rep
 
 
 def _train_batch(session: Session, batch: Batch, total: int) -> bool:
-    """Forward and backward of one batch; an optimizer step when its group is complete. Whether there was one."""
+    """Forward and backward pass of a batch; an optimizer step if its group is complete. Returns whether it was."""
     position, group = session.position, session.spec.optim.accumulate
     batch = session.learner.prepared(batch)
     first, complete = position.batch - position.batch % group, _completes(position.batch, group, total)
-    # Gradients are averaged over the processes: each counts by its share of the batch's images.
+    # Gradients are averaged over the processes, so each is weighted by its share of the batch's images.
     share = len(batch.labels) * world().size / session.loader.batch_images / min(group, total - first)
     values = session.learner.backward(batch, share=share, complete=complete)
     session.averages.add(values, len(batch.labels))
@@ -82,12 +82,12 @@ def _train_batch(session: Session, batch: Batch, total: int) -> bool:
 
 
 def _completes(batch: int, group: int, total: int) -> bool:
-    """Whether a batch is the last whose gradients go into a step."""
+    """Whether a batch is the last whose gradients are accumulated for an optimizer step."""
     return (batch + 1) % group == 0 or batch + 1 == total
 
 
 def _between_steps(session: Session, wish: Wish, logged: bool) -> None:
-    """Save where it is time to, stop where somebody asked to; several processes ask each other only as they log."""
+    """Save a checkpoint if it is due; stop if asked to. Several processes ask each other only when they log."""
     every = session.spec.train.checkpoint_every
     stop = (logged or world().size == 1) and asked_to_stop(wish)
     if stop or (every and session.position.step % every == 0):
@@ -97,23 +97,23 @@ def _between_steps(session: Session, wish: Wish, logged: bool) -> None:
 
 
 def asked_to_stop(wish: Wish) -> bool:
-    """Whether any of the processes was asked to stop."""
+    """Whether any process was asked to stop."""
     return any(gathered(wish.stop))
 
 
 def stop_run(session: Session) -> None:
-    """Stopped, in a line that says how to go on."""
+    """Raise Stopped with the command that resumes the run."""
     run = session.run.outermost
-    raise Stopped(f"stopped and saved at step {session.position.step}; go on with: fgvc train --resume {run.path}")
+    raise Stopped(f"stopped and saved at step {session.position.step}; resume with: fgvc train --resume {run.path}")
 
 
 def _validate(session: Session, reporter: Reporter) -> dict[str, float]:
-    """Measures on the held-out part, named val_*; empty where there is none."""
+    """Metrics on the validation split, named val_*; empty if there is none."""
     learner, loader = session.learner, session.val_loader
     if loader is None:
         return {}
     share_buffers(learner.selected)
-    reporter.begin("held-out part", len(loader))
+    reporter.begin("validation split", len(loader))
     try:
         result = evaluate(learner.measured, loader, session.spec, learner.num_classes, learner.device, reporter)
     finally:
@@ -123,7 +123,7 @@ def _validate(session: Session, reporter: Reporter) -> dict[str, float]:
 
 
 def _select(session: Session, epoch: int, score: float | None) -> None:
-    """Keep this epoch's weights as the run's model: always without a held-out part, else the best on it."""
+    """Save this epoch's weights as the run's model: without a validation split always, else if best on it."""
     if score is not None and session.best is not None and score <= session.best:
         session.stale += 1
         return
@@ -140,5 +140,5 @@ def _select(session: Session, epoch: int, score: float | None) -> None:
 
 def _summary(epoch: int, epochs: int, row: dict[str, Any], rate: float) -> str:
     facts = [f"{name.removeprefix('train_')} {row[name]:.4g}" for name in row if name.startswith("train_")]
-    held = [f"{name.replace('_', ' ')} {100 * row[name]:.1f} %" for name in ("val_top1",) if name in row]
-    return "  ".join([f"epoch {epoch + 1}/{epochs}", *facts, *held, f"lr {row['lr']:.2g}", f"{rate:.0f} images/s"])
+    val = [f"{name.replace('_', ' ')} {100 * row[name]:.1f} %" for name in ("val_top1",) if name in row]
+    return "  ".join([f"epoch {epoch + 1}/{epochs}", *facts, *val, f"lr {row['lr']:.2g}", f"{rate:.0f} images/s"])

@@ -1,4 +1,4 @@
-"""What a run would take, before it is started: images, steps, parameters, memory and time. Nothing is written."""
+"""What a run needs, estimated before it starts: images, steps, parameters, memory, time. Nothing is written."""
 
 from __future__ import annotations
 
@@ -28,31 +28,31 @@ from fgvc_cli.spec.run import RunSpec
 from fgvc_cli.training.learner import Learner, StepModule, random_batch
 from fgvc_cli.training.session import open_training_index, training_loader
 
-SECONDS = 10.0  # what measuring a step may take, about
+SECONDS = 10.0  # about how long measuring a step may take
 _PROBE = 2  # images: BatchNorm needs two
 _STEPS = 3
 
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes of a training step by what they hold. The allocator and scratch space of kernels come on top."""
+    """Bytes of a training step by purpose. The allocator's overhead and kernels' scratch space come on top."""
 
     weights: int  # parameters and buffers
-    average: int  # their moving average
+    average: int  # the moving average of both
     gradients: int
     optimizer: int
-    activations: int  # what the backward pass needs of the whole batch
-    free: int | None  # on the device now; none: unknown
+    activations: int  # of the whole batch, kept for the backward pass
+    free: int | None  # on the device now; None: unknown
 
     @property
     def total(self) -> int:
-        """All together."""
+        """The sum of all parts of the step."""
         return self.weights + self.average + self.gradients + self.optimizer + self.activations
 
 
 @dataclass(frozen=True)
 class Time:
-    """Seconds of a batch's forward and backward pass, and what that number rests on."""
+    """Seconds of a batch's forward and backward pass, and how that number was obtained."""
 
     batch: float
     basis: str
@@ -66,17 +66,17 @@ class Estimate:
     classes: tuple[str, ...]
     device: torch.device
     batch: int  # images, at most
-    batches: int  # an epoch
+    batches: int  # per epoch
     counts: Summary
     memory: Memory
     time: Time
 
 
 def estimate(spec: RunSpec, out: Path, console: Console) -> Estimate:
-    """Look at the data, count the method and time some steps on random pixels; the folder `out` stays unmade.
+    """Read the data, count the method's operations, time some steps on random pixels. `out` is not created.
 
     Raises:
-        BadRequest: whatever would be refused by the training itself.
+        BadRequest: training itself would refuse the request.
     """
     run = RunFolder.unused(out)
     device = prepare_device(spec.train)
@@ -100,27 +100,27 @@ def estimate_memory(spec: RunSpec, num_classes: int, batch: int, device: torch.d
     """Memory of a step of `batch` images, counted on the meta device: nothing is allocated."""
     with torch.device("meta"):
         method, _ = build_method(spec, num_classes, load_weights=False)
-    method.on_epoch(spec.train.epochs - 1, spec.train.epochs)  # the last stage, which has everything
+    method.on_epoch(spec.train.epochs - 1, spec.train.epochs)  # the last stage uses all parts
     weights = sum(_bytes(tensor) for tensor in method.state_dict().values())
     trained = sum(_bytes(parameter) for parameter in method.parameters() if parameter.requires_grad)
     kept = saved_bytes(method, spec.data.image_size, num_classes) / _PROBE * batch
     if spec.train.gradient_checkpointing:
         kept += recomputed_bytes(method, spec.data.image_size, num_classes) / _PROBE * batch
     if spec.train.precision != "fp32":
-        kept /= 2  # nearly all of them are of two bytes then
+        kept /= 2  # then nearly all values take two bytes, not four
     average = weights if spec.train.ema_decay else 0
     copies = _optimizer_copies(spec.optim)
     return Memory(weights, average, trained, copies * trained, round(kept), free_memory(device))
 
 
 def saved_bytes(method: Method, image_size: int, num_classes: int) -> int:
-    """Bytes that the backward pass of two images would need, weights not counted. `method` is on the meta device."""
+    """Bytes that two images keep for the backward pass, without the weights. `method` is on the meta device."""
     batch = random_batch(_PROBE, image_size, num_classes, torch.device("meta"))
     return _kept(method, lambda: StepModule(method.train())(batch.images, batch.labels))
 
 
 def recomputed_bytes(method: Method, image_size: int, num_classes: int) -> int:
-    """Bytes that the largest unit of a backbone needs once it is computed again, for two images, on the meta device."""
+    """Bytes that a backbone's largest unit needs while it is recomputed, for two images, on the meta device."""
     given: list[tuple[Unit, Any]] = []
     handles = [
         unit[0].register_forward_pre_hook(lambda _, args, unit=unit: given.append((unit, args[0])))
@@ -135,7 +135,7 @@ def recomputed_bytes(method: Method, image_size: int, num_classes: int) -> int:
 
 
 def _kept(method: Method, run: Callable[[], object]) -> int:
-    """Bytes that what `run` returns keeps for its backward pass, the method's own tensors not counted."""
+    """Bytes that the result of `run` keeps for its backward pass, without the method's own tensors."""
     own = {tensor.untyped_storage()._cdata for tensor in method.state_dict().values()}
     found: dict[int, torch.UntypedStorage] = {}  # kept alive, so that no other storage gets the same address
 
@@ -154,18 +154,18 @@ def _kept(method: Method, run: Callable[[], object]) -> int:
 def estimate_time(
     spec: RunSpec, num_classes: int, batch: int, device: torch.device, multiply_adds: int, memory: Memory
 ) -> Time:
-    """Seconds of a step of `batch` images: measured where that is quick, else scaled up from less.
+    """Seconds of a step of `batch` images: measured if that is quick, else scaled up from fewer images.
 
-    Forward and backward together are about three forward passes (`multiply_adds` of one image each).
+    The forward and backward passes together cost about three forward passes (`multiply_adds`: of one image's).
     """
     rate = multiply_rate(device)
     guess = 3 * multiply_adds / rate
     if guess * _PROBE > SECONDS / 2:
-        return Time(guess * batch, "from its multiply-adds, at the speed of a large matrix product here: at the best")
+        return Time(guess * batch, "at least, from its multiply-adds at the speed of a large matrix product")
     probe = _Probe(spec, num_classes, device)
     size = min(batch, _PROBE)
     first = probe.seconds(size, 1)
-    image = (first if first > SECONDS / 3 else probe.seconds(size, 1)) / size  # the first one warms up
+    image = (first if first > SECONDS / 3 else probe.seconds(size, 1)) / size  # the first step warms up
     fits = memory.free is None or memory.total < 0.8 * memory.free
     if batch <= size or not fits or image * batch * (_STEPS + 1) > SECONDS:
         return Time(image * batch, f"from a step of {size} random images, scaled")
@@ -177,14 +177,14 @@ class _Probe:
     """Real training steps of the run's method on random pixels."""
 
     def __init__(self, spec: RunSpec, num_classes: int, device: torch.device) -> None:
-        train = spec.train.model_copy(update={"compile": False})  # it takes longer than all that is measured here
+        train = spec.train.model_copy(update={"compile": False})  # compiling takes longer than all steps measured here
         spec = spec.model_copy(update={"train": train})
         self.learner = Learner.build(spec, num_classes, device, steps_per_epoch=1, load_weights=False)
         self.learner.begin_epoch(spec.train.epochs - 1)
         self.learner.method.train()
 
     def seconds(self, batch: int, steps: int) -> float:
-        """Mean seconds of so many steps; a batch of one is timed as two images are, since BatchNorm needs two."""
+        """Mean seconds of `steps` steps. A batch of one is timed with two images, since BatchNorm needs two."""
         learner, size = self.learner, max(batch, _PROBE)
         ready = random_batch(size, learner.spec.data.image_size, learner.num_classes, learner.device)
         started = time.perf_counter()
@@ -196,7 +196,7 @@ class _Probe:
 
 
 def multiply_rate(device: torch.device) -> float:
-    """Multiply-adds a second of a large matrix product in fp32."""
+    """Multiply-adds per second of a large matrix product in fp32."""
     side = 512 if device.type == "cpu" else 4096
     factor = torch.randn(side, side, device=device)
     float((factor @ factor).sum())
@@ -206,7 +206,7 @@ def multiply_rate(device: torch.device) -> float:
 
 
 def free_memory(device: torch.device) -> int | None:
-    """Bytes that are free on the device now; None where nobody tells."""
+    """Free bytes on the device now; None if unknown."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     return available_memory() if device.type == "cpu" else None
@@ -217,7 +217,7 @@ def _bytes(tensor: Tensor) -> int:
 
 
 def _optimizer_copies(spec: OptimSpec) -> int:
-    """Tensors the size of a parameter that the optimizer keeps for it."""
+    """How many tensors of its size the optimizer keeps for each parameter."""
     match spec.optimizer:
         case AdamW():
             return 2

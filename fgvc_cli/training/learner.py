@@ -1,4 +1,4 @@
-"""What a training step is: a method, what moves its weights, and the passes between them."""
+"""A training step: the method, its forward and backward pass, its optimizer and learning-rate schedule."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from fgvc_cli.training.schedule import build_scheduler
 
 
 class StepModule(nn.Module):
-    """Forward and losses as one module, so that whatever wraps a step wraps all of it."""
+    """Forward pass and losses as one module, so that DDP and the compiler wrap both."""
 
     def __init__(self, method: Method) -> None:
         super().__init__()
@@ -44,7 +44,7 @@ class StepModule(nn.Module):
 
 @dataclass
 class Learner:
-    """A method on its device and what moves it. Nothing in a step waits for the device."""
+    """A method on its device, its optimizer, schedule and average. Nothing in a step waits for the device."""
 
     spec: RunSpec
     num_classes: int
@@ -53,22 +53,22 @@ class Learner:
     optimizer: optim.Optimizer
     scheduler: optim.lr_scheduler.LambdaLR
     scaler: torch.amp.GradScaler
-    average: Average | None  # of the weights, where the spec asks for one
-    notes: tuple[str, ...]  # what the user should know of the weights it starts from
-    step: nn.Module = field(default_factory=nn.Identity)  # forward and losses, wrapped; from begin_epoch on
-    compiled: Compiled | None = None  # what of the step is compiled, where the spec asks for it
-    measured: nn.Module = field(default_factory=nn.Identity)  # `selected` as evaluation calls it
+    average: Average | None  # of the weights, if the spec asks for one
+    notes: tuple[str, ...]  # what the user should know about the initial weights
+    step: nn.Module = field(default_factory=nn.Identity)  # forward pass and losses, wrapped; set by begin_epoch
+    compiled: Compiled | None = None  # the compiled part of the step, if the spec asks for it
+    measured: nn.Module = field(default_factory=nn.Identity)  # `selected`, compiled if the spec asks for it
 
     @classmethod
     def build(
         cls, spec: RunSpec, num_classes: int, device: torch.device, *, steps_per_epoch: int, load_weights: bool
     ) -> Learner:
-        """The method of a spec for K classes, ready to learn. Seeds the default generators."""
+        """Build a spec's method for K classes, ready to train. Seeds the default random generators."""
         torch.manual_seed(spec.train.seed)
         method, notes = build_method(spec, num_classes, load_weights=load_weights)
         method = shared_statistics(method, device) if spec.train.sync_batchnorm else method
         method = method.to(device).to(memory_format=torch.channels_last)
-        if not world().main:  # all begin with the same weights; the dice of their steps are their own
+        if not world().main:  # the initial weights are the same for all, later random numbers differ
             torch.manual_seed(mix(spec.train.seed, world().rank))
         average = Average(method, spec.train.ema_decay) if spec.train.ema_decay else None
         optimizer = build_optimizer(method, spec.optim, spec.train.batch_size)
@@ -79,11 +79,11 @@ class Learner:
 
     @property
     def selected(self) -> Method:
-        """What is measured and saved as the run's model: the averaged weights where there are any."""
+        """The method that is evaluated and saved as the run's model: with the averaged weights if there are any."""
         return self.method if self.average is None else self.average.method
 
     def begin_epoch(self, epoch: int) -> None:
-        """Tell the method, and the copy that follows it, where they are."""
+        """Tell the method and its averaged copy which epoch begins. If the method changes, wrap the step anew."""
         epochs = self.spec.train.epochs
         changed = self.method.on_epoch(epoch, epochs)
         if self.average is not None:
@@ -92,11 +92,11 @@ class Learner:
             self._wrap()
 
     def _wrap(self) -> None:
-        """Make the step of the method as it is now."""
+        """Build the step of the method in its current stage."""
         step: nn.Module = StepModule(self.method)
         self.measured = self.selected
         if self.spec.train.compile:
-            torch.compiler.reset()  # the graphs of the stage before are of no use
+            torch.compiler.reset()  # the previous stage's graphs are not used again
             step = self.compiled = Compiled(step)
             self.measured = Compiled(self.selected)
         self.step = together(step, self.device, accumulate=self.spec.optim.accumulate)
@@ -112,23 +112,23 @@ class Learner:
         return regularise(batch, self.spec.regularise, self.num_classes)
 
     def backward(self, batch: Batch, *, share: float = 1.0, complete: bool = True) -> dict[str, Tensor]:
-        """Forward and backward of a prepared batch, as StepModule; gradients add up until `update`.
+        """Forward and backward pass of a prepared batch. Returns what StepModule does; gradients add up until `update`.
 
         Args:
             batch: on the device.
-            share: what its loss counts.
-            complete: an update follows: several processes exchange their gradients.
+            share: the weight of its loss.
+            complete: whether `update` follows; only then several processes exchange their gradients.
         """
         fresh = self.fresh
         with quiet(self.step, complete=complete):
             with autocast(self.device, self.spec.train.precision), batch_norm_explained():
                 values: dict[str, Tensor] = self.step(batch.images, batch.labels)
-            with compiling() if fresh else nullcontext():  # the way back is compiled when it is first gone
+            with compiling() if fresh else nullcontext():  # the backward graph is compiled on its first call
                 self.scaler.scale(values["loss"] * share).backward()  # type: ignore[no-untyped-call]
         return values
 
     def update(self) -> None:
-        """Move the weights by their gradients, and the average after them."""
+        """Make an optimizer step and a scheduler step, then update the average."""
         if self.spec.optim.clip_norm is not None:
             self.scaler.unscale_(self.optimizer)
             torch.nn.utils.clip_grad_norm_(self.method.parameters(), self.spec.optim.clip_norm)
@@ -140,12 +140,12 @@ class Learner:
             self.average.update(self.method)
 
     def tensors(self) -> dict[str, Any]:
-        """All that must be finite."""
+        """All tensors that must be finite."""
         average = {} if self.average is None else self.average.state_dict()
         return {**self.method.state_dict(), "average": average, "optimizer": self.optimizer.state_dict()}
 
     def state(self) -> dict[str, Any]:
-        """For a checkpoint."""
+        """The state that goes into a checkpoint."""
         return {
             "method": self.method.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -155,7 +155,7 @@ class Learner:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Become what `state` was told of."""
+        """Load what `state` returned."""
         self.method.load_state_dict(state["method"])
         for group, own in zip(state["optimizer"]["param_groups"], self.optimizer.param_groups, strict=True):
             group["fused"] = own["fused"]  # the state may come from another kind of device
@@ -167,7 +167,7 @@ class Learner:
 
 
 def random_batch(size: int, side: int, num_classes: int, device: torch.device) -> Batch:
-    """A prepared batch of noise, for whoever only counts or times."""
+    """A prepared batch of random pixels, for counting and timing."""
     images = torch.randn(size, 3, side, side, device=device).to(memory_format=torch.channels_last)
     number = torch.arange(size, device=device)
     return Batch(images, number % num_classes, number, torch.eye(2, 3, device=device).expand(size, 2, 3))
@@ -175,7 +175,7 @@ def random_batch(size: int, side: int, num_classes: int, device: torch.device) -
 
 @contextmanager
 def batch_norm_explained() -> Iterator[None]:
-    """BatchNorm cannot train on a single value a channel: say what to do about it."""
+    """Replace BatchNorm's error about a single value per channel by an FgvcError that says what to do."""
     try:
         yield
     except ValueError as error:

@@ -1,8 +1,8 @@
 """Label smoothing, mixup and CutMix of a batch on its device: labels become (B, K) probabilities.
 
 torchvision's MixUp and CutMix are not used: they draw one λ for a whole batch, from the CPU's generator, and their
-label weights are Python numbers. Here each image has dice of its own, drawn from the device's default generator (whose
-state is checkpointed, so that a resumed run mixes alike), and no value is read back.
+label weights are Python numbers. Here λ is drawn for each image, from the device's default random generator (whose
+state is checkpointed, so that a resumed run mixes in the same way), and no value is read from the device.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from fgvc_cli.spec.regularise import RegulariseSpec
 
 
 def regularise(batch: Batch, spec: RegulariseSpec, num_classes: int) -> Batch:
-    """The batch as a step trains on it, its images (B, 3, H, W) float.
+    """Smooth the labels and mix the images of a batch, as the spec asks. Images are (B, 3, H, W) float.
 
-    Labels stay (B,) int64 where everything is off, else they are (B, K) float32 whose rows sum to 1. An image's partner
-    is its neighbour in the batch: the order is random already, and it is never the image itself.
+    If everything is off, labels stay (B,) int64; else they become (B, K) float32 whose rows sum to 1. Each image is
+    mixed with its neighbour in the batch: the order is random already, and the neighbour is never the image itself.
     """
     if not spec.label_smoothing and not spec.mixes:
         return batch
@@ -32,7 +32,7 @@ def regularise(batch: Batch, spec: RegulariseSpec, num_classes: int) -> Batch:
     return replace(
         batch,
         images=torch.lerp(neighbour(batch.images), batch.images, own),
-        # A pixel is wholly one image's in CutMix, so the mean is the exact share: sums stay below 2^24.
+        # In CutMix each pixel comes from one image, so the mean is the exact share: sums stay below 2^24.
         labels=torch.lerp(neighbour(labels), labels, own.mean((2, 3))),
     )
 
@@ -45,31 +45,31 @@ def smooth(labels: Tensor, num_classes: int, epsilon: float) -> Tensor:
 
 
 def neighbour(values: Tensor) -> Tensor:
-    """(B, ...) → the value of the image before, in the same memory format (torch.roll would lose channels-last)."""
+    """(B, ...) → the previous image's value, in the same memory format (torch.roll would lose channels-last)."""
     return torch.cat([values[-1:], values[:-1]])
 
 
 def own_pixels(batch: int, size: tuple[int, int], spec: RegulariseSpec, device: torch.device) -> Tensor:
-    """(B, 1, H, W) or (B, 1, 1, 1) float32 in 0..1: how much of each pixel is the image's own, the rest its partner's.
+    """The weight of the image itself in each mixed pixel: (B, 1, H, W) or (B, 1, 1, 1) float32 in 0..1.
 
-    Where both kinds are on, each image is blended or cut with probability 1/2.
+    If both mixup and CutMix are on, each image gets one of them, with probability 1/2 each.
     """
-    # MPS can draw no Beta; its generator is not checkpointed either, the CPU's is.
-    dice = torch.device("cpu") if device.type == "mps" else device
-    blended, cut = spec.mixup_alpha > 0, spec.cutmix_alpha > 0
-    own = torch.ones(batch, 1, 1, 1, device=dice)
-    if blended:
-        own = beta(batch, spec.mixup_alpha, dice).view(-1, 1, 1, 1)
-    if cut:
-        outside = outside_box(beta(batch, spec.cutmix_alpha, dice), size)
-        choice = torch.rand(batch, 1, 1, 1, device=dice) < 0.5
-        own = torch.where(choice, own, outside) if blended else outside
-    mixed = torch.rand(batch, 1, 1, 1, device=dice) < spec.mix_probability
+    # MPS cannot sample a Beta distribution, and its generator is not checkpointed; the CPU's is.
+    source = torch.device("cpu") if device.type == "mps" else device
+    mixup, cutmix = spec.mixup_alpha > 0, spec.cutmix_alpha > 0
+    own = torch.ones(batch, 1, 1, 1, device=source)
+    if mixup:
+        own = beta(batch, spec.mixup_alpha, source).view(-1, 1, 1, 1)
+    if cutmix:
+        outside = outside_box(beta(batch, spec.cutmix_alpha, source), size)
+        choice = torch.rand(batch, 1, 1, 1, device=source) < 0.5
+        own = torch.where(choice, own, outside) if mixup else outside
+    mixed = torch.rand(batch, 1, 1, 1, device=source) < spec.mix_probability
     return torch.where(mixed, own, 1.0).to(device)
 
 
 def beta(count: int, alpha: float, device: torch.device) -> Tensor:
-    """(count,) float32 draws of Beta(α, α), one an image."""
+    """(count,) float32 samples of Beta(α, α), one per image."""
     both = torch.full((count,), alpha, device=device)
     return torch.distributions.Beta(both, both, validate_args=False).sample()  # validation would wait for the device
 
@@ -77,11 +77,11 @@ def beta(count: int, alpha: float, device: torch.device) -> Tensor:
 def outside_box(kept: Tensor, size: tuple[int, int]) -> Tensor:
     """(B, 1, H, W) float32: 0 inside a box of each image, 1 outside.
 
-    arXiv 1905.04899, section 3.1: its centre is uniform, its sides are √(1 - λ) of the image's, and what reaches beyond
-    the border is lost, so that λ is counted again from pixels.
+    arXiv 1905.04899, section 3.1: the centre is uniform and the sides are √(1 - λ) of the image's. The part of the box
+    beyond the border is cut off, so λ is computed again from the pixels.
 
     Args:
-        kept: (B,) λ, the share of the image that is to stay.
+        kept: (B,) λ, the share of the image to keep.
         size: (H, W).
     """
     centre = torch.rand(2, len(kept), 1, device=kept.device)

@@ -9,12 +9,12 @@ from fgvc_cli.spec.optim import AdamW, OptimSpec
 
 
 def build_optimizer(method: Method, spec: OptimSpec, batch_size: int) -> optim.Optimizer:
-    """The spec's optimizer over the method's own parameter groups, for batches of so many images."""
+    """Build the spec's optimizer over the method's parameter groups, with the learning rate for `batch_size` images."""
     lr = spec.rate(batch_size)
     groups = method.parameter_groups(lr)
     chosen = spec.optimizer
-    # On CUDA one kernel for all weights, without which fp16's loss scale waits for the device. On the CPU the update is
-    # 1 to 2 % of a step either way.
+    # On CUDA one fused kernel updates all weights; unfused, fp16's loss scaling waits for the device. On the CPU the
+    # update takes 1 to 2 % of a training step, fused or not.
     fused = True if next(method.parameters()).is_cuda else None
     if isinstance(chosen, AdamW):
         betas = (chosen.beta1, chosen.beta2)

@@ -1,4 +1,4 @@
-"""The learning-rate schedule of a run: a new one is a spec in spec/optim.py and a case here."""
+"""The learning-rate schedule of a run. A new schedule needs a spec in spec/optim.py and a case here."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from fgvc_cli.spec.optim import Constant, Cosine, MultiStep, OptimSpec, Schedule
 def build_scheduler(
     optimizer: optim.Optimizer, spec: OptimSpec, epochs: int, steps_per_epoch: int, starts: Sequence[int] = (0,)
 ) -> optim.lr_scheduler.LambdaLR:
-    """The schedule, stepped once after every optimizer step; `starts` as `rate_factor` has it."""
+    """The scheduler, stepped once after every optimizer step. `starts`: see `rate_factor`."""
     factor = rate_factor(spec, epochs, starts)
-    # fp16 skips the first steps while its loss scale settles; the schedule counts them all the same.
+    # fp16 skips the first optimizer steps until its loss scale has settled; the schedule counts them nevertheless.
     warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step")
     return optim.lr_scheduler.LambdaLR(optimizer, lambda step: factor(step / steps_per_epoch))
 
 
 def rate_factor(spec: OptimSpec, epochs: int, starts: Sequence[int] = (0,)) -> Callable[[float], float]:
-    """Epoch (fractional, 0-based) → what the rate is multiplied by. Warm-up rises linearly and is never 0.
+    """Epoch (fractional, 0-based) → the factor of the learning rate. Warm-up rises linearly and is never 0.
 
-    Each stage of the training, from one of `starts` (rising, the first being 0) to the next or the end, runs the whole
-    schedule over its own length, warm-up included.
+    A training stage lasts from one of `starts` (ascending, the first is 0) to the next, or to the end. Each stage runs
+    the whole schedule, warm-up included, over its own length.
     """
 
     def factor(epoch: float) -> float:

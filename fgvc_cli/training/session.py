@@ -1,4 +1,4 @@
-"""Everything a training run holds in memory, built from its spec, saved to and restored from checkpoints."""
+"""The whole state of a training run in memory, built from its spec, saved to and restored from checkpoints."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from fgvc_cli.training.learner import Learner
 
 @dataclass
 class Averages:
-    """Image-weighted means of an epoch's losses, summed on the device and read once a logging interval."""
+    """Means of an epoch's losses over its images, summed on the device and read once per logging interval."""
 
     totals: dict[str, float] = field(default_factory=dict)
     pending: dict[str, Tensor] = field(default_factory=dict)
@@ -40,7 +40,7 @@ class Averages:
 
     @classmethod
     def of(cls, saved: list[dict[str, Any]], rank: int, ranks: int, device: torch.device) -> Averages:
-        """Those of one of `ranks` processes, from what each had saved; if they are not as many, the first has all."""
+        """The averages of process `rank`, from what each process saved; if their number changed, rank 0 gets all."""
         own = cls(dict(saved[0]["totals"]))
         parts = [saved[rank]] if len(saved) == ranks else saved if rank == 0 else []
         for part in parts:
@@ -51,16 +51,16 @@ class Averages:
         return own
 
     def add(self, values: dict[str, Tensor], images: int) -> None:
-        """Count a batch's values without reading them."""
+        """Add a batch's values without reading them from the device."""
         for name, value in values.items():
             weighted = value.detach().float() * images
             self.pending[name] = self.pending[name] + weighted if name in self.pending else weighted
         self.images += images
 
     def flush(self) -> dict[str, float]:
-        """Read what is pending from the device; the means so far. FgvcError where the loss is not finite.
+        """Read pending values from the device. Returns the means so far. FgvcError if one is not finite.
 
-        Means over the images of all processes: each has to ask.
+        The means are over the images of all processes: each process must call this.
         """
         if self.pending:
             read = total(torch.stack(list(self.pending.values()))).tolist()
@@ -73,19 +73,19 @@ class Averages:
         return means
 
     def check(self) -> None:
-        """FgvcError where a pending loss is not finite. Nothing is flushed: saving must not change any rounding."""
+        """FgvcError if a pending loss is not finite. Nothing is flushed, since saving must not change any rounding."""
         if self.pending:
             read = total(torch.stack(list(self.pending.values()))).tolist()
             check_values(dict(zip(self.pending, read, strict=True)))
 
     def state(self) -> dict[str, Any]:
-        """For a checkpoint, as it is."""
+        """The values as they are, for a checkpoint."""
         return {"totals": self.totals, "pending": self.pending, "images": self.images}
 
 
 @dataclass
 class Position:
-    """Where training stands: the next batch is number `batch` of `epoch`; `step` optimizer steps are done."""
+    """How far training has come: the next batch is number `batch` of `epoch`; `step` optimizer steps are done."""
 
     epoch: int = 0
     batch: int = 0
@@ -104,17 +104,17 @@ class Session:
     val_loader: Loader | None
     position: Position = field(default_factory=Position)
     averages: Averages = field(default_factory=Averages)
-    best: float | None = None  # of the held-out part
-    stale: int = 0  # epochs since then
+    best: float | None = None  # highest val_top1
+    stale: int = 0  # epochs since the best one
     notes: tuple[str, ...] = ()
 
     @classmethod
     def build(
         cls, run: RunFolder, spec: RunSpec, console: Console, *, load_weights: bool, plain: RunFolder | None = None
     ) -> Session:
-        """Read the data, build the method and what moves it. Seeds the default generators.
+        """Read the data, build the method and its optimizer. Seeds the default random generators.
 
-        `plain`: the trained plain network to start from, instead of the spec's weights.
+        `plain`: the run of the plain network whose weights to start from, instead of the spec's weights.
         """
         device = prepare_device(spec.train)
         if spec.train.compile:
@@ -132,35 +132,35 @@ class Session:
         return cls(run, spec, index, learner, loader, val, notes=notes)
 
     def rate(self, epoch: int) -> float:
-        """The learning rate an epoch begins with, of the scheduler that applies it."""
+        """The learning rate at the start of an epoch, as the scheduler applies it."""
         steps = steps_per_epoch(self.loader, self.spec)
         factor = float(self.learner.scheduler.lr_lambdas[0](epoch * steps))
         return self.spec.optim.rate(self.spec.train.batch_size) * factor
 
     @property
     def finished(self) -> bool:
-        """Whether there is nothing left to train: every epoch is done, or the held-out part has said enough."""
+        """Whether training is over: every epoch is done, or it was stopped early."""
         return self.position.epoch >= self.spec.train.epochs or self.stopped_early
 
     @property
     def stopped_early(self) -> bool:
-        """Whether as many epochs as the spec's patience brought nothing better."""
+        """Whether validation has not improved for as many epochs as the spec's patience."""
         return self.spec.train.patience is not None and self.stale >= self.spec.train.patience
 
     def check(self) -> None:
-        """FgvcError where a loss, a weight or what moves it is not finite: waits for the device."""
+        """FgvcError if a loss, a weight or the optimizer's state is not finite. Waits for the device."""
         self.averages.check()
         check_tensors(self.learner.tensors())
 
     def record(self) -> None:
-        """Write what a new run keeps beside its spec: classes, drawn splits, environment."""
+        """Write what a new run keeps beside its spec: classes, splits that fgvc drew, environment."""
         if self.index.drawn:
             write_json(self.run.path / "splits.json", split_record(self.index))
         write_json(self.run.path / "classes.json", list(self.index.classes))
         write_json(self.run.path / "environment.json", describe(self.learner.device))
 
     def save(self) -> None:
-        """Write a checkpoint of this moment; never one that is not finite."""
+        """Write a checkpoint of the current state. FgvcError if a value is not finite; then nothing is written."""
         self.check()
         ranks = gathered({"random": random_state(self.learner.device), "averages": self.averages.state()})
         on_main(lambda: self._write(ranks))
@@ -177,7 +177,7 @@ class Session:
         save_checkpoint(self.run, self.position.step, state, self.spec.train.keep_checkpoints)
 
     def restore(self, step: int) -> None:
-        """Become what was saved at `step`. Bit-exact on the CPU, which needs the same number of threads."""
+        """Load the checkpoint of `step`. On the CPU this is bit-exact: the number of threads is restored as well."""
         state = load_checkpoint(self.run, step)
         if self.learner.device.type == "cpu":
             torch.set_num_threads(state["threads"])
@@ -188,7 +188,7 @@ class Session:
         self.best, self.stale = state["best"], state["stale"]
         if here.rank < len(ranks):
             restore_random_state(ranks[here.rank]["random"], self.learner.device)
-        else:  # there were fewer processes: dice that nobody had
+        else:  # there were fewer processes: a random state that no other has
             torch.manual_seed(mix(self.spec.train.seed, here.rank, self.position.step))
 
 
@@ -197,22 +197,22 @@ def _from_plain(spec: RunSpec, plain: RunFolder) -> RunSpec:
 
 
 def steps_per_epoch(loader: Loader, spec: RunSpec) -> int:
-    """Optimizer steps of an epoch; the last may gather fewer batches than the others."""
+    """Optimizer steps per epoch; the last may accumulate fewer batches than the others."""
     return math.ceil(len(loader) / spec.optim.accumulate)
 
 
 def open_training_index(run: RunFolder, spec: RunSpec, console: Console) -> DatasetIndex:
-    """The run's dataset. BadRequest where the spec asks for what these data cannot give."""
+    """The run's dataset. BadRequest if the spec needs a validation split and the dataset has none."""
     index = open_index(run, spec.data, console)
     if spec.train.patience is not None and index.val is None:
-        raise BadRequest("train.patience: nothing is held out to be patient about; add --val-fraction 0.1, or leave it")
+        raise BadRequest("train.patience: there is no validation split; add --val-fraction 0.1, or leave patience out")
     return index
 
 
 def training_loader(index: DatasetIndex, spec: RunSpec, device: torch.device, squares: Squares | None = None) -> Loader:
-    """The training images of each epoch, in the order that the run's seed decides, shared by the run's processes.
+    """The training images of each epoch, in random order by the run's seed, divided among the run's processes.
 
-    Taken from `squares` where they are kept.
+    They are read from the cache `squares`, if given.
     """
     here = world()
     return make_loader(

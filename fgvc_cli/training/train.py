@@ -1,4 +1,4 @@
-"""A run from its start, or from its last checkpoint, to its evaluation; the same for every method."""
+"""Train a run from its start, or from its last checkpoint, and evaluate it; the same for every method."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from fgvc_cli.training.session import Session
 
 @dataclass(frozen=True)
 class Machine:
-    """What a resumed run may do differently without becoming another run."""
+    """Settings that may change when a run is resumed; they do not make it another run."""
 
     device: str | None = None
     workers: int | None = None
@@ -38,7 +38,7 @@ class Machine:
     compile: bool | None = None
 
     def applied(self, spec: RunSpec) -> RunSpec:
-        """`spec` on this machine. BadRequest where that makes no sense."""
+        """`spec` with these settings. BadRequest if they are not valid."""
         tree = spec.model_dump()
         tree["data"] |= _given(workers=self.workers, root=self.root, cache=self.cache)
         tree["train"] |= _given(device=self.device, compile=self.compile)
@@ -48,45 +48,46 @@ class Machine:
 def train(spec: RunSpec, out: Path, console: Console) -> dict[str, Any]:
     """Train a new run in the folder `out`. Returns its evaluation on the test split."""
     with joined(spec.train.timeout_minutes) as here:
-        out, begun = on_main(lambda: (out, _begun(out, spec)))  # of a default folder each process had its own time
+        # The default folder's name holds the time, which differs between processes.
+        out, begun = on_main(lambda: (out, _begun(out, spec)))
         console = console if here.main else Console(quiet=True)
         if begun:
             return _resume(RunFolder(out), spec, console)
         run = RunFolder(out)
-        # Whatever is wrong shows before a folder is made.
+        # Errors in the request are found before a folder is created.
         session = Session.build(run, spec, console, load_weights=True)
         with _locked(run):
             on_main(lambda: _create(run, spec))
             console.print(f"run: {run.path}", highlight=False, markup=False, soft_wrap=True)
             if spec.backbone.plain_epochs:
-                del session  # its memory is for the plain network now
+                del session  # frees its memory for the plain network
                 session = _after_plain(run, spec, console)
             return _fit(session, console)
 
 
 def _begun(out: Path, spec: RunSpec) -> bool:
-    """Whether `out` holds this very run, which a restart of torchrun goes on with. BadRequest if it is in use."""
+    """Whether `out` holds this same run, which a restart by torchrun resumes. BadRequest if it holds anything else."""
     run = RunFolder(out)
     if launched().size > 1 and run.spec_file.is_file():
         if run.spec() == spec:
             return True
-        raise BadRequest(f"{out} holds a run of another spec: give another --out, or the command that it began with")
+        raise BadRequest(f"{out} holds a run of another spec: give another --out or repeat the command that started it")
     RunFolder.unused(out)
     return False
 
 
 def _create(run: RunFolder, spec: RunSpec) -> None:
-    RunFolder.unused(run.path)  # another process may have begun there while this one read its data
+    RunFolder.unused(run.path)  # another process may have created it while this one read the data
     run.create(spec)
 
 
 def _locked(run: RunFolder) -> AbstractContextManager[object]:
-    """The main process holds the lock for all."""
+    """The run's lock, which the main process holds for all."""
     return run.locked() if world().main else nullcontext()
 
 
 def resume(path: Path, machine: Machine, console: Console) -> dict[str, Any]:
-    """Go on with a stopped or killed run from its last complete checkpoint."""
+    """Resume a stopped or killed run from its last complete checkpoint. Returns its evaluation on the test split."""
     run = RunFolder.open(path)
     spec = machine.applied(run.spec())
     with joined(spec.train.timeout_minutes) as here:
@@ -101,7 +102,7 @@ def _resume(run: RunFolder, spec: RunSpec, console: Console) -> dict[str, Any]:
 
 
 def _restored(run: RunFolder, spec: RunSpec, console: Console) -> Session:
-    """The run where it stood at its last complete checkpoint, or at its start."""
+    """The run at its last complete checkpoint, or at its start if there is none."""
     steps = on_main(run.checkpoint_steps)
     session = Session.build(run, spec, console, load_weights=not steps)
     if steps:
@@ -110,7 +111,7 @@ def _restored(run: RunFolder, spec: RunSpec, console: Console) -> Session:
 
 
 def _after_plain(run: RunFolder, spec: RunSpec, console: Console) -> Session:
-    """The run's start: the plain network is trained, in a folder within the run's, or what is left of that is done."""
+    """Train the plain network, or resume that, in a folder inside the run's; return the run that starts from it."""
     tree = spec.model_dump()
     tree |= {"method": {"name": "baseline"}, "preset": None}
     tree["train"] |= {"epochs": spec.backbone.plain_epochs, "patience": None}
@@ -119,10 +120,10 @@ def _after_plain(run: RunFolder, spec: RunSpec, console: Console) -> Session:
     if not on_main(run.plain.spec_file.is_file):
         on_main(lambda: run.plain.create(plain))
     reporter = Reporter(console)
-    reporter.line(f"first the plain network, {spec.backbone.plain_epochs} epochs, to start from")
+    reporter.line(f"training the plain network first, for {spec.backbone.plain_epochs} epochs")
     with _locked(run.plain):
         _learn(_restored(run.plain, plain, Console(quiet=True)), reporter)
-    reporter.line(f"now {spec.method.name}, {spec.train.epochs} epochs")
+    reporter.line(f"training {spec.method.name} from its weights, for {spec.train.epochs} epochs")
     return Session.build(run, spec, console, load_weights=True, plain=run.plain)
 
 
@@ -139,7 +140,7 @@ def _fit(session: Session, console: Console) -> dict[str, Any]:
     on_main(lambda: calibrate_run(session.run, machine, session.index, console))
     kept = on_main(lambda: _kept(session.run))
     if kept is not None:
-        reporter.line(f"{session.run.path} is trained and evaluated already: nothing left to do")
+        reporter.line(f"{session.run.path} is already trained and evaluated: there is nothing to do")
         return kept
     return evaluate_run(session.run, machine, console, session.index)
 
@@ -159,13 +160,13 @@ def _learn(session: Session, reporter: Reporter) -> None:
                 stop_run(session)
     if session.stopped_early:
         reporter.line(
-            f"stopped after epoch {session.position.epoch}: "
-            f"{session.stale} epochs without a better held-out top-1 than {100 * (session.best or 0):.1f} %"
+            f"stopped early after epoch {session.position.epoch}: "
+            f"val_top1 has not exceeded {100 * (session.best or 0):.1f} % for {session.stale} epochs"
         )
 
 
 def _kept(run: RunFolder) -> dict[str, Any] | None:
-    """What was measured on the test split, unless that was a model that training has replaced since."""
+    """The stored result of the test split, unless training has replaced the model since."""
     try:
         return kept_result(run, about_model(run.model_file), "test")
     except FgvcError:
@@ -174,7 +175,7 @@ def _kept(run: RunFolder) -> dict[str, Any] | None:
 
 @contextmanager
 def _writing(session: Session) -> Iterator[Journal]:
-    """metrics.csv and events, cut back to the session's position."""
+    """Open metrics.csv and the TensorBoard events, cut back to the session's position."""
     if not world().main:
         yield Journal()
         return

@@ -1,1 +1,1 @@
-"""What a model looked at, as pictures. It draws evidence and knows no method."""
+"""Pictures of the evidence behind a prediction. Only the evidence is read, never the method."""

@@ -1,4 +1,4 @@
-"""Colours of all that is drawn, RGB. Colour-blind people can tell them apart, the papers' own red and green aside."""
+"""RGB colours of all pictures. They are safe for colour-blind readers, except the papers' red and green."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ WHITE: Colour = (255, 255, 255)
 DARK: Colour = (24, 24, 24)
 GREY: Colour = (110, 110, 110)
 
-RIGHT: Colour = (0, 98, 178)  # a right prediction: blue and vermilion differ for everybody, and a word stands beside
+RIGHT: Colour = (0, 98, 178)  # a right prediction: everybody can tell blue from vermilion, and a word says it too
 WRONG: Colour = (196, 78, 0)
 
 LEVELS = (GREEN, BLUE, RED)  # AP-CNN Fig. 5: low, middle, high
-SETS: tuple[Colour, ...] = (  # Okabe and Ito's, brightest first: they must stand out on photographs
+SETS: tuple[Colour, ...] = (  # Okabe and Ito's, brightest first, to be visible on photographs
     (240, 228, 66),
     (86, 180, 233),
     (230, 100, 0),
@@ -31,12 +31,12 @@ SETS: tuple[Colour, ...] = (  # Okabe and Ito's, brightest first: they must stan
 TRUTH = WHITE
 
 HEAT, SIGNED = "inferno", "signed"
-_BELOW, _ABOVE = (0, 84, 190), (232, 96, 0)  # of SIGNED, white in the middle
+_BELOW, _ABOVE = (0, 84, 190), (232, 96, 0)  # the ends of SIGNED, white in the middle
 
 
 @cache
 def table(name: str) -> NDArray[np.uint8]:
-    """A colour map as (256, 3): matplotlib's of that name, or SIGNED, blue below the middle and orange above."""
+    """A colour map as (256, 3): SIGNED (blue below the middle, orange above) or matplotlib's map of that name."""
     if name == SIGNED:
         share = np.linspace(-1, 1, 256)[:, None]
         ends = np.where(share < 0, np.array(_BELOW), np.array(_ABOVE))
@@ -49,11 +49,11 @@ def table(name: str) -> NDArray[np.uint8]:
 
 
 def heat_colours(values: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Values 0..1 of any shape → (..., 3)."""
+    """Values 0..1 of any shape → (..., 3) colours of HEAT."""
     colours: NDArray[np.uint8] = table(HEAT)[np.rint(values.clip(0, 1) * 255).astype(np.uint8)]
     return colours
 
 
 def signed_colours(values: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Values -1..1 of any shape → (..., 3)."""
+    """Values -1..1 of any shape → (..., 3) colours of SIGNED."""
     return table(SIGNED)[np.rint((values.clip(-1, 1) + 1) * 127.5).astype(np.uint8)]

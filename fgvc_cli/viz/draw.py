@@ -1,4 +1,4 @@
-"""`fgvc viz`: pictures in, PNGs and a manifest out."""
+"""`fgvc viz`: images in, PNG files and a manifest out."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from fgvc_cli.viz.selection import Selection, choose, class_number, file_names
 from fgvc_cli.viz.sheet import PANEL, Row, Sheet, Strip, Words
 
 GALLERY_WIDTH = 11.0  # inches
-PAGE_STRIPS, HIGHEST = 48, 16000  # images and pixels of a gallery's sheet
-CHUNK = 32  # pictures that several models look at in turn
+PAGE_STRIPS, HIGHEST = 48, 16000  # most images on a gallery sheet, and its greatest height in pixels
+CHUNK = 32  # images that one model processes before the next model does
 
 
 @dataclass(frozen=True)
 class VizRequest:
-    """What a user asks for."""
+    """The user's request."""
 
     kind: str  # a name of KINDS, or `all`
     selection: Selection
@@ -47,33 +47,33 @@ class VizRequest:
     settings: EvalRequest = field(default_factory=EvalRequest)
 
     def check(self) -> None:
-        """BadRequest where a value is out of range or flags contradict one another."""
+        """BadRequest where a value is out of range or flags contradict each other."""
         self.selection.check()
         if self.run is not None and self.compare is not None:
             raise BadRequest("give either --run or --compare, not both")
         if self.out is not None and self.out.exists() and not self.out.is_dir():
-            raise BadRequest(f"--out {self.out}: is a file; name a folder")
+            raise BadRequest(f"--out {self.out} is a file: name a folder")
         if not 0 <= self.options.alpha <= 1:
             raise BadRequest("--alpha: give a number from 0 (the image alone) to 1 (the map alone)")
         if not 40 <= self.options.dpi <= 600:
             raise BadRequest("--dpi: give a number from 40 to 600")
         if self.label is not None and self.kind != ALL and not KINDS[self.kind].of_a_class:
-            raise BadRequest(f"--class: what {self.kind} draws does not depend on a class")
+            raise BadRequest(f"--class: the picture of {self.kind} does not depend on a class")
         if self.options.truth and not self.selection.of_split:
-            raise BadRequest("--truth needs a split whose true boxes are known: take --dataset and --split")
+            raise BadRequest("--truth needs a split with true boxes: give --dataset and --split")
 
 
 @dataclass(frozen=True)
 class _Painter:
-    """A model and how its pictures are drawn."""
+    """A model, the kinds to draw and the options."""
 
     model: Model
     kinds: tuple[str, ...]
-    options: Options  # with the classes' numbers of this model
+    options: Options  # label and against are class numbers of this model
     gradients: bool
 
     def paint(self, pictures: Sequence[Picture], on_bad: OnBad) -> Iterator[tuple[Picture, list[Strip]]]:
-        """Each picture with a strip a kind; pictures that cannot be read are left out."""
+        """Each image with one strip per kind. Images that cannot be read are skipped."""
         found = look(self.model, pictures, evidence=True, gradients=self.gradients, originals=True, on_bad=on_bad)
         for seen in found:
             looked = Looked(self.model, seen, self.options)
@@ -89,7 +89,7 @@ class _Painter:
 
 
 def describe(scene: Scene) -> tuple[dict[str, Any], tuple[Words, ...], tuple[Words, ...]]:
-    """What the model says of a picture: for the manifest, for the heading and for the line below it."""
+    """The prediction for an image: for the manifest, for the heading and for the line below it."""
     shares = scene.looked.seen.probabilities[scene.position]
     guess = int(shares.argmax())
     classes, picture = scene.looked.model.classes, scene.picture
@@ -109,24 +109,24 @@ def describe(scene: Scene) -> tuple[dict[str, Any], tuple[Words, ...], tuple[Wor
 
 @dataclass(frozen=True)
 class Drawn:
-    """What was drawn."""
+    """The result of `draw_pictures`."""
 
-    folders: dict[Path, int]  # how many files were written to each, manifest.json aside
+    folders: dict[Path, int]  # files written to each, without manifest.json
     asked: int
     bad: tuple[str, ...]  # images that could not be read, each with the reason
 
     def must_be_whole(self) -> None:
-        """FgvcError where some images could not be read."""
+        """FgvcError if some images could not be read."""
         if self.bad:
             rest = "the others are drawn" if len(self.bad) < self.asked else "nothing is drawn"
             raise FgvcError(f"{len(self.bad)} of {self.asked} images could not be read; {rest}")
 
 
 def draw_pictures(request: VizRequest, console: Console) -> Drawn:
-    """Draw what is asked for; images that cannot be read are reported and left out.
+    """Draw what is requested. Images that cannot be read are reported and skipped.
 
     Raises:
-        BadRequest: before anything is drawn: no run, no such evidence, no image, a file that is there already.
+        BadRequest: before anything is drawn: no run, no such evidence, no image, or a file that already exists.
     """
     request.check()
     opencv()
@@ -136,11 +136,11 @@ def draw_pictures(request: VizRequest, console: Console) -> Drawn:
     def on_bad(picture: Picture, error: ImageError) -> None:
         if picture.file not in bad:
             bad[picture.file] = str(error)
-            console.print(f"left out: {error}", highlight=False, markup=False, soft_wrap=True)
+            console.print(f"skipped: {error}", highlight=False, markup=False, soft_wrap=True)
 
     pictures = choose(painters[0].model, request.selection, console, on_bad)
     if request.options.truth and all(picture.box is None for picture in pictures):
-        raise BadRequest("--truth: no true boxes are known of these data")
+        raise BadRequest("--truth: this dataset has no true boxes")
     names = file_names(pictures, request.selection.split_name)
     works = [_open_work(request, painters, kind, names) for kind in painters[0].kinds]
     _draw_all(painters, dict(zip([p.file for p in pictures], names, strict=True)), pictures, works, console, on_bad)
@@ -149,7 +149,7 @@ def draw_pictures(request: VizRequest, console: Console) -> Drawn:
 
 
 def _painters(request: VizRequest, console: Console) -> list[_Painter]:
-    """The models, each with the kinds that all of them can draw."""
+    """The models, each with the kinds for which all models have evidence."""
     kind = request.kind
     wanted, needs = (_anything, "evidence") if kind == ALL else (KINDS[kind].wanted, KINDS[kind].needs)
     paths = list(request.compare or ([request.run] if request.run else []))
@@ -171,7 +171,7 @@ def _anything(evidence: Evidence) -> bool:
 
 def _lacks(model: Model, wanted: Wanted, needs: str) -> str:
     others = ", ".join(methods_with(wanted))
-    return f"{model.name} (method {model.spec.method.name}) has no {needs}; methods that have: {others}"
+    return f"{model.name} (method {model.spec.method.name}) has no {needs}; methods that have them: {others}"
 
 
 def _painter(request: VizRequest, model: Model, evidence: Evidence, kinds: tuple[str, ...]) -> _Painter:
@@ -180,7 +180,7 @@ def _painter(request: VizRequest, model: Model, evidence: Evidence, kinds: tuple
     if label is not None and label == against:
         raise BadRequest(f"--class and --against are both {model.classes[label]}: give two classes")
     if "versus" in kinds and len(model.classes) < 2:
-        raise BadRequest("this model knows a single class: there is nothing to tell it from")
+        raise BadRequest("this model has only one class; versus needs two")
     nonlinear = any(head.weight is None for head in evidence.heads.values())
     gradients = nonlinear and any(KINDS[name].heats for name in kinds)
     return _Painter(model, kinds, replace(request.options, label=label, against=against), gradients)
@@ -188,7 +188,7 @@ def _painter(request: VizRequest, model: Model, evidence: Evidence, kinds: tuple
 
 @dataclass
 class _Work:
-    """One kind of picture on its way to its folder."""
+    """The pictures of one kind and the folder that they are written to."""
 
     manifest: Manifest
     gallery: bool
@@ -197,7 +197,7 @@ class _Work:
     written: int = 0
 
     def add(self, name: str, strip: Strip) -> None:
-        """Write a picture, or keep it for the gallery's next sheet."""
+        """Write a picture, or collect it for the next gallery sheet."""
         if not self.gallery:
             Sheet([strip], self.dpi).write(self.manifest.folder / name)
             self.manifest.add(name, strip.facts)
@@ -208,7 +208,7 @@ class _Work:
             self.flush()
 
     def flush(self) -> None:
-        """Write the sheet of what waits."""
+        """Write the collected pictures as one sheet."""
         if self.waiting:
             self.written += 1
             name = f"{PAGE}{self.written:03d}.png"
@@ -222,7 +222,7 @@ class _Work:
 
 
 def _open_work(request: VizRequest, painters: Sequence[_Painter], kind: str, names: list[str]) -> _Work:
-    """The kind's folder; BadRequest where a picture would replace another."""
+    """Open the kind's folder. BadRequest if a file would be overwritten without --force."""
     manifest = Manifest.of(_folder(request, painters, kind), kind, force=request.force)
     if request.force and request.gallery:
         manifest.remove_pages()
@@ -231,7 +231,7 @@ def _open_work(request: VizRequest, painters: Sequence[_Painter], kind: str, nam
 
 
 def _folder(request: VizRequest, painters: Sequence[_Painter], kind: str) -> Path:
-    """--out, or viz/KIND in the run's folder; a model that lies alone has that here. `all` has one folder a kind."""
+    """--out, or viz/KIND in the run's folder (without a run: in the current one). `all` has a folder per kind."""
     if request.out is not None:
         return request.out / kind if request.kind == ALL else request.out
     first, *others = [painter.model for painter in painters]
@@ -267,7 +267,7 @@ def _draw_all(
 def _painted(
     painters: Sequence[_Painter], pictures: Sequence[Picture], on_bad: OnBad
 ) -> Iterator[tuple[Picture, list[Strip]]]:
-    """Each picture that can be read with its strips, one a kind; of several models beside one another."""
+    """Each readable image with one strip per kind; a strip shows several models side by side."""
     if len(painters) == 1:
         yield from painters[0].paint(pictures, on_bad)
         return
@@ -279,7 +279,7 @@ def _painted(
 
 
 def beside(names: Sequence[str], strips: Sequence[Strip], picture: Picture) -> Strip:
-    """What several models made of one picture as one strip: side by side where each has one panel, else in rows."""
+    """The strips of several models for one image as one strip: side by side if each has one panel, else in rows."""
     said = [
         f"{name}: {strip.facts['predicted']} {strip.facts['probability']:.2f}" + _verdict(strip.facts)
         for name, strip in zip(names, strips, strict=True)

@@ -1,4 +1,4 @@
-"""manifest.json: what lies in a folder of pictures, for whoever reads them with a program."""
+"""manifest.json: the machine-readable list of the pictures in a folder."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PAGE = "gallery-"
 
 @dataclass
 class Manifest:
-    """The pictures of a folder by file name; those that were there before stay."""
+    """The pictures of a folder by file name. Entries of earlier pictures are kept."""
 
     folder: Path
     kind: str
@@ -24,7 +24,7 @@ class Manifest:
 
     @classmethod
     def of(cls, folder: Path, kind: str, *, force: bool = False) -> Manifest:
-        """The folder's manifest, empty where there is none yet. BadRequest where it cannot be read, unless forced."""
+        """The folder's manifest, empty if there is none yet. BadRequest if it cannot be read, unless forced."""
         file = folder / "manifest.json"
         if not file.exists():
             return cls(folder, kind)
@@ -32,37 +32,37 @@ class Manifest:
             entries = {entry["file"]: entry for entry in json.loads(file.read_text(encoding="utf-8"))["pictures"]}
         except (OSError, ValueError, KeyError, TypeError):
             if not force:
-                raise BadRequest(f"{file} is none that fgvc wrote: --force replaces it, --out names a folder") from None
+                raise BadRequest(f"{file} was not written by fgvc: --force replaces it, --out names a folder") from None
             entries = {}
         return cls(folder, kind, {name: entry for name, entry in entries.items() if (folder / name).is_file()})
 
     def must_be_free(self, names: list[str]) -> None:
-        """BadRequest where one of these files, or for a gallery a page of one, is there already."""
+        """BadRequest if one of these files already exists."""
         there = [name for name in names if (self.folder / name).exists()]
         if there:
             more = f" and {len(there) - 1} more" if len(there) > 1 else ""
             raise BadRequest(
-                f"{self.folder / there[0]}{more} is there already: --force replaces it, --out names a folder"
+                f"{self.folder / there[0]}{more} already exists: --force replaces it, --out names a folder"
             )
 
     def pages(self) -> list[str]:
-        """Names of the sheets of an earlier gallery."""
+        """File names of an earlier gallery's sheets."""
         return sorted(path.name for path in self.folder.glob(PAGE + "*.png"))
 
     def remove_pages(self) -> None:
-        """Delete an earlier gallery: a new one may have fewer sheets."""
+        """Delete an earlier gallery, as a new one may have fewer sheets."""
         for name in self.pages():
             with explained(str(self.folder)):
                 (self.folder / name).unlink()
             self.entries.pop(name, None)
 
     def add(self, file: str, facts: dict[str, Any]) -> None:
-        """A picture was written."""
+        """Add the entry of a written picture."""
         self.entries[file] = {"file": file, "kind": self.kind, **facts}
         self.changed = True
 
     def write(self) -> None:
-        """The file, whole or not at all; nothing where no picture was added."""
+        """Write the file atomically, unless no picture was added."""
         if self.changed:
             ordered = [self.entries[name] for name in sorted(self.entries)]
             write_json(self.folder / "manifest.json", {"pictures": ordered})

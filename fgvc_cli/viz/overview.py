@@ -1,4 +1,4 @@
-"""A picture with its main heat map and the method's boxes on it: one small card for galleries and pages."""
+"""An image with its main heat map and the method's boxes: a small card for galleries and report pages."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from fgvc_cli.viz.scene import Looked, Scene
 
 
 def overview(model: Model, seen: Seen, position: int, *, width: int = 360, heat: Saliency | None = None) -> Pixels:
-    """The card of one picture of a batch.
+    """The card of one image of a batch.
 
     Args:
-        model: what looked.
-        seen: with evidence and originals; also with gradients for a method without a linear head.
-        position: of the picture in the batch.
-        width: of a square card, in pixels; others are about as large.
-        heat: the batch's `saliency(seen)`, for whoever draws several of its pictures; none: computed here.
+        model: the model that made `seen`.
+        seen: the batch with evidence and originals, and with gradients for a method without a linear head.
+        position: the image's position in the batch.
+        width: width of a square card, in pixels; other shapes have about the same area.
+        heat: `saliency(seen)`, to compute it once when several images of the batch are drawn. None: computed here.
 
     Returns:
-        (H, W, 3) uint8 RGB, without a caption.
+        (H, W, 3) uint8 RGB without a caption.
     """
     looked = Looked(model, seen)
     scene = Scene(looked, position, width)
-    found = looked.speaks_for if heat is None else heat
+    found = looked.class_saliency if heat is None else heat
     values, inside = spread(found.values[position].cpu().numpy(), scene.frame(found.frame), scene.size)
     pixels = heated(scene.pixels, values, inside, looked.options.alpha)
     draw_boxes(pixels, scene)

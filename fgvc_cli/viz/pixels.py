@@ -1,4 +1,4 @@
-"""Drawing on pixels: pictures are (H, W, 3) uint8 RGB, places are x, y with 0 at the edge of the first pixel."""
+"""Drawing on pixels. Pictures are (H, W, 3) uint8 RGB; coordinates are x, y with 0 at the edge of the first pixel."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Size = tuple[int, int]  # height, width
 
 
 def opencv() -> Any:
-    """The package cv2. FgvcError with what to install where it cannot be loaded."""
+    """The package cv2. FgvcError that says what to install if it cannot be loaded."""
     try:
         return importlib.import_module("cv2")
     except ImportError as error:
@@ -31,7 +31,7 @@ def opencv() -> Any:
 
 
 def resized(picture: Pixels, size: Size) -> Pixels:
-    """The picture at another size: cells averaged where it shrinks, cubic where it grows."""
+    """The picture resized: area averaging to shrink, cubic interpolation to enlarge."""
     height, width = size
     if picture.shape[:2] == size:
         return picture.copy()
@@ -42,18 +42,18 @@ def resized(picture: Pixels, size: Size) -> Pixels:
 
 
 def spread(values: Values, frame: Box, size: Size) -> tuple[Values, NDArray[np.bool_]]:
-    """A map laid over a picture, smoothly: a cell's own value stands exactly at the cell's centre.
+    """A map interpolated to a picture's pixels. At a cell's centre the result is exactly the cell's value.
 
-    Keys' cubic convolution, which may overshoot and is cut to the map's own range; beyond the outermost centres it goes
-    on level.
+    The interpolation is Keys' cubic convolution, clipped to the map's own range as it may overshoot. Beyond the
+    outermost centres the value is constant.
 
     Args:
         values: (h, w).
-        frame: xyxy, the part of the picture that the map covers.
+        frame: xyxy, the part of the picture that the map covers, in pixels.
         size: (H, W) of the picture.
 
     Returns:
-        (H, W) values, and where they hold: inside the frame.
+        (H, W) values, and (H, W) bool: the pixels inside the frame.
     """
     x1, y1, x2, y2 = (float(value) for value in frame)
     rows, inside_rows = _weights(size[0], y1, y2, values.shape[0])
@@ -63,9 +63,9 @@ def spread(values: Values, frame: Box, size: Size) -> tuple[Values, NDArray[np.b
 
 
 def _weights(pixels: int, start: float, end: float, cells: int) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """(pixels, cells) share of each cell in each pixel's value, and whether the pixel's centre lies in the span."""
+    """(pixels, cells) weight of each cell in each pixel's value, and (pixels,) whether its centre is in start..end."""
     centres = np.arange(pixels) + 0.5
-    place = (centres - start) / max(end - start, 1e-6) * cells - 0.5  # in cells, 0 at the first one's centre
+    place = (centres - start) / max(end - start, 1e-6) * cells - 0.5  # in cells, 0 at the first cell's centre
     place = place.clip(0, cells - 1)
     first = np.floor(place).astype(np.int64)
     weights = np.zeros((pixels, cells))
@@ -83,7 +83,7 @@ def _keys(distance: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def blocks(values: Values, frame: Box, size: Size) -> tuple[Values, NDArray[np.bool_]]:
-    """The same with sharp cells: each pixel has the value of the cell that its centre lies in."""
+    """Like `spread`, not interpolated: a pixel has the value of the cell that contains its centre."""
     x1, y1, x2, y2 = (float(value) for value in frame)
     rows, inside_rows = _cells(size[0], y1, y2, values.shape[0])
     columns, inside_columns = _cells(size[1], x1, x2, values.shape[1])
@@ -97,24 +97,24 @@ def _cells(pixels: int, start: float, end: float, cells: int) -> tuple[NDArray[n
 
 
 def heated(picture: Pixels, values: Values, inside: NDArray[np.bool_], alpha: float) -> Pixels:
-    """Values 0..1 (H, W) as colours over the picture, which stays as it is outside.
+    """Values 0..1 (H, W) as heat colours over the picture. Pixels outside `inside` do not change.
 
-    The hottest cover `alpha` of it, the coldest less, so that the picture is not lost in the dark; at 0 there is
-    nothing but the picture, at 1 nothing but the colours.
+    The opacity is `alpha` at value 1 and lower at value 0, so that the dark colours do not hide the picture. With
+    alpha 0 only the picture is visible, with alpha 1 only the colours.
     """
     cover = 1 - (1 - alpha) ** (0.4 + 0.6 * values.clip(0, 1))
     return _blend(picture, heat_colours(values), np.where(inside, cover, 0.0))
 
 
 def contrasted(picture: Pixels, values: Values, inside: NDArray[np.bool_], alpha: float) -> Pixels:
-    """Values -1..1 (H, W) as two colours over the picture made grey; near 0 little but the picture is seen."""
+    """Values -1..1 (H, W) as two colours over the grey picture. The opacity grows with the absolute value."""
     strength = np.abs(values.clip(-1, 1)) * min(1.0, 1.4 * alpha)
     ends = signed_colours(np.sign(values).astype(np.float32))
     return _blend(greyed(picture), ends, np.where(inside, strength, 0.0))
 
 
 def greyed(picture: Pixels) -> Pixels:
-    """Without its colours."""
+    """The picture in grey."""
     grey = picture.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
     return np.repeat(np.rint(grey).astype(np.uint8)[..., None], 3, 2)
 
@@ -131,7 +131,7 @@ def _blend(picture: Pixels, colours: Pixels, alpha: NDArray[np.floating[Any]]) -
 
 
 def whole(box: Box, size: Size) -> tuple[int, int, int, int]:
-    """A box in whole pixels of a picture, never empty and never outside."""
+    """A box rounded to whole pixels and clipped to the picture; it contains one pixel at least."""
     height, width = size
     x1, y1, x2, y2 = (round(float(value)) for value in box)
     x1, y1 = min(max(x1, 0), width - 1), min(max(y1, 0), height - 1)
@@ -139,7 +139,7 @@ def whole(box: Box, size: Size) -> tuple[int, int, int, int]:
 
 
 def outline(picture: Pixels, box: Box, colour: Colour, thickness: int = 2, *, dashed: bool = False) -> None:
-    """Draw a box in place: the line's outer edge is the box's own, a thin dark line on either side sets it off."""
+    """Draw a box in place. The line lies inside the box, with a thin dark line on both sides for contrast."""
     x1, y1, x2, y2 = whole(box, picture.shape[:2])
     edge = np.zeros((y2 - y1, x2 - x1), bool)
     for side in (edge[:thickness], edge[-thickness:], edge[:, :thickness], edge[:, -thickness:]):
@@ -149,7 +149,7 @@ def outline(picture: Pixels, box: Box, colour: Colour, thickness: int = 2, *, da
     inner = thickness + 1
     casing[y1 + inner : y2 - inner, x1 + inner : x2 - inner] = False
     casing[y1:y2, x1:x2] &= ~edge
-    if x2 - x1 > 2 * inner and y2 - y1 > 2 * inner:  # of a small box the casing would hide what is in it
+    if x2 - x1 > 2 * inner and y2 - y1 > 2 * inner:  # in a small box the casing would hide the content
         picture[casing] = np.rint(picture[casing] * 0.35 + np.array(DARK) * 0.65).astype(np.uint8)
     if dashed:
         rows, columns = np.indices(edge.shape)
@@ -158,7 +158,7 @@ def outline(picture: Pixels, box: Box, colour: Colour, thickness: int = 2, *, da
 
 
 def cell_lines(picture: Pixels, frame: Box, cells: Size, colour: Colour = (255, 255, 255)) -> None:
-    """Draw in place the lines between the cells of a grid over a frame."""
+    """Draw the lines of a grid over a frame, in place. `cells` are (rows, columns)."""
     height, width = picture.shape[:2]
     x1, y1, x2, y2 = (float(value) for value in frame)
     for y in _marks(y1, y2, cells[0], height):
@@ -173,13 +173,13 @@ def _marks(start: float, end: float, cells: int, pixels: int) -> Iterable[int]:
 
 
 def cut(picture: Pixels, box: Box) -> Pixels:
-    """What is in a box."""
+    """The pixels inside a box, as a copy."""
     x1, y1, x2, y2 = whole(box, picture.shape[:2])
     return picture[y1:y2, x1:x2].copy()
 
 
 def bordered(picture: Pixels, colour: Colour, thickness: int) -> Pixels:
-    """The picture with its outermost pixels in one colour."""
+    """A copy of the picture with a border drawn over its outermost pixels."""
     framed = picture.copy()
     for side in (framed[:thickness], framed[-thickness:], framed[:, :thickness], framed[:, -thickness:]):
         side[:] = colour

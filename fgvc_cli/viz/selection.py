@@ -1,4 +1,4 @@
-"""Which pictures are drawn: those named, or a sample of a split, the right ones or the wrong ones."""
+"""The selection of images: named files, or a sample of a split, optionally only right or only wrong predictions."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from fgvc_cli.inference.look import Model, look
 from fgvc_cli.inference.pictures import OnBad, Picture, find_pictures, split_pictures
 from fgvc_cli.spec.data import DATASET_NAMES
 
-SAMPLE = 24  # of a split, where nothing else is asked for
+SAMPLE = 24  # images of a split by default
 
 
 @dataclass(frozen=True)
 class Selection:
-    """What a user points at."""
+    """The user's selection of images."""
 
-    words: tuple[str, ...] = ()  # files, folders, patterns, - for `lines`
+    words: tuple[str, ...] = ()  # files, folders, patterns, or - for `lines`
     lines: Iterable[str] = ()
     dataset: str | None = None
     split: str | None = None
@@ -34,40 +34,40 @@ class Selection:
 
     @property
     def of_split(self) -> bool:
-        """Whether the pictures come from a split of a dataset."""
+        """Whether the images come from a split of a dataset."""
         return self.dataset is not None or self.split is not None
 
     @property
     def split_name(self) -> str | None:
-        """Which split, if they come from one."""
+        """The name of the split; None for named files."""
         return (self.split or "test") if self.of_split else None
 
     def check(self) -> None:
-        """BadRequest where it contradicts itself."""
+        """BadRequest if a value is not allowed or the flags contradict each other."""
         if self.only not in (None, "right", "wrong"):
             raise BadRequest(f"--only {self.only}: give right or wrong")
         if self.dataset is not None and self.dataset not in DATASET_NAMES:
-            raise BadRequest(f"--dataset {self.dataset}: there is {', '.join(DATASET_NAMES)}")
+            raise BadRequest(f"--dataset {self.dataset}: choose one of {', '.join(DATASET_NAMES)}")
         if self.sample is not None and self.sample < 1:
             raise BadRequest("--sample: give a number of at least 1")
         if self.words and self.of_split:
             raise BadRequest("give either images or --dataset and --split, not both")
         if not self.words and not self.of_split:
             raise BadRequest(
-                "which images? Name files, folders or patterns, or take a split: --dataset demo --split test"
+                "no images given: name files, folders or patterns, or a split, for example --dataset demo --split test"
             )
         if self.only is not None and not self.of_split:
-            raise BadRequest("--only needs the true classes: take a split with --dataset and --split")
+            raise BadRequest("--only needs the true classes: give --dataset and --split")
 
 
 def choose(model: Model, selection: Selection, console: Console, on_bad: OnBad) -> list[Picture]:
-    """The pictures to draw, in order.
+    """The images to draw, in order.
 
-    Of a split `sample` are taken, spread evenly over the classes and always the same ones, with `only` of those that
-    the model gets right or wrong.
+    Of a split, `sample` images are taken, spread evenly over the classes; the choice is deterministic. With `only`,
+    they are taken from the images that the model predicts right, or wrong.
 
     Raises:
-        BadRequest: there are none.
+        BadRequest: there is no such image.
     """
     if not selection.of_split:
         return _sampled(find_pictures(selection.words, selection.lines), selection.sample)
@@ -79,33 +79,33 @@ def choose(model: Model, selection: Selection, console: Console, on_bad: OnBad) 
     pictures = split_pictures(index, split, model.classes)
     order = [pictures[place] for place in spread_order(split.labels)]
     count = selection.sample or SAMPLE
-    chosen = order[:count] if selection.only is None else _answered(model, order, selection.only, count, on_bad)
+    chosen = order[:count] if selection.only is None else _predicted(model, order, selection.only, count, on_bad)
     if not chosen:
         raise BadRequest(f"no image of the {name} split is {selection.only}: nothing to draw")
     return sorted(chosen, key=lambda picture: picture.position or 0)
 
 
 def _index(model: Model, selection: Selection, console: Console) -> DatasetIndex:
-    """The run's own data, or another dataset whose classes of the same name count as the same."""
+    """The run's own dataset, or another one, whose classes are matched to the run's by name."""
     data = model.spec.data
     if selection.dataset in (None, data.dataset):
         return model.open_index(console)
     given = data.root != model.trained.spec.data.root
-    own = not given and {"folder", "csv"} & {selection.dataset, data.dataset}  # datasets are kept elsewhere
+    own = not given and {"folder", "csv"} & {selection.dataset, data.dataset}  # that root holds another dataset
     more = {"dataset": selection.dataset, "group_by": None, "level": None, "root": None if own else data.root}
     other = data.model_copy(update=more)
     return apply_spec(load_index(other), other)
 
 
 def _sampled(pictures: list[Picture], count: int | None) -> list[Picture]:
-    """So many, evenly spaced; all where that is not asked for."""
+    """`count` pictures, evenly spaced; all of them if count is None."""
     if count is None or count >= len(pictures):
         return pictures
     return [pictures[place] for place in np.linspace(0, len(pictures) - 1, count).round().astype(int)]
 
 
-def _answered(model: Model, order: Sequence[Picture], only: str, count: int, on_bad: OnBad) -> list[Picture]:
-    """The first `count` in that order which the model gets right, or wrong."""
+def _predicted(model: Model, order: Sequence[Picture], only: str, count: int, on_bad: OnBad) -> list[Picture]:
+    """The first `count` images, in that order, that the model predicts right, or wrong."""
     found: list[Picture] = []
     known = [picture for picture in order if picture.label is not None]
     for seen in look(model, known, on_bad=on_bad):
@@ -118,10 +118,10 @@ def _answered(model: Model, order: Sequence[Picture], only: str, count: int, on_
 
 
 def class_number(name: str, classes: Sequence[str], flag: str) -> int:
-    """The number of a class that a user names; case, `_` and spaces do not matter.
+    """The number of the class with a name. Case does not matter, and `_` equals a space.
 
     Raises:
-        BadRequest: there is none of that name; the message has the nearest ones.
+        BadRequest: no class has that name; the message names the most similar ones.
     """
     plain = {_plain(known): number for number, known in enumerate(classes)}
     if name in classes:
@@ -138,9 +138,9 @@ def _plain(name: str) -> str:
 
 
 def file_names(pictures: Sequence[Picture], split: str | None) -> list[str]:
-    """A name for the PNG of each picture; they sort as the pictures do.
+    """A file name for the PNG of each image. The names sort in the images' order.
 
-    Of a split by position; of several files by their number here; of a single file its own.
+    They start with the position in the split, or with the number among several files; a single file keeps its stem.
     """
     stems = [_stem(picture) for picture in pictures]
     if split is not None:
@@ -154,6 +154,6 @@ def file_names(pictures: Sequence[Picture], split: str | None) -> list[str]:
 
 
 def _stem(picture: Picture) -> str:
-    """Short enough for a file name, without what shells trip over."""
+    """The file's stem, shortened, with characters that are special in shells replaced by `_`."""
     stem = Path(picture.file).stem.encode("utf-8", "replace").decode()
     return "".join(letter if letter.isalnum() or letter in "-_.+ " else "_" for letter in stem).strip()[:80] or "image"

@@ -1,4 +1,4 @@
-"""Panels laid out on a sheet with their words. A panel's pixels come out in the PNG exactly as they are."""
+"""The layout of panels and text on a sheet. A panel's pixels are copied to the PNG unchanged."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ if TYPE_CHECKING:
     from matplotlib.text import Text
 
 # Inches.
-PANEL = 2.3  # longer side of a picture
+PANEL = 2.3  # side of a square picture
 MARGIN, GAP, BETWEEN = 0.12, 0.08, 0.3
 LINE = 0.19  # a line of small text
-LEAST = 2.0  # width of a strip that has a heading
+LEAST = 2.0  # minimum width of a strip that has a heading
 HEADING = 0.26
-MOST_KEYS = 8  # of a whole sheet
+MOST_KEYS = 8  # in the legend of a whole sheet
 # Points.
 SMALLEST, SMALL, LARGE = 7.0, 8.5, 11.0
 
 
 @dataclass(frozen=True)
 class Words:
-    """A piece of a line of text."""
+    """A part of a line of text, in one style."""
 
     text: str
     colour: Colour = DARK
@@ -39,29 +39,29 @@ class Words:
 
 @dataclass(frozen=True)
 class Panel:
-    """A picture, a title above it, a note below."""
+    """A picture with a title above and a note below."""
 
     pixels: Pixels  # (H, W, 3)
     title: str = ""
     note: str = ""
-    edge: Colour | None = None  # of the title, which says what the picture's frame means
+    edge: Colour | None = None  # the title's colour: the title explains the picture's border of that colour
 
 
 @dataclass(frozen=True)
 class Plot:
-    """Something that matplotlib draws in a place of `size` (height, width) pixels, its numbers outside counted in."""
+    """A matplotlib plot of `size` (height, width) pixels, tick labels included."""
 
     draw: Callable[[Axes], None]
     size: tuple[int, int]
     title: str = ""
     note: str = ""
-    inset: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)  # left, bottom, right, top, in inches: for numbers
+    inset: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)  # left, bottom, right, top, in inches, for labels
     edge: Colour | None = None
 
 
 @dataclass(frozen=True)
 class Row:
-    """Panels side by side, the tops of the pictures at one height."""
+    """Panels side by side, aligned at the tops of the pictures."""
 
     panels: tuple[Panel | Plot, ...]
     label: str = ""  # a line above the row
@@ -69,7 +69,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Key:
-    """What a colour means."""
+    """An entry of the legend: a colour and its meaning."""
 
     colour: Colour
     text: str
@@ -78,30 +78,30 @@ class Key:
 
 @dataclass(frozen=True)
 class Strip:
-    """All that is shown of one image."""
+    """Everything that is shown for one image."""
 
     rows: tuple[Row, ...]
     heading: tuple[Words, ...] = ()
     below: tuple[Words, ...] = ()  # a second, smaller line of the heading
     keys: tuple[Key, ...] = ()
-    facts: dict[str, Any] = field(default_factory=dict)  # of the manifest
+    facts: dict[str, Any] = field(default_factory=dict)  # for the manifest
 
 
 @dataclass(frozen=True)
 class _Extent:
-    """Pixels that something takes."""
+    """A size in pixels."""
 
     width: int
     height: int
 
 
 class Sheet:
-    """Strips in columns, read like a text.
+    """Strips in columns, ordered row by row.
 
     Args:
-        strips: what is on it; each is as wide as the widest of its column.
-        dpi: pixels an inch. Panels are pixels already: they do not grow with it, the words do.
-        columns: strips side by side.
+        strips: the content; a column is as wide as its widest strip.
+        dpi: pixels per inch. It scales text and margins; panels are in pixels already.
+        columns: number of strips side by side.
     """
 
     def __init__(self, strips: Sequence[Strip], dpi: int, columns: int = 1) -> None:
@@ -135,14 +135,14 @@ class Sheet:
         return _key_lines(self.keys, self._inner / self.dpi)
 
     def write(self, path: Path) -> None:
-        """The PNG, whole or not at all."""
+        """Write the PNG atomically."""
         figure = self.figure()
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="Glyph .* missing")  # a script that the font does not have
+            warnings.filterwarnings("ignore", message="Glyph .* missing")  # a character that the font lacks
             write_atomically(path, lambda temporary: figure.savefig(temporary, format="png", dpi=self.dpi))
 
     def figure(self) -> Figure:
-        """Everything in its place, on a figure that no window and no global state knows of."""
+        """The sheet as a figure that is not registered with pyplot."""
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
 
@@ -195,7 +195,7 @@ class Sheet:
             top += self._px(LINE)
 
     def _inset(self, panel: Panel | Plot) -> tuple[int, int]:
-        """Pixels left and right of a plot's axes."""
+        """Pixels to the left and right of a plot's axes."""
         return (0, 0) if isinstance(panel, Panel) else (self._px(panel.inset[0]), self._px(panel.inset[2]))
 
     def _draw_row(self, pen: _Pen, row: Row, left: int, top: int, width: int) -> None:
@@ -229,18 +229,18 @@ def _note_lines(row: Row) -> int:
 
 
 def _shared_keys(strips: Sequence[Strip]) -> tuple[tuple[Key, ...], list[Strip]]:
-    """Keys said once for the whole sheet, and the strips without them; none where they differ from strip to strip."""
+    """One legend for the whole sheet, and the strips without theirs; no common legend if it would be too long."""
     every = tuple(dict.fromkeys(key for strip in strips for key in strip.keys))
     if len(strips) < 2 or len(every) > MOST_KEYS:
         return (), list(strips)
     return every, [replace(strip, keys=()) for strip in strips]
 
 
-_LETTER = 0.07  # inches, at most, of a small letter
+_LETTER = 0.07  # greatest width of a small letter, in inches
 
 
 def _key_lines(keys: Sequence[Key], width: float) -> list[list[Key]]:
-    """Keys in lines that fit in so many inches."""
+    """The keys in lines of at most `width` inches."""
     lines: list[list[Key]] = []
     room = 0.0
     for key in keys:
@@ -254,24 +254,24 @@ def _key_lines(keys: Sequence[Key], width: float) -> list[list[Key]]:
 
 
 def short(value: float) -> str:
-    """A number in two digits or so, never as a power of ten that a picture has no room for."""
+    """A number with about two digits, never in scientific notation, which takes too much space."""
     if abs(value) < 0.005:
         return "0" if abs(value) < 0.00005 else f"{value:.4f}"
     return f"{value:.2f}" if abs(value) < 10 else f"{value:.0f}"
 
 
 class _Pen:
-    """Writes on a figure in pixels from the top left."""
+    """Draws on a figure in pixel coordinates from the top left."""
 
     def __init__(self, figure: Figure, width: int, height: int, dpi: int) -> None:
         self.figure, self.width, self.height, self.dpi = figure, width, height, dpi
 
     def picture(self, pixels: Pixels, left: int, top: int) -> None:
-        """Its pixels as they are."""
+        """Draw a picture's pixels unchanged."""
         self.figure.figimage(pixels, left, self.height - top - pixels.shape[0], resize=False)
 
     def plot(self, plot: Plot, left: int, top: int) -> None:
-        """Axes inside the plot's place."""
+        """Draw a plot on axes inside its margins."""
         height, width = plot.size
         low, bottom, high, upper = (round(inches * self.dpi) for inches in plot.inset)
         place = (
@@ -283,12 +283,12 @@ class _Pen:
         plot.draw(self.figure.add_axes(place))
 
     def centred(self, text: str, left: int, top: int, width: int, height: int, colour: Colour) -> None:
-        """A small line in the middle of its place, cut to fit."""
+        """Write a small centred line, cut to fit."""
         written = self._text(Words(text, colour), left + width / 2, top + height / 2, SMALL, "center")
         self._fit(written, width)
 
     def line(self, words: Sequence[Words], left: int, top: int, width: int, height: int, size: float) -> None:
-        """Words one after another from the left, smaller where they are too long, at last cut where the line ends."""
+        """Write words from left to right. If they are too long the font is reduced, and then the text is cut."""
         written = [self._text(word, 0, top + height / 2, size, "left") for word in words]
         needed = sum(self._width(text) for text in written)
         x, end = float(left), left + width
@@ -298,7 +298,7 @@ class _Pen:
             x += self._fit(text, max(end - x, 0))
 
     def keys(self, keys: Sequence[Key], left: int, top: int, height: int) -> None:
-        """A short line of each colour and what it means."""
+        """Draw a line of the legend: a short line in each colour, then its meaning."""
         from matplotlib.lines import Line2D
 
         x, y = float(left), 1 - (top + height / 2) / self.height
@@ -326,11 +326,11 @@ class _Pen:
         )
 
     def _fit(self, written: Text, width: float) -> float:
-        """Cut a text to so many pixels; how many it takes."""
+        """Cut a text to `width` pixels; returns its final width."""
         text, taken = written.get_text(), self._width(written)
         if taken <= width:
             return taken
-        low, high = 0, len(text)  # so many letters fit, so many do not
+        low, high = 0, len(text)  # `low` letters fit, `high` letters do not
         while high - low > 1:
             middle = (low + high) // 2
             written.set_text(text[:middle].rstrip() + "…")

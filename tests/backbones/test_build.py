@@ -173,12 +173,12 @@ def test_timm_taps_that_cannot_be_reached() -> None:
 def test_a_timm_model_that_runs_whole_says_so() -> None:
     backbone = build_backbone("timm:efficientnet_b0")
     assert not backbone.reenters
-    with pytest.raises(BadRequest, match="cannot be entered"):
+    with pytest.raises(BadRequest, match="cannot start from map"):
         backbone(torch.randn(1, 40, 8, 8), ["conv5"], "conv3")
 
 
 def test_timm_names_close_to_an_unknown_one() -> None:
-    with pytest.raises(BadRequest, match=r"no model called 'resnet_50'; close to it: .*resnet"):
+    with pytest.raises(BadRequest, match=r"no model called 'resnet_50'; similar names: .*resnet"):
         build_backbone("timm:resnet_50")
 
 

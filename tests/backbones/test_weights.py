@@ -54,7 +54,7 @@ def test_pth_files(tmp_path: Path, resnet18: dict[str, Tensor], nest: str | None
     torch.save({nest: tensors, "epoch": 3} if nest else tensors, tmp_path / "w.pth")
     backbone, notes = load("resnet18", tmp_path / "w.pth")
     assert_trunk_is(backbone, resnet18)
-    assert notes == [f"weights {tmp_path / 'w.pth'}: classifier head left out (fc.weight, fc.bias)"]
+    assert notes == [f"weights {tmp_path / 'w.pth'}: classifier head not loaded (fc.weight, fc.bias)"]
 
 
 def test_safetensors_file_of_half_precision(tmp_path: Path, resnet18: dict[str, Tensor]) -> None:
@@ -80,7 +80,7 @@ def test_a_few_tensors_that_do_not_fit_are_named(tmp_path: Path, resnet18: dict[
     tensors = {k: v for k, v in tensors.items() if not k.endswith("num_batches_tracked")}  # as old files are
     torch.save(tensors, tmp_path / "w.pth")
     _, notes = load("resnet18", tmp_path / "w.pth")
-    told = "missing: bn1.weight; of another shape: conv1.weight; unknown: projector.weight"
+    told = "missing: bn1.weight; different shape: conv1.weight; unknown: projector.weight"
     assert notes == [f"weights {tmp_path / 'w.pth'}: {told}"]
 
 
@@ -107,7 +107,7 @@ class Evil:
 
 def bad_files(folder: Path) -> Iterator[tuple[str, str]]:
     torch.save({"conv1.weight": Evil()}, folder / "evil.pth")
-    yield "evil.pth", "not a weights file, or holds more than tensors"
+    yield "evil.pth", "not a weights file, or holds objects other than tensors"
     (folder / "text.pth").write_text("hello")
     yield "text.pth", "not a weights file"
     (folder / "text.safetensors").write_text("hello")
@@ -115,9 +115,9 @@ def bad_files(folder: Path) -> Iterator[tuple[str, str]]:
     (folder / "empty.pt").touch()
     yield "empty.pt", "not a weights file"
     torch.save([1, 2], folder / "list.pth")
-    yield "list.pth", "holds no tensors by name"
+    yield "list.pth", "holds no named tensors"
     torch.save({"epoch": 3, "state_dict": {}}, folder / "none.pth")
-    yield "none.pth", "holds no tensors by name"
+    yield "none.pth", "holds no named tensors"
     (folder / "folder").mkdir()
     yield "folder", r"has no model.safetensors"
     yield "absent.pth", "there is no file or folder"

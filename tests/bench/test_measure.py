@@ -13,7 +13,7 @@ from fgvc_cli.bench.dearest import STEPS, record
 from fgvc_cli.bench.feed import opened_feeds
 from fgvc_cli.bench.measure import Plan, _affordable, measure
 from fgvc_cli.bench.rows import Ratios
-from fgvc_cli.bench.ways import StockLooking, StockTraining, Training, build_way, cases_of, comparable
+from fgvc_cli.bench.ways import StockInference, StockTraining, Training, build_way, cases_of, comparable
 from fgvc_cli.errors import FgvcError
 from fgvc_cli.machine import compiling
 from fgvc_cli.methods.cost import summarize
@@ -96,7 +96,7 @@ def test_stock_is_what_pytorch_does_alone() -> None:
     case = cases_of([spec_of("reaps")], 12, stock=True)[1]
     training, looking = (build_way(case, what, CPU) for what in ("train", "infer"))
     assert isinstance(training, StockTraining)
-    assert isinstance(looking, StockLooking)
+    assert isinstance(looking, StockInference)
     for way in (training, looking):
         convolution = next(value for value in way.method.backbone.parameters() if value.ndim == 4)
         assert convolution.is_contiguous()

@@ -120,7 +120,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(photos, tmp_path, workers) -> None:
     os.killpg(process.pid, signal.SIGINT)
     _, error = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "go on with: fgvc train --resume run" in error.splitlines()[-1]
+    assert "resume with: fgvc train --resume run" in error.splitlines()[-1]
     assert "Traceback" not in error
 
 

@@ -93,7 +93,7 @@ def test_images_without_a_group_are_named(tmp_path: Path) -> None:
     table = tmp_path / "birds.csv"
     write_lines(table, "file,ring", "robin/seq1.jpg,A", "robin/dsc3.jpg,A")
     message = refused(f"csv:{table}:ring", files)
-    assert "birds.csv: lacks the rows" in message
+    assert "birds.csv: has no row" in message
     assert "1 of 3 images (first: robin/dsc2.jpg)" in message
 
 
@@ -101,10 +101,10 @@ def test_images_without_a_group_are_named(tmp_path: Path) -> None:
     ("lines", "words"),
     [
         (("file,ring", "a.jpg,1", "a.jpg,2"), "puts a.jpg into two groups, '1' and '2'"),
-        (("file,band", "a.jpg,1"), "has no column 'ring'; there are file, band"),
+        (("file,band", "a.jpg,1"), "has no column 'ring'; its columns are file, band"),
         (("image,ring", "a.jpg,1"), "has no column called path, file, filename"),
-        ((), "there are none"),
-        (("file,ring", "a.jpg"), "lacks the rows"),
+        ((), "its columns are none"),
+        (("file,ring", "a.jpg"), "has no row"),
     ],
 )
 def test_tables_that_do_not_tell(tmp_path: Path, lines: tuple[str, ...], words: str) -> None:
@@ -113,9 +113,9 @@ def test_tables_that_do_not_tell(tmp_path: Path, lines: tuple[str, ...], words: 
 
 
 def test_a_table_that_cannot_be_read(tmp_path: Path) -> None:
-    assert "none.csv: is no CSV file that can be read (No such file" in refused(f"csv:{tmp_path}/none.csv:x", ["a.jpg"])
+    assert "none.csv: cannot be read as a CSV file (No such file" in refused(f"csv:{tmp_path}/none.csv:x", ["a.jpg"])
     (tmp_path / "t.csv").write_bytes(b"file,ring\n\xff\xfe,1\n")
-    assert "is no CSV file" in refused(f"csv:{tmp_path / 't.csv'}:ring", ["a.jpg"])
+    assert "cannot be read as a CSV file" in refused(f"csv:{tmp_path / 't.csv'}:ring", ["a.jpg"])
 
 
 @pytest.mark.parametrize(
@@ -127,8 +127,8 @@ def test_a_table_that_cannot_be_read(tmp_path: Path) -> None:
         ("regex:", "must be folder"),
         ("csv:birds.csv", "must be folder"),
         ("csv::ring", "must be folder"),
-        ("regex:(", "'(' is no regular expression: missing )"),
-        ("regex:a{99999999999999999999}", "is no regular expression"),
+        ("regex:(", "'(' is not a regular expression: missing )"),
+        ("regex:a{99999999999999999999}", "is not a regular expression"),
     ],
 )
 def test_rules_that_are_none(value: str, words: str) -> None:

@@ -159,5 +159,5 @@ def test_class_that_the_run_does_not_know(tmp_path: Path) -> None:
     index = load_index(spec_of("folder", tmp_path))
     record = record_of(index)
     record["classes"] = ["a", "z"]
-    with pytest.raises(BadRequest, match="no such class"):
+    with pytest.raises(BadRequest, match="not one of the run's classes"):
         apply_record(index, record)

@@ -97,10 +97,10 @@ def test_the_table_of_classes_comes_back(tmp_path) -> None:
 
 
 def test_a_table_that_is_gone_or_damaged_is_one_line(tmp_path) -> None:
-    with pytest.raises(FgvcError, match="evaluate again"):
+    with pytest.raises(FgvcError, match="run `fgvc eval` again"):
         read_classes(tmp_path / "none.csv")
     (tmp_path / "bad.csv").write_text("class,images\na,x\n")
-    with pytest.raises(FgvcError, match="evaluate again"):
+    with pytest.raises(FgvcError, match="run `fgvc eval` again"):
         read_classes(tmp_path / "bad.csv")
 
 
@@ -149,9 +149,9 @@ def test_a_damaged_matrix_is_one_line(tmp_path, classes, damage) -> None:
     file = tmp_path / "m.csv"
     confusion_of([0, 1], [0, 0], classes).write(file)
     file.write_text(damage(file.read_text()))
-    with pytest.raises(FgvcError, match=r"m\.csv: .*measure anew"):
+    with pytest.raises(FgvcError, match=r"m\.csv: .*run `fgvc eval` again"):
         Confusion.read(file, classes)
-    with pytest.raises(FgvcError, match="measure anew"):
+    with pytest.raises(FgvcError, match="run `fgvc eval` again"):
         Confusion.read(tmp_path / "gone.csv", classes)
 
 

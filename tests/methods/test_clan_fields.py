@@ -189,7 +189,7 @@ def test_a_backbone_of_too_few_maps_is_refused() -> None:
     trunk = nn.ModuleDict({"a": nn.Conv2d(3, 4, 3, stride=2), "b": nn.Conv2d(4, 8, 3, stride=2)})
     backbone = Backbone("short", trunk, [Segment("conv1", 4, 2, ("a",)), Segment("conv2", 8, 4, ("b",))], [])
     assert middle_maps(backbone, 2) == {"part": "conv1"}
-    with pytest.raises(BadRequest, match=r"method\.scales: 3 maps are read, and backbone short has 2"):
+    with pytest.raises(BadRequest, match=r"method\.scales: 3 maps are needed, but backbone short has 2"):
         Clan(ClanSpec(scales=3), backbone, 5, 64)
 
 

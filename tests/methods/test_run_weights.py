@@ -59,7 +59,7 @@ def test_a_head_of_another_size_is_left_out_and_said_so(tmp_path: Path) -> None:
     for taken in ("backbone.", "networks.psn.backbone.", "networks.psn.parts.lstm"):
         assert equal(method, donor, taken)
     heads = "classifier, joint, networks.psn.classifier, networks.psn.parts.classifier"
-    assert notes == [f"left out of the run's weights: {heads}", f"not in the run: {heads}"]
+    assert notes == [f"not loaded from the run's weights: {heads}", f"missing in the run's weights: {heads}"]
 
 
 def test_another_method_takes_the_backbone_for_all_its_networks(tmp_path: Path) -> None:
@@ -71,7 +71,7 @@ def test_another_method_takes_the_backbone_for_all_its_networks(tmp_path: Path) 
         if key.startswith("networks.psn.backbone."):
             assert torch.equal(value, given[key.removeprefix("networks.psn.")])
     assert not torch.equal(method.state_dict()["classifier.weight"], given["classifier.weight"])
-    assert notes == ["left out of the run's weights: classifier"]
+    assert notes == ["not loaded from the run's weights: classifier"]
 
 
 def test_a_run_with_fewer_stages_starts_the_second_from_its_backbone(tmp_path: Path) -> None:
@@ -81,7 +81,10 @@ def test_a_run_with_fewer_stages_starts_the_second_from_its_backbone(tmp_path: P
     second = {k: v for k, v in method.state_dict().items() if k.startswith("networks.psn2.backbone.")}
     assert all(torch.equal(v, donor.state_dict()[k.removeprefix("networks.psn2.")]) for k, v in second.items())
     fresh = "backbone, networks.psn2.classifier, networks.psn2.parts.classifier, networks.psn2.parts.lstm"
-    assert notes == ["left out of the run's weights: joint", f"not in the run: joint, networks.psn2.{fresh}"]
+    assert notes == [
+        "not loaded from the run's weights: joint",
+        f"missing in the run's weights: joint, networks.psn2.{fresh}",
+    ]
 
 
 def test_a_run_of_another_backbone(tmp_path: Path) -> None:

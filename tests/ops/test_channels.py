@@ -72,7 +72,7 @@ def test_groups_by_hand() -> None:
 
 @pytest.mark.parametrize(("channels", "classes"), [(3, 4), (0, 1), (5, 0)])
 def test_too_few_channels(channels: int, classes: int) -> None:
-    with pytest.raises(BadRequest, match="cannot be shared out among"):
+    with pytest.raises(BadRequest, match="cannot be divided among"):
         channel_groups(channels, classes)
 
 

@@ -43,7 +43,7 @@ def test_each_picture_in_its_place(model: Model, photos: Path, tmp_path: Path) -
     rows = [row for batch in batches for row in batch]
     assert [row.picture.file for row in rows] == files
     assert [type(row) for row in rows] == [Answer, Failed, Answer, Answer, Failed, Failed, Answer, Failed]
-    assert rows[1].reason == "is no readable image (unknown format or damaged)"
+    assert rows[1].reason == "is not a readable image (unknown format or damaged)"
     assert rows[7].reason == "cannot be read (No such file or directory)"
     for picture, row in zip(pictures, rows, strict=True):
         [[alone]] = predict(model, [picture], top=2)
@@ -119,4 +119,4 @@ def test_no_number_is_no_answer(file: Path, photos: Path, tmp_path: Path) -> Non
     save_model(tmp_path / "broken.safetensors", weights, load_model(file)[1])
     [[row]] = predict(open_model(tmp_path / "broken.safetensors"), find_pictures([str(photos / "test/red/0.png")]))
     assert isinstance(row, Failed)
-    assert "not a number" in row.reason
+    assert "not finite" in row.reason

@@ -175,7 +175,7 @@ def test_the_matrix_and_the_charts_answer(browser: webdriver.Chrome, page: Path)
     section = browser.find_element(By.ID, "run1-confusions")
     section.find_element(By.TAG_NAME, "svg").send_keys(Keys.ARROW_DOWN, Keys.ARROW_DOWN, Keys.ARROW_RIGHT)
     said = section.find_element(By.CSS_SELECTOR, ".readout").text
-    assert said.startswith(f"blue taken for {SCRIPT}: ")
+    assert said.startswith(f"blue predicted as {SCRIPT}: ")
     assert " of 3 images" in said
     chart = browser.find_element(By.CSS_SELECTOR, "#run1-curves .chart")
     assert chart.find_element(By.CSS_SELECTOR, ".epoch").text == "epoch 2"

@@ -55,7 +55,7 @@ def test_cards_say_what_the_model_said(trained: Path, record_of: Callable[..., R
     for card in gallery.cards:
         assert card.file.startswith(f"test/{card.true}/")
         assert (card.rank == 1) == card.right
-        assert 0 <= card.truth <= card.sure <= 1
+        assert 0 <= card.truth <= card.probability <= 1
         assert card.evidence.startswith("data:image/webp;base64,")
         assert card.evidence != card.plain
         assert card.heat.startswith(("CAM of ", "Grad-CAM of "))

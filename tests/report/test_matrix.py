@@ -5,7 +5,7 @@ import re
 import numpy as np
 
 from fgvc_cli.evaluation.confusion import Confusion
-from fgvc_cli.report.matrix import SHADES, matrix, taken_for
+from fgvc_cli.report.matrix import SHADES, main_confusions, matrix
 
 
 def confusion(counts: list[list[int]]) -> Confusion:
@@ -47,4 +47,4 @@ def test_more_classes_have_no_picture() -> None:
 
 
 def test_what_a_class_is_taken_for() -> None:
-    assert taken_for(confusion(TABLE)) == {0: (1, 1), 1: (2, 16), 2: (0, 1)}
+    assert main_confusions(confusion(TABLE)) == {0: (1, 1), 1: (2, 16), 2: (0, 1)}

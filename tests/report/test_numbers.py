@@ -48,15 +48,17 @@ def test_the_same_images_or_not(trained: Path, record_of: Callable[..., Record])
 
     assert differences([record, record]) == []
     assert differences([record, with_data(record, dataset="cub")]) == ["datasets: folder and cub"]
-    assert differences([record, replace(record, classes=("a", "b"))]) == ["classes: 3 and 2, or other names"]
+    assert differences([record, replace(record, classes=("a", "b"))]) == ["classes: 3 and 2, or different names"]
     fewer = replace(record, measured=replace(record.measured, result={**record.measured.result, "images": 4}))
     assert differences([record, fewer, fewer]) == ["test images: 9 and 4"]
     assert differences([record, replace(record, measured=None)]) == ["test images: 9 and None"]
     others = replace(record, files=("other.png", *record.files[1:]))
-    assert differences([record, others]) == ["test images: as many, but others"]
+    assert differences([record, others]) == ["test images: equally many, but not the same"]
     official = replace(record, files=None)
     assert differences([official, record]) == []
-    assert differences([official, with_data(record, root=Path("/elsewhere"))]) == ["test images: as many, but others"]
+    assert differences([official, with_data(record, root=Path("/elsewhere"))]) == [
+        "test images: equally many, but not the same"
+    ]
     moved = [with_data(official, dataset="cub"), with_data(record, dataset="cub", root=Path("/elsewhere"))]
     assert differences(moved) == []
 

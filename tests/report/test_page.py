@@ -96,9 +96,14 @@ def test_the_numbers_are_those_of_the_run(trained: Path, page: Page, record_of: 
         assert branch in page.text
         for value in measures.values():
             assert f"{100 * value:.1f} %" in page.text.replace("\u00a0", " ")
-    for words in ("9 test images of 3 classes", "33.3", "the best on the held-out part", "calibrated , at temperature"):
+    for words in (
+        "9 test images of 3 classes",
+        "33.3",
+        "the best top-1 on the validation split",
+        "calibrated , at temperature",
+    ):
         assert words in page.text
-    assert "Where the objects are is not known for these images" in page.text
+    assert "These images have no true boxes" in page.text
     assert "Chosen from all 9 test images" in page.text
 
 
@@ -110,32 +115,32 @@ def test_a_run_without_a_held_out_part_says_so(run: Path) -> None:
     kept = [place for place, name in enumerate(header) if not name.startswith("val_")]
     metrics.write_text("\n".join(",".join(row[place] for place in kept) for row in [header, *rows]) + "\n")
     text = Page(report(run).file).text
-    assert "no epoch was chosen by its result" in text
-    assert "Held-out: the cross entropy" not in text
+    assert "no validation result was used to select it" in text
+    assert "Validation: only the cross entropy" not in text
 
 
 def test_the_held_out_part_is_not_called_a_test(run: Path) -> None:
     text = Page(report(run, split="val").file).text
     assert "6 val images" in text
-    assert "chosen, and the temperature fitted, on these very images" in text
+    assert "selected and the temperature was fitted on these same images" in text
     assert "test images" not in text
 
 
 def test_several_runs_beside_each_other(run: Path, trained: Path, tmp_path: Path) -> None:
     text = Page(report(run, trained, out=tmp_path / "both.html").file).text
     assert "2 runs compared" in text
-    assert "All runs were measured on the same test images of the same 3 classes" in text
+    assert "All runs were evaluated on the same test images of the same 3 classes" in text
     assert trained.name in text
 
 
 def test_nothing_is_written_over(run: Path, trained: Path, tmp_path: Path) -> None:
     assert report(run).file == run / "report.html"
-    with pytest.raises(BadRequest, match="exists: --force writes over it"):
+    with pytest.raises(BadRequest, match="already exists: --force overwrites it"):
         report(run)
     assert report(run, force=True).size > 10_000
     with pytest.raises(BadRequest, match="is a folder"):
         report(run, out=tmp_path, force=True)
-    with pytest.raises(BadRequest, match="say where to with -o"):
+    with pytest.raises(BadRequest, match="needs a file name, for example -o"):
         report(run, trained)
 
 
@@ -165,8 +170,8 @@ def test_a_class_that_is_never_answered(run: Path) -> None:
     lines = table.read_text().splitlines()
     table.write_text("\n".join([*lines[:-1], "blue,3,,0.0,0.0"]) + "\n")
     text = Page(report(run).file).text
-    assert re.search(r"of the classes (is|are) never answered: .*?blue\.", text)
-    assert re.search(r"blue 3 never answered 0\.0", text)
+    assert re.search(r"of the classes (is|are) never predicted: .*?blue\.", text)
+    assert re.search(r"blue 3 never predicted 0\.0", text)
 
 
 def test_the_page_tells_how_the_preset_was_changed(run: Path) -> None:
@@ -238,4 +243,4 @@ def test_many_classes_are_not_all_listed(trained: Path, record_of: Callable[...,
     assert len(page) < 3_000_000
     assert page.count('<th scope="row">0') + page.count('<th scope="row">1') <= MOST_ROWS + 40
     assert "with the lowest F1 of 10000" in page
-    assert "finer than a screen" in page
+    assert "too large to show" in page

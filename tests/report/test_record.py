@@ -40,8 +40,8 @@ def test_a_whole_run(trained: Path, record_of: Read) -> None:
     assert record.measured.confusion.count.sum() == 9
     assert [row["images"] for row in record.measured.rows or ()] == [3, 3, 3]
     assert len(record.epochs) == 2
-    assert record.held_out is not None
-    assert record.held_out["top1"] == record.epochs[record.about["epoch"] - 1]["val_top1"]
+    assert record.val is not None
+    assert record.val["top1"] == record.epochs[record.about["epoch"] - 1]["val_top1"]
     assert record.calibration is not None
 
 

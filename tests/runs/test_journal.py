@@ -42,7 +42,7 @@ def test_what_can_be_read_of_a_damaged_file(tmp_path) -> None:
         {"epoch": 2, "train_loss": 0.25, "val_top1": 0.125},
         {"epoch": 3, "train_loss": 1.25, "val_top1": 0.75},
     ]
-    assert problems == ["metrics.csv is damaged: 3 of its 6 rows hold something that is no number"]
+    assert problems == ["metrics.csv is damaged: 3 of its 6 rows have values that are not numbers"]
     file.write_bytes(b"\xff\xfe\x00")
     rows, problems = read_metrics(file)
     assert (rows, len(problems)) == ([], 1)

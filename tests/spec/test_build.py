@@ -100,24 +100,24 @@ def test_a_given_resize_is_left_alone() -> None:
         (["train.epochs=abc"], "train.epochs: must be a whole number (got 'abc')"),
         (["train.epoch=3"], "train.epoch: there is no such field; did you mean epochs?"),
         (["method.tau=2"], "method.tau: must be below 1.0 (got 2)"),
-        (["method.units=3"], "method.units: must be even: half the units read each way"),
+        (["method.units=3"], "method.units: must be even: each direction has half of the units"),
         (["optim.lr=NaN"], "optim.lr: must be a finite number (got nan)"),
         (["optim.schedule.every=0"], "optim.schedule.every: must be at least 1 (got 0)"),
         (
             ["optim.schedule.name=exponential", "optim.schedule.every=0"],
             "optim.schedule.every: must be at least 1 (got 0)",
         ),
-        (["optim.optimizer.name=adam"], "optim.optimizer: must be named one of 'sgd', 'adamw' (got {'name': 'adam'})"),
+        (["optim.optimizer.name=adam"], "optim.optimizer: name must be one of 'sgd', 'adamw' (got {'name': 'adam'})"),
         (["train=7"], "train: must be a section with fields of its own (got 7)"),
         (["train.precision=fp8"], "train.precision: must be 'fp32', 'bf16' or 'fp16' (got 'fp8')"),
         (["data.flip=maybe"], "data.flip: must be true or false (got 'maybe')"),
-        (["data.resize=100"], "data: resize 100 is smaller than image_size 448: no crop fits"),
+        (["data.resize=100"], "data: resize 100 with padding 0 is too small for a crop of image_size 448"),
         (
             ["backbone.name=resnet5"],
             "backbone.name: no backbone is called 'resnet5'; there are tiny, resnet18, "
             "resnet34, resnet50, resnet101, vgg16, vgg16_bn, vgg19, vgg19_bn and timm:NAME",
         ),
-        (["schema_version=2"], "this spec has schema version 2, this fgvc reads 1: upgrade"),
+        (["schema_version=2"], "this spec has schema version 2, but this fgvc reads version 1: upgrade fgvc"),
         (["epochs"], "--set takes FIELD=VALUE, for example optim.lr=0.01 (got 'epochs')"),
         (["a..b=1"], "--set takes FIELD=VALUE, for example optim.lr=0.01 (got 'a..b=1')"),
     ],
@@ -141,7 +141,7 @@ def test_all_wrong_fields_are_named_at_once() -> None:
         ({"method": "reap"}, "no method is called 'reap'"),
         ({"dataset": "cats"}, "no dataset is called 'cats'"),
         ({"preset": "reaps-cats"}, "no preset is called 'reaps-cats'"),
-        ({"preset": "reaps-cub", "method": "baseline"}, "preset reaps-cub is one of reaps"),
+        ({"preset": "reaps-cub", "method": "baseline"}, "preset reaps-cub is for method reaps, not baseline"),
     ],
 )
 def test_unknown_names_say_what_there_is(request_, words) -> None:
@@ -152,15 +152,15 @@ def test_unknown_names_say_what_there_is(request_, words) -> None:
 def test_config_errors_are_one_line(tmp_path) -> None:
     broken = tmp_path / "broken.json"
     broken.write_text("{")
-    with pytest.raises(BadRequest, match="is no JSON: line 1"):
+    with pytest.raises(BadRequest, match="is not valid JSON: line 1"):
         build_spec(config=broken)
     with pytest.raises(BadRequest, match="cannot read --config"):
         build_spec(config=tmp_path / "missing.json")
     broken.write_text("[1]")
-    with pytest.raises(BadRequest, match="must hold an object"):
+    with pytest.raises(BadRequest, match="must hold a JSON object"):
         build_spec(config=broken)
     broken.write_text('{"method": {"name": "reaps"}}')
-    with pytest.raises(BadRequest, match="leave --method baseline out"):
+    with pytest.raises(BadRequest, match="not baseline: leave out --method or --config"):
         build_spec(config=broken, method="baseline")
 
 
@@ -177,7 +177,7 @@ def test_every_method_has_a_recipe_for_every_dataset(method: str) -> None:
             folder = load_preset(f"{method}-folder")
             assert spec == folder.model_copy(update={"data": folder.data.model_copy(update={"dataset": dataset})})
             assert recipe_note(spec) == (
-                f"no paper's recipe of {method} is known for {dataset}: starting from {method}-folder"
+                f"there is no published recipe of {method} for {dataset}: using preset {method}-folder"
             )
 
 
@@ -190,7 +190,7 @@ def test_a_run_from_the_fallback_is_repeated(tmp_path) -> None:
 def test_levels() -> None:
     spec = build_spec(method="reaps", dataset="aircraft", sets=["data.level=family"])
     assert (spec.preset, spec.data.level) == ("reaps-aircraft", "family")
-    with pytest.raises(BadRequest, match=r"^data: level is for aircraft alone, cub has none: leave level out$"):
+    with pytest.raises(BadRequest, match=r"^data: level is only for aircraft, and cub has no levels: leave level out$"):
         build_spec(method="reaps", dataset="cub", sets=["data.level=family"])
     with pytest.raises(BadRequest, match=r"^data.level: must be 'variant', 'family' or 'manufacturer'"):
         build_spec(dataset="aircraft", sets=["data.level=maker"])

@@ -45,7 +45,7 @@ def test_patience_ends_a_run_and_the_best_epoch_is_its_model(stopped) -> None:
     assert [row["epoch"] for row in rows_of(out)] == ["0", "1", "2", "3"]
     assert load_trained(out / "model.safetensors").epoch == 2
     assert (out / "eval/test.json").exists()
-    assert "stopped after epoch 4: 2 epochs without a better held-out top-1 than 90.0 %" in said
+    assert "stopped early after epoch 4: val_top1 has not exceeded 90.0 % for 2 epochs" in said
 
 
 def test_a_run_that_stopped_early_is_finished(stopped) -> None:
@@ -81,7 +81,7 @@ def test_patience_goes_on_where_it_was(stopped, photos, tmp_path, monkeypatch, s
 
 
 def test_patience_without_a_held_out_part_is_refused_before_a_folder_is_made(photos, tmp_path) -> None:
-    with pytest.raises(BadRequest, match=r"^train.patience: nothing is held out .* --val-fraction"):
+    with pytest.raises(BadRequest, match=r"^train.patience: there is no validation split.* --val-fraction"):
         train(small_spec(photos, "baseline", "train.patience=3"), tmp_path / "run", quiet())
     assert not (tmp_path / "run").exists()
 

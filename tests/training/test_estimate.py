@@ -145,7 +145,7 @@ def test_what_training_would_refuse_is_refused(photos, tmp_path) -> None:
     with pytest.raises(BadRequest, match=r"train\.patience"):
         estimate(small_spec(photos, "baseline", "train.patience=1"), tmp_path / "run", quiet())
     (tmp_path / "thing").write_text("x")
-    with pytest.raises(BadRequest, match="exists and is no run"):
+    with pytest.raises(BadRequest, match="exists and is not a run"):
         estimate(small_spec(photos), tmp_path / "thing", quiet())
 
 

@@ -271,12 +271,12 @@ def test_an_evaluation_of_a_stopped_run_is_not_taken_for_the_last(undisturbed, p
 
 def test_requests_that_cannot_be_met(photos, tmp_path, undisturbed) -> None:
     _, out = undisturbed
-    with pytest.raises(BadRequest, match="holds a run: go on"):
+    with pytest.raises(BadRequest, match="holds a run: continue"):
         train(small_spec(photos), out, quiet())
     with pytest.raises(BadRequest, match="there is no run at"):
         resume(tmp_path / "none", Machine(), quiet())
     (tmp_path / "thing").write_text("x")
-    with pytest.raises(BadRequest, match="exists and is no run"):
+    with pytest.raises(BadRequest, match="exists and is not a run"):
         train(small_spec(photos), tmp_path / "thing", quiet())
     with pytest.raises(BadRequest, match="has no val split"):
         evaluate_run(RunFolder(out), EvalRequest("val"), quiet())
@@ -295,7 +295,7 @@ def test_two_that_begin_in_one_place_do_not_mix(photos, tmp_path, monkeypatch) -
         return session
 
     monkeypatch.setattr(Session, "build", overtaken)
-    with pytest.raises(BadRequest, match="holds a run: go on"):
+    with pytest.raises(BadRequest, match="holds a run: continue"):
         train(small_spec(photos, "baseline", "train.epochs=9"), out, quiet())
     assert RunFolder(out).spec().train.epochs == 2
 

@@ -1,4 +1,4 @@
-"""`fgvc datasets`: the datasets, their licences, which of them are here."""
+"""`fgvc datasets`: the datasets, their licences, and where they are on this machine."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from fgvc_cli.cli import options
 
 
 def datasets(data_dir: options.DataDir = None) -> None:
-    """List the datasets, their licences, and which of them are here."""
+    """List the datasets, their licences, and where they are on this machine."""
     from fgvc_cli.cli.tables import new_table, show
     from fgvc_cli.data.catalog import locate
     from fgvc_cli.data.facts import CATALOG

@@ -13,8 +13,8 @@ from fgvc_cli.cli import options
 def evaluate(
     run: Annotated[Path | None, typer.Argument(help="Run folder. Default: the newest under runs/.")] = None,
     split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
-    per_class: Annotated[bool, typer.Option("--per-class", help="All classes, not only the ten worst.")] = False,
-    json_only: Annotated[bool, typer.Option("--json", help="Print JSON alone on stdout.")] = False,
+    per_class: Annotated[bool, typer.Option("--per-class", help="Show all classes, not only the ten worst.")] = False,
+    json_only: Annotated[bool, typer.Option("--json", help="Print only JSON on stdout.")] = False,
     batch_size: options.BatchSize = None,
     device: options.Device = None,
     precision: options.Precision = None,
@@ -22,9 +22,9 @@ def evaluate(
     workers: options.Workers = None,
     data_dir: options.DataDir = None,
 ) -> None:
-    """Measure a run's model on a split: every branch, calibration, boxes and maps, what is taken for what.
+    """Evaluate a run's model on a split: accuracy of every branch, calibration, boxes and maps, confusions.
 
-    The measures are kept in the run's eval/ folder, with the table of all classes and the confusion matrix.
+    The results are saved in the run's eval/ folder, with the table of all classes and the confusion matrix.
     """
     import json
 

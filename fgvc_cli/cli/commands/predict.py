@@ -28,26 +28,28 @@ def predict(
     run: Annotated[
         Path | None, typer.Option(help="Run folder, or a model.safetensors. Default: the newest under runs/.")
     ] = None,
-    top: Annotated[int, typer.Option(min=1, help="So many of the likeliest classes.")] = 5,
+    top: Annotated[int, typer.Option(min=1, help="Number of most likely classes to list.")] = 5,
     format: Annotated[
         str | None,
-        typer.Option(metavar="table|json|csv", help="Default: by --output's ending, else table.", show_default=False),
+        typer.Option(
+            metavar="table|json|csv", help="Default: by --output's extension, else table.", show_default=False
+        ),
     ] = None,
-    boxes: Annotated[bool, typer.Option("--boxes", help="Also the method's boxes, in the original's pixels.")] = False,
+    boxes: Annotated[bool, typer.Option("--boxes", help="Also list the method's boxes, in original pixels.")] = False,
     min_confidence: Annotated[
-        float, typer.Option(min=0, max=1, help="An answer less likely than this is 'unsure'.")
+        float, typer.Option(min=0, max=1, help="A prediction less likely than this is 'unsure'.")
     ] = 0.0,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "--out", "-o", help="Write to this file, whole or not at all, instead of stdout."),
+        typer.Option("--output", "--out", "-o", help="Write to this file instead of stdout, completely or not at all."),
     ] = None,
     batch_size: options.BatchSize = None,
     device: options.Device = None,
     precision: options.Precision = None,
 ) -> None:
-    """Say what is on images. Answers go to stdout, all else to stderr.
+    """Classify images. Predictions go to stdout, everything else to stderr.
 
-    An image that cannot be read is reported and the rest goes on; the exit code is then 1.
+    An image that cannot be read is reported and the others are still classified; the exit code is then 1.
     """
     format = _format(format, output)
 
@@ -93,7 +95,7 @@ def _has_boxes(evidence: Evidence) -> bool:
 
 
 def _tell(model: Model, boxes: bool, min_confidence: float, reporter: Reporter) -> None:
-    """Say what answers. BadRequest where it cannot answer what is asked."""
+    """Report which model is used. BadRequest if boxes are asked for and it has none."""
     from fgvc_cli.inference.find import evidence_of, methods_with
 
     method, temperature = model.spec.method.name, model.trained.temperature
@@ -105,6 +107,6 @@ def _tell(model: Model, boxes: bool, min_confidence: float, reporter: Reporter) 
     reporter.line(f"{model.name}: {method}, {len(model.classes)} classes, on {model.device}{sure}")
     if min_confidence and temperature == 1:
         reporter.line(
-            "note: this model has no temperature, so its probabilities may be too sure of themselves; "
+            "note: this model has no temperature, so its probabilities may be overconfident; "
             "training with --val-fraction fits one"
         )

@@ -1,4 +1,4 @@
-"""`fgvc presets`: the recipes that a method and a dataset start from."""
+"""`fgvc presets`: the recipes for each method and dataset."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import Annotated
 
 import typer
 
-presets = typer.Typer(help="Recipes: what a method and a dataset start from.", invoke_without_command=True)
+presets = typer.Typer(help="List the presets: the recipes for each method and dataset.", invoke_without_command=True)
 
 
 @presets.callback()
 def list_presets(context: typer.Context) -> None:
-    """List the recipes; `fgvc presets show NAME` prints one whole."""
+    """List the presets; `fgvc presets show NAME` prints one in full."""
     if context.invoked_subcommand is not None:
         return
     from fgvc_cli.cli.tables import new_table, show
@@ -28,7 +28,7 @@ def list_presets(context: typer.Context) -> None:
 
 @presets.command("show")
 def show_preset(name: Annotated[str, typer.Argument(help="A preset's name.")]) -> None:
-    """Print a recipe: where it is from, its command, and every field as JSON."""
+    """Print a preset: its source, its command, and every field as JSON."""
     from fgvc_cli.spec.presets import PRESETS, load_preset
 
     spec = load_preset(name)

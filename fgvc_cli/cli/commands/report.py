@@ -13,22 +13,22 @@ from fgvc_cli.cli import options
 def report(
     runs: Annotated[list[Path] | None, typer.Argument(help="Run folders. Default: the newest under runs/.")] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="The page. Default: report.html in the run's folder.")
+        Path | None, typer.Option("--out", "-o", help="File of the page. Default: report.html in the run's folder.")
     ] = None,
     split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
     sample: Annotated[
-        int | None, typer.Option(min=0, help="Pictures a run, 0 for none. Default: 48, of several runs 24 each.")
+        int | None, typer.Option(min=0, help="Pictures per run, 0 for none. Default: 48; with several runs, 24 each.")
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Write over a page that is there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing page.")] = False,
     batch_size: options.BatchSize = None,
     device: options.Device = None,
     precision: options.Precision = None,
     data_dir: options.DataDir = None,
 ) -> None:
-    """Write one web page about a run, or about several beside each other; it needs no network and no other file.
+    """Write one web page about a run, or a comparison of several; it needs no network and no other file.
 
-    A run that has not been measured yet is measured first. What cannot be told, because images or files are gone, the
-    page names.
+    A run that has not been evaluated yet is evaluated first. The page names what is missing because images or files
+    are gone.
     """
     from rich.console import Console
 

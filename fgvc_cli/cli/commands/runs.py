@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from fgvc_cli.runs.folder import RunFolder
 
 
-def runs(folder: Annotated[Path, typer.Argument(help="A folder with run folders in it.")] = Path("runs")) -> None:
-    """List the runs in a folder, the best test top-1 first."""
+def runs(folder: Annotated[Path, typer.Argument(help="A folder that contains run folders.")] = Path("runs")) -> None:
+    """List the runs in a folder, highest test top-1 first."""
     from fgvc_cli.cli.tables import new_table, show
     from fgvc_cli.runs.folder import find_runs
 
@@ -30,7 +30,7 @@ def runs(folder: Annotated[Path, typer.Argument(help="A folder with run folders 
 
 
 def _row(run: RunFolder) -> dict[str, Any]:
-    """What the table shows of a run; a damaged one is listed as such."""
+    """The table row of a run; a damaged run is listed as such."""
     row: dict[str, Any] = dict.fromkeys(("method", "dataset", "backbone", "size", "seed", "epochs"), "")
     row |= {"run": run.path.name, "score": -1.0, "test top-1": "", "mean per class": ""}
     try:

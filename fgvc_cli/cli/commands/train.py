@@ -10,7 +10,7 @@ import typer
 from fgvc_cli.cli import options
 from fgvc_cli.errors import BadRequest
 
-_KEPT_ON_RESUME = ("resume", "device", "workers", "cache", "data_dir", "compile")
+_ALLOWED_ON_RESUME = ("resume", "device", "workers", "cache", "data_dir", "compile")
 
 
 def train(
@@ -20,7 +20,7 @@ def train(
     config: options.Config = None,
     sets: options.Sets = None,
     resume: Annotated[
-        Path | None, typer.Option(help="Go on with a stopped or killed run.", rich_help_panel="What to run")
+        Path | None, typer.Option(help="Continue a stopped or killed run.", rich_help_panel="What to run")
     ] = None,
     out: Annotated[
         Path | None,
@@ -30,7 +30,7 @@ def train(
         bool,
         typer.Option(
             "--dry-run",
-            help="Show the spec, the data and what memory and time the run would take; train nothing.",
+            help="Show the spec, the data and the estimated memory and time of the run; train nothing.",
             rich_help_panel="What to run",
         ),
     ] = False,
@@ -63,7 +63,7 @@ def train(
 ) -> None:
     """Train a method on a dataset, then evaluate it on the test split.
 
-    `fgvc train --method reaps --dataset demo` needs nothing but this command.
+    `fgvc train --method reaps --dataset demo` works without any other preparation.
     """
     flags = dict(locals())
     if flags.pop("dry_run"):
@@ -79,7 +79,7 @@ def train(
 
 def _dry_run(out: Path | None, flags: dict[str, Any]) -> None:
     if flags["resume"] is not None:
-        raise BadRequest("--dry-run tells about a run that has not begun: leave --resume out")
+        raise BadRequest("--dry-run estimates a run that has not started: leave --resume out")
     spec = options.spec_of(flags)
 
     from rich.console import Console
@@ -103,13 +103,15 @@ def _start(out: Path | None, flags: dict[str, Any]) -> dict[str, Any]:
 
 
 def _resume(path: Path, flags: dict[str, Any]) -> dict[str, Any]:
-    fixed = options.given({key: value for key, value in flags.items() if key not in _KEPT_ON_RESUME})
+    fixed = options.given({key: value for key, value in flags.items() if key not in _ALLOWED_ON_RESUME})
     if fixed:
-        raise BadRequest(f"a resumed run keeps its spec: leave {', '.join(fixed)} out, or start anew with --config")
+        raise BadRequest(
+            f"a resumed run keeps its spec: leave {', '.join(fixed)} out, or start a new one with --config"
+        )
 
     from fgvc_cli.runs.folder import RunFolder
 
-    RunFolder.open(path)  # a wrong path is told before PyTorch is loaded
+    RunFolder.open(path)  # reports a wrong path before PyTorch is loaded
 
     from rich.console import Console
 

@@ -1,4 +1,4 @@
-"""Name of a dataset → its index: which images there are, their classes, splits, boxes and parts.
+"""The loader of each dataset: it makes the index of images, classes, splits, boxes and parts.
 
 A new dataset is a file with one function, a line in the table, its facts in `fgvc_cli/data/facts.py` and its name in
 `fgvc_cli/spec/data.py`.
@@ -49,10 +49,10 @@ _LOADERS: dict[DatasetName, Callable[[DataSpec, Progress | None], DatasetIndex]]
 
 
 def load_index(spec: DataSpec, *, progress: Progress | None = None) -> DatasetIndex:
-    """The dataset that `spec` names, with all its images; `splits.apply_spec` then holds out val and limits.
+    """The dataset that `spec` names, with all its images; `splits.apply_spec` then holds out val and applies limits.
 
-    `progress(what, done, total)` hears of what takes long: drawing the demo, reading thousands of masks. BadRequest,
-    one line, where data are missing or labels contradict each other.
+    `progress(what, done, total)` is called during slow work: drawing the demo, reading thousands of masks. BadRequest,
+    one line, if data are missing or labels contradict each other.
     """
     index = _LOADERS[spec.dataset](spec, progress)
     return replace(index, notes=index.notes + class_notes(index))

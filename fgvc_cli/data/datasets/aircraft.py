@@ -1,4 +1,4 @@
-"""FGVC-Aircraft 2013b: trainval against test, the 20-pixel credit line at the bottom cut off.
+"""FGVC-Aircraft 2013b: train is the official trainval; the 20-pixel credit line at the bottom is cut off.
 
 A class is a variant (A330-200), a family (A330) or a manufacturer (Airbus), as `data.level` says.
 """
@@ -22,7 +22,7 @@ _NAMES = {"variant": "variants.txt", "family": "families.txt", "manufacturer": "
 
 
 def load(spec: DataSpec, progress: object = None) -> DatasetIndex:
-    """The index of fgvc-aircraft-2013b; boxes where images_box.txt is there. BadRequest on contradicting lists."""
+    """The index of FGVC-Aircraft; boxes if images_box.txt exists. BadRequest if the lists contradict each other."""
     level = spec.level or "variant"
     root = require("aircraft", spec.root)
     root = root / "data" if (root / "data" / "variants.txt").is_file() else root
@@ -44,7 +44,7 @@ def _split(path: Path, level: str, classes: tuple[str, ...]) -> Split:
 
 
 def _boxes(source: Path, images: tuple[str, ...]) -> NDArray[np.float32] | None:
-    """(N, 4) xyxy half-open; the file counts pixels from 1, the last one included."""
+    """(N, 4) xyxy half-open; the file's pixel numbers start at 1, and the last pixel is included."""
     path = source.with_name("images_box.txt")
     if not path.is_file():
         return None

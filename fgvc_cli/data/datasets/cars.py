@@ -1,10 +1,10 @@
-"""Stanford Cars, in either layout that is around.
+"""Stanford Cars, in either of its two common layouts.
 
 (a) `cars_annos.mat` lists all images of `car_ims/`;
 (b) `cars_train/` and `cars_test/` with a devkit: `cars_meta.mat` (class names), `cars_train_annos.mat` and
     `cars_test_annos_withlabels.mat`. Images may lie one folder deeper (`cars_train/cars_train/`).
 
-Labels and boxes count from 1 and are stored in unsigned types of 8 or 16 bits.
+Labels and box coordinates start at 1 and are stored as unsigned integers of 8 or 16 bits.
 """
 
 from __future__ import annotations
@@ -92,9 +92,11 @@ def _split(path: Path, annotations: Any, files: Sequence[str], classes: int) -> 
     outside = np.flatnonzero((labels < 0) | (labels >= classes))
     if outside.size:
         i = outside[0]
-        raise BadRequest(f"{path}: entry {i + 1} ({files[i]}) has class {labels[i] + 1}, of {classes} classes")
+        raise BadRequest(
+            f"{path}: entry {i + 1} ({files[i]}) has class {labels[i] + 1}, but there are {classes} classes"
+        )
     boxes = np.stack([integers(path, annotations, field) for field in _BOX], axis=1)
-    boxes[:, :2] -= 1  # from counting pixels 1..n, the last one included, to edges 0..n
+    boxes[:, :2] -= 1  # from pixel numbers 1..n, the last one included, to edges 0..n
     return Split(tuple(files), labels, boxes.astype(np.float32))
 
 

@@ -1,7 +1,7 @@
-"""A user's own images in a table: path, label, and if wanted split and box.
+"""A user's own images, listed in a CSV file: path, label, and optionally split and box.
 
 The first line names the columns: path (or file, filename), label (or class), split (train, val, test), and x1, y1, x2,
-y2, the object's box in pixels of the image, half-open. Others are ignored. Paths are relative to the table.
+y2, the object's half-open box in the image's pixels. Others are ignored. Paths are relative to the file's folder.
 """
 
 from __future__ import annotations
@@ -25,29 +25,29 @@ from fgvc_cli.data.types import DatasetIndex, Split
 from fgvc_cli.errors import BadRequest
 from fgvc_cli.spec.data import DataSpec
 
-_CALLED = {"path": PATH_COLUMNS, "label": ("label", "class"), "split": ("split",)}
+_ALIASES = {"path": PATH_COLUMNS, "label": ("label", "class"), "split": ("split",)}
 _BOX = ("x1", "y1", "x2", "y2")
 _FORM = "the first line names the columns: path,label[,split][,x1,y1,x2,y2]"
-Row = tuple[int, Sequence[str]]  # the line that it ends in, its fields
+Row = tuple[int, Sequence[str]]  # number of its last line, its fields
 
 
 @dataclass
 class _Rows:
-    """What the table says of each image."""
+    """The columns of the table, one entry per image."""
 
     files: list[str] = field(default_factory=list)
     labels: list[str] = field(default_factory=list)
     splits: list[str] = field(default_factory=list)
-    boxes: list[tuple[float, ...]] = field(default_factory=list)  # empty where there are no such columns
+    boxes: list[tuple[float, ...]] = field(default_factory=list)  # empty if the table has no box columns
     lines: list[int] = field(default_factory=list)
 
 
 def load(spec: DataSpec, progress: object = None) -> DatasetIndex:
-    """The index of a table. BadRequest, one line with file, line and column, for one that cannot be trained on."""
+    """The index of a CSV file. BadRequest, one line with file, line and column, if it cannot be trained on."""
     file = _file(spec)
     rows = _read(file)
     root = file.parent
-    if any(map(os.path.isabs, rows.files)):  # then all are, from the top
+    if any(map(os.path.isabs, rows.files)):  # then all become relative to the file system's root
         root = Path(file.absolute().anchor)
         rows.files = [(file.parent.absolute() / name).relative_to(root).as_posix() for name in rows.files]
     rows, notes = _on_disk(file, root, rows, spec.on_bad_image == "skip")
@@ -67,13 +67,14 @@ def _file(spec: DataSpec) -> Path:
     return file
 
 
-# ---- the text
+# ---- parsing
 
 
 def _table(file: Path) -> Iterator[Row]:
-    """The rows that are not blank, of UTF-8 or what a spreadsheet calls Unicode, which says so in its first bytes.
+    """The rows that are not blank.
 
-    The delimiter is the one that the first line has most of.
+    The file is UTF-8, or UTF-16 if it begins with a byte order mark (spreadsheets call that Unicode). The delimiter is
+    the one of comma, semicolon and tab that the first line has most often.
     """
     try:
         data = file.read_bytes()
@@ -91,11 +92,13 @@ def _table(file: Path) -> Iterator[Row]:
     except csv.Error as error:
         raise BadRequest(f"{file}:{rows.line_num}: {error}; put texts with quotes or commas in quotes") from None
     except UnicodeDecodeError:
-        raise BadRequest(f"{file}:{_first_odd_line(data, encoding)}: is not in UTF-8; save it as CSV UTF-8") from None
+        raise BadRequest(
+            f"{file}:{_first_undecodable_line(data, encoding)}: is not in UTF-8; save it as CSV UTF-8"
+        ) from None
 
 
-def _first_odd_line(data: bytes, encoding: str) -> int:
-    """The line with the first bytes that are no text."""
+def _first_undecodable_line(data: bytes, encoding: str) -> int:
+    """The number of the first line that cannot be decoded."""
     try:
         data.decode(encoding)
     except UnicodeDecodeError as error:
@@ -104,13 +107,13 @@ def _first_odd_line(data: bytes, encoding: str) -> int:
 
 
 def _columns(file: Path, header: Row) -> dict[str, int]:
-    """What is in which column. BadRequest for one that is missing or there twice."""
+    """Name → position of each column. BadRequest for a column that is missing or appears twice."""
     line, names = header[0], [name.strip().lower() for name in header[1]]
     found: dict[str, int] = {}
-    for what, called in {**_CALLED, **{side: (side,) for side in _BOX}}.items():
-        places = [i for i, name in enumerate(names) if name in called]
+    for what, aliases in {**_ALIASES, **{side: (side,) for side in _BOX}}.items():
+        places = [i for i, name in enumerate(names) if name in aliases]
         if len(places) > 1:
-            raise BadRequest(f"{file}:{line}: has {len(places)} columns for the {what}: {' and '.join(called)}")
+            raise BadRequest(f"{file}:{line}: has {len(places)} columns for the {what}: {' and '.join(aliases)}")
         if places:
             found[what] = places[0]
     sides = [side for side in _BOX if side in found]
@@ -130,7 +133,7 @@ def _read(file: Path) -> _Rows:
     rows = _Rows()
     for line, row in table:
         if len(row) != len(header[1]):
-            raise BadRequest(f"{file}:{line}: has {len(row)} columns, the first line {len(header[1])}")
+            raise BadRequest(f"{file}:{line}: has {len(row)} columns, but the first line has {len(header[1])}")
         _take(rows, file, line, row, columns)
     if not rows.files:
         raise BadRequest(f"{file}: lists no images; {_FORM}")
@@ -149,14 +152,14 @@ def _take(rows: _Rows, file: Path, line: int, row: Sequence[str], columns: Mappi
     word = row[columns["split"]].strip() if "split" in columns else "train"
     split = SPLIT_OF.get(word.lower())
     if split is None:
-        raise BadRequest(f"{file}:{line}: column split is {word!r}; train, val or test")
+        raise BadRequest(f"{file}:{line}: column split is {word!r}; it must be train, val or test")
     rows.splits.append(split)
     if _BOX[0] in columns:
         rows.boxes.append(_box(file, line, [row[columns[side]].strip() for side in _BOX]))
 
 
 def _box(file: Path, line: int, texts: Sequence[str]) -> tuple[float, ...]:
-    """x1 y1 x2 y2; a box without area, which counts nowhere, where all four are empty."""
+    """x1 y1 x2 y2. If all four are empty: a box without area, which no measure counts."""
     if not any(texts):
         return (0.0, 0.0, 0.0, 0.0)
     sides = []
@@ -180,14 +183,14 @@ def _no_file_twice(file: Path, rows: _Rows) -> None:
     first: dict[str, int] = {}
     for name, line in zip(rows.files, rows.lines, strict=True):
         if first.setdefault(name, line) != line:
-            raise BadRequest(f"{file}:{line}: {name} stands here for the second time, first in line {first[name]}")
+            raise BadRequest(f"{file}:{line}: {name} is listed for the second time, first in line {first[name]}")
 
 
 # ---- the index
 
 
 def _on_disk(file: Path, root: Path, rows: _Rows, skip: bool) -> tuple[_Rows, tuple[str, ...]]:
-    """The rows whose images are there, and a note about the others. BadRequest if they are not to be skipped."""
+    """The rows whose images exist, and a note about the others. BadRequest unless missing images may be skipped."""
     found = present(root, rows.files)
     missing = np.flatnonzero(~found)
     if not len(missing):
@@ -205,7 +208,9 @@ def _on_disk(file: Path, root: Path, rows: _Rows, skip: bool) -> tuple[_Rows, tu
 
 
 def _classes(file: Path, rows: _Rows) -> tuple[str, ...]:
-    """The labels of training images, sorted naturally. BadRequest for fewer than two, or others elsewhere."""
+    """The labels of the training images, in natural order. BadRequest for fewer than two, or if another
+    split has a label that training lacks.
+    """
     trained = {label for label, split in zip(rows.labels, rows.splits, strict=True) if split == "train"}
     if not trained:
         raise BadRequest(f"{file}: no image is in the training split")
@@ -213,7 +218,7 @@ def _classes(file: Path, rows: _Rows) -> tuple[str, ...]:
         if label not in trained:
             raise BadRequest(f"{file}:{line}: label {label!r} is in the {split} split but has no training images")
     if len(trained) < 2:
-        raise BadRequest(f"{file}: all labels are {rows.labels[0]!r}; a classifier needs two classes at least")
+        raise BadRequest(f"{file}: all labels are {rows.labels[0]!r}; a classifier needs at least two classes")
     return tuple(sorted(trained, key=natural_key))
 
 

@@ -12,7 +12,7 @@ from fgvc_cli.spec.data import DataSpec
 
 
 def load(spec: DataSpec, progress: object = None) -> DatasetIndex:
-    """The index of CUB_200_2011; boxes and parts where their files are there. BadRequest on contradicting lists."""
+    """The index of CUB; boxes and parts if their files exist. BadRequest if the lists contradict each other."""
     root = require("cub", spec.root)
     classes = read_table(root / "classes.txt")
     ids = sorted(classes, key=lambda key: class_number(key, classes[key]))

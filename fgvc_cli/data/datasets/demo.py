@@ -1,4 +1,4 @@
-"""The built-in finches: drawn once by `fgvc_cli.data.demo`, kept, and read back here."""
+"""The built-in demo of finches: drawn once by `fgvc_cli.data.demo`, stored on disk, and read here."""
 
 from __future__ import annotations
 
@@ -21,24 +21,26 @@ ANNOTATIONS = "annotations.json"
 
 
 def load(spec: DataSpec, progress: Progress | None = None) -> DatasetIndex:
-    """The index of the demo, drawn first if it is not there yet; boxes and parts of every image."""
+    """The index of the demo, with boxes and parts of every image. The images are drawn first if they do not exist."""
     from fgvc_cli.data.demo.folder import generate
 
     home = demo_home(spec)
     try:
         return read(generate(home, progress=progress and partial(_drawing, progress)))
     except OSError as error:
-        raise FgvcError(f"{home}: the demo cannot be drawn there ({error.strerror}); pass --data-dir") from None
+        raise FgvcError(
+            f"{home}: the demo cannot be drawn there ({error.strerror}); choose another folder with --data-dir"
+        ) from None
 
 
 def _drawing(progress: Progress, done: int, total: int) -> None:
-    """Progress of drawing, which is first heard of when one image is done."""
+    """Report the progress of drawing; the first call comes after one image, so step 0 is added."""
     for step in (0, 1) if done == 1 else (done,):
         progress("drawing the images of the demo", step, total)
 
 
 def demo_home(spec: DataSpec) -> Path:
-    """Where the demo is kept: the spec's root, $FGVC_DATA_DIR, or the user's cache."""
+    """The folder that the demo is stored in: the spec's root, $FGVC_DATA_DIR, or the user's cache."""
     if spec.root is not None:
         return spec.root.expanduser()
     variable = os.environ.get(DATA_DIR_VARIABLE)
@@ -48,7 +50,7 @@ def demo_home(spec: DataSpec) -> Path:
 
 
 def read(root: Path) -> DatasetIndex:
-    """The index of a folder that the demo was drawn into."""
+    """The index of a folder with the drawn demo."""
     path = root / ANNOTATIONS
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))
@@ -57,7 +59,9 @@ def read(root: Path) -> DatasetIndex:
         classes = tuple(facts["classes"])
         part_options = tuple(tuple(traits[name] for name in part_names) for traits in facts["traits"])
     except (OSError, ValueError, KeyError, TypeError):
-        raise BadRequest(f"{path}: is not what fgvc wrote; delete {root} and it is drawn again") from None
+        raise BadRequest(
+            f"{path}: is not the file that fgvc wrote; delete {root}, and fgvc draws the demo again"
+        ) from None
     return checked(
         DatasetIndex(
             name="demo",

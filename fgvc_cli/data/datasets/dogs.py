@@ -1,4 +1,4 @@
-"""Stanford Dogs: 120 breeds, a subset of ImageNet. The true box is around all dogs that are marked."""
+"""Stanford Dogs: 120 breeds, a subset of ImageNet. The true box encloses all annotated dogs."""
 
 from __future__ import annotations
 
@@ -17,34 +17,34 @@ from fgvc_cli.data.types import DatasetIndex, Split
 from fgvc_cli.errors import BadRequest
 from fgvc_cli.spec.data import DataSpec
 
-_IMAGES = ("Images", "images/Images", "images")  # as unpacked by hand, and as some copies have it
+_IMAGES = ("Images", "images/Images", "images")  # as unpacked by hand, and as in some copies
 _BOXES = ("Annotation", "annotations/Annotation", "annotation")
 _SIDES = ("xmin", "ymin", "xmax", "ymax")
 
 
 def load(spec: DataSpec, progress: Progress | None = None) -> DatasetIndex:
-    """The index of Stanford Dogs; boxes where Annotation/ is there. BadRequest on contradicting lists."""
+    """The index of Stanford Dogs; boxes if Annotation/ exists. BadRequest if the lists contradict each other."""
     root = require("dogs", spec.root)
     lists = {name: _find_list(root, f"{name}_list.mat") for name in ("train", "test")}
     files = {name: [file.replace("\\", "/") for file in texts(path, "file_list")] for name, path in lists.items()}
     numbered = {name: _labels(path, len(files[name])) for name, path in lists.items()}
-    everyone = files["train"] + files["test"]
-    many = len(files["train"])
+    all_files = files["train"] + files["test"]
+    train_count = len(files["train"])
 
     def wrong(i: int, what: str) -> BadRequest:
-        path, entry = (lists["train"], i + 1) if i < many else (lists["test"], i + 1 - many)
-        return BadRequest(f"{path}: entry {entry} ({everyone[i]}): {what}")
+        path, entry = (lists["train"], i + 1) if i < train_count else (lists["test"], i + 1 - train_count)
+        return BadRequest(f"{path}: entry {entry} ({all_files[i]}): {what}")
 
-    folders = [file.rpartition("/")[0] for file in everyone]
+    folders = [file.rpartition("/")[0] for file in all_files]
     names, labels = named_labels(folders, numbered["train"] + numbered["test"], wrong)
     images = _one_of(root, _IMAGES) or _IMAGES[0]
-    whole = Split(tuple(f"{images}/{file}" for file in everyone), labels)
+    whole = Split(tuple(f"{images}/{file}" for file in all_files), labels)
     index = DatasetIndex(
         name="dogs",
         root=root,
         classes=tuple(map(_tidy, names)),
-        train=whole.take(np.arange(many)),
-        test=whole.take(np.arange(many, len(whole))),
+        train=whole.take(np.arange(train_count)),
+        test=whole.take(np.arange(train_count, len(whole))),
     )
     boxes = _one_of(root, _BOXES)
     if boxes is not None:
@@ -80,7 +80,7 @@ def _tidy(folder: str) -> str:
 
 
 def box_around_all(path: Path) -> Box:
-    """The box around all boxes of a VOC file, whose numbers are edges 0..width already. ValueError without any."""
+    """The box around all boxes of a VOC file, whose coordinates already are edges 0..width. ValueError without any."""
     boxes = [[float(box.findtext(side, "")) for side in _SIDES] for box in ElementTree.parse(path).iter("bndbox")]
     if not boxes:
         raise ValueError("marks no object")

@@ -1,6 +1,6 @@
-"""Oxford Flowers-102: the training and validation images together against the test images, as in the literature.
+"""Oxford Flowers-102: train is the official training and validation images together, as in the literature.
 
-There are no boxes; where the segmentations are unpacked beside the images, the true box is around what they keep.
+There are no official boxes. If the segmentations are unpacked beside the images, the true box encloses the flower.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from fgvc_cli.data.types import DatasetIndex, Split
 from fgvc_cli.errors import BadRequest
 from fgvc_cli.spec.data import DataSpec
 
-# The files only number the classes; these are the names in common use, by rising number.
+# The files only number the classes; these are the names in common use, in ascending order.
 _NAMES = (
     "pink primrose, hard-leaved pocket orchid, canterbury bells, sweet pea, english marigold, tiger lily, moon "
     "orchid, bird of paradise, monkshood, globe thistle, snapdragon, colt's foot, king protea, spear thistle, yellow "
@@ -39,11 +39,11 @@ _NAMES = (
 )
 NAMES = tuple(_NAMES.split(", "))
 _PARTS = {"train": ("trnid", "valid"), "test": ("tstid",)}
-_BLUE, _OTHER = 200, 60  # the segmentations' background is pure blue, but for the traces of JPEG
+_BLUE, _OTHER = 200, 60  # the segmentations' background is pure blue, apart from JPEG artefacts
 
 
 def load(spec: DataSpec, progress: Progress | None = None) -> DatasetIndex:
-    """The index of Flowers-102; boxes where segmim/ is there. BadRequest on contradicting lists."""
+    """The index of Flowers-102; boxes if segmim/ exists. BadRequest if the lists contradict each other."""
     root = require("flowers", spec.root)
     labels = numbers(root / "imagelabels.mat", "labels") - 1
     if labels.min() < 0 or labels.max() >= len(NAMES):
@@ -61,7 +61,7 @@ def load(spec: DataSpec, progress: Progress | None = None) -> DatasetIndex:
 
 
 def _split(path: Path, parts: tuple[str, ...], labels: NDArray[np.int64]) -> Split:
-    """The images whose numbers stand in these variables, in that order."""
+    """The images whose numbers are in these variables, in that order."""
     ids = np.concatenate([numbers(path, part) for part in parts])
     outside = ids[(ids < 1) | (ids > len(labels))]
     if len(outside):

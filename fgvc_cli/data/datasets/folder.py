@@ -1,4 +1,4 @@
-"""A user's own images: one folder a class, in train/val/test folders or all in one that is split here."""
+"""A user's own images, one folder per class: in train/val/test folders, or in a single folder that fgvc splits."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ _NOT_DATA = ("__MACOSX", "@eaDir")  # left behind by archives and by network sto
 
 @dataclass
 class _Found:
-    """Images by class, paths relative to the root; files that are no images."""
+    """Images by class, and files that are not images; paths relative to the root."""
 
     images: dict[str, list[str]] = field(default_factory=dict)
     ignored: list[str] = field(default_factory=list)
 
 
 def load(spec: DataSpec, progress: object = None) -> DatasetIndex:
-    """The index of an image folder. BadRequest, one line, for a folder that cannot be trained on."""
+    """The index of an image folder. BadRequest, one line, if it cannot be trained on."""
     root = _root(spec)
     folders = _folders(root)
     if not folders:
         raise BadRequest(f"{root}: holds no folders; put the images of each class into a folder of its own")
-    own = _sorted_folders(root, folders) if _is_split(folders) else _own(root, {"train": _scan(root, "")}, "one folder")
+    own = _split_folders(root, folders) if _is_split(folders) else _own(root, {"train": _scan(root, "")}, "one folder")
     return own_index(own, spec)
 
 
@@ -41,20 +41,20 @@ def _root(spec: DataSpec) -> Path:
         raise BadRequest("the dataset `folder` needs --data-dir FOLDER, a folder with one folder of images per class")
     root = spec.root.expanduser()
     if not root.is_dir():
-        what = "is no folder" if root.exists() else "does not exist"
-        hint = "; a table of images is --dataset csv" if root.suffix.lower() in (".csv", ".tsv") else ""
-        raise BadRequest(f"{root}: {what}; --data-dir names it{hint}")
+        what = "is not a folder" if root.exists() else "does not exist"
+        hint = "; for a CSV file use --dataset csv" if root.suffix.lower() in (".csv", ".tsv") else ""
+        raise BadRequest(f"{root}: {what}; --data-dir must name a folder of images{hint}")
     return root
 
 
 def _is_split(folders: Sequence[str]) -> bool:
-    """Whether these are splits: train with another one or alone. Else `train` is a class, like bus and tram."""
+    """Whether these are splits: `train` alone or with another split. Else `train` is a class, like bus and tram."""
     names = {name.lower() for name in folders}
     return "train" in names and (len(names) == 1 or len(names.intersection(SPLIT_OF)) > 1)
 
 
-def _sorted_folders(root: Path, folders: Sequence[str]) -> Own:
-    """Layout train/ with val/, test/ or both, or alone."""
+def _split_folders(root: Path, folders: Sequence[str]) -> Own:
+    """The layout train/, alone or with val/, test/ or both."""
     found: dict[str, _Found] = {}
     for folder in folders:
         name = SPLIT_OF.get(folder.lower())
@@ -68,7 +68,7 @@ def _sorted_folders(root: Path, folders: Sequence[str]) -> Own:
 
 
 def _own(root: Path, found: dict[str, _Found], where: str, notes: tuple[str, ...] = ()) -> Own:
-    """The splits that were found."""
+    """The images, with the splits that were found."""
     classes = _classes(root, found["train"])
     splits = {name: _split(root, part, classes, name) for name, part in found.items()}
     notes += _ignored_note(list(found.values()))
@@ -76,13 +76,13 @@ def _own(root: Path, found: dict[str, _Found], where: str, notes: tuple[str, ...
 
 
 def _classes(root: Path, found: _Found) -> tuple[str, ...]:
-    """The classes of the training images, sorted naturally. BadRequest for an empty one, or fewer than two."""
+    """The classes of the training images, in natural order. BadRequest for an empty class, or for fewer than two."""
     for name, files in found.images.items():
         if not files:
             raise BadRequest(f"{root}: the class folder {name!r} holds no images; fill or remove it")
     if len(found.images) < 2:
         names = "".join(f" ({name})" for name in found.images)
-        raise BadRequest(f"{root}: holds {len(found.images)} class folder{names}; a classifier needs two at least")
+        raise BadRequest(f"{root}: holds {len(found.images)} class folder{names}; a classifier needs at least two")
     return tuple(sorted(found.images, key=natural_key))
 
 
@@ -99,7 +99,7 @@ def _split(root: Path, found: _Found, classes: tuple[str, ...], split: str) -> S
 
 def _ignored_note(found: Sequence[_Found]) -> tuple[str, ...]:
     ignored = [file for part in found for file in part.ignored]
-    return (f"{len(ignored)} files that are no images are ignored (first: {ignored[0]})",) if ignored else ()
+    return (f"{len(ignored)} files that are not images are ignored (first: {ignored[0]})",) if ignored else ()
 
 
 def _folders(folder: Path) -> list[str]:
@@ -115,7 +115,7 @@ def _is_hidden(name: str) -> bool:
 
 
 def _scan(root: Path, folder: str) -> _Found:
-    """All images below each class folder of root/folder."""
+    """All images in each class folder of root/folder, at any depth."""
     found = _Found()
     prefix = f"{folder}/" if folder else ""
     for name in _folders(root / folder):
@@ -126,7 +126,7 @@ def _scan(root: Path, folder: str) -> _Found:
 
 
 def _collect(folder: Path, prefix: str, files: list[str], ignored: list[str]) -> None:
-    """Images of a folder and the folders in it; a linked folder in it is not entered, since links can go round."""
+    """Collect the images of a folder and its subfolders. Linked subfolders are skipped, since links can form cycles."""
     try:
         with os.scandir(folder) as entries:
             for entry in entries:

@@ -1,4 +1,4 @@
-"""Food-101: 101 dishes, 750 training and 250 test images each. The training images are noisy by intention."""
+"""Food-101: 101 dishes, 750 training and 250 test images each. The training images were left noisy on purpose."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fgvc_cli.spec.data import DataSpec
 
 
 def load(spec: DataSpec, progress: object = None) -> DatasetIndex:
-    """The index of food-101. BadRequest on lists that are missing or contradict each other."""
+    """The index of food-101. BadRequest if the lists are missing or contradict each other."""
     root = require("food101", spec.root)
     folders = [line.text for line in read_lines(root / "meta" / "classes.txt")]
     train, test = (_split(root / "meta" / f"{name}.txt", folders) for name in ("train", "test"))
@@ -24,7 +24,7 @@ def load(spec: DataSpec, progress: object = None) -> DatasetIndex:
 
 
 def _split(path: Path, folders: list[str]) -> Split:
-    """The images of a list, whose lines are `class/image` without the ending .jpg."""
+    """The images of a list, whose lines are `class/image` without the extension .jpg."""
     label_of = {folder: label for label, folder in enumerate(folders)}
     files, labels = [], []
     for line in read_lines(path):

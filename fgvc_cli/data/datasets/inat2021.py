@@ -1,6 +1,6 @@
-"""iNaturalist 2021: 10,000 species. The labels of its test images are not public: its validation images are the test.
+"""iNaturalist 2021: 10,000 species. The test labels are not public: the official validation images are the test split.
 
-`train` is used, or `train_mini` (50 images a species) where only that is there.
+The training split is `train`, or `train_mini` (50 images per species) if only that one exists.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from fgvc_cli.spec.data import DataSpec
 
 @dataclass
 class _Listed:
-    """What a JSON file lists. Numbers are packed: there are millions."""
+    """The content of a JSON file. Numbers are stored in arrays, since there are millions."""
 
     path: Path
     files: list[str] = field(default_factory=list)
@@ -35,13 +35,13 @@ class _Listed:
 
     @classmethod
     def read(cls, path: Path) -> _Listed:
-        """Go through the file once. BadRequest where an entry lacks what it must have."""
+        """Read the file in one pass. BadRequest for an invalid entry."""
         listed = cls(path)
         for key, element in elements(path):
             try:
                 listed._add(key, element)
             except (KeyError, TypeError, ValueError, OverflowError):
-                raise BadRequest(f"{path}: {key} holds {str(element)[:80]!r}, which lacks an entry") from None
+                raise BadRequest(f"{path}: {key} holds {str(element)[:80]!r}, which is not a valid entry") from None
         return listed
 
     def _add(self, key: str, element: Any) -> None:
@@ -55,7 +55,7 @@ class _Listed:
             self.categories[element["id"]] = element["name"], element.get("image_dir_name", str(element["id"]))
 
     def split(self, ids: NDArray[np.int64]) -> Split:
-        """Its images in the file's order, labelled by the place of their category among the rising `ids`."""
+        """Its images in the file's order; a label is the position of the category in the ascending `ids`."""
         annotated = np.asarray(self.annotated, dtype=np.int64)
         images = np.asarray(self.images, dtype=np.int64)
         order = np.argsort(annotated, kind="stable")
@@ -73,7 +73,7 @@ class _Listed:
 
 
 def load(spec: DataSpec, progress: object = None) -> DatasetIndex:
-    """The index of iNaturalist 2021. BadRequest on lists that are missing or contradict each other."""
+    """The index of iNaturalist 2021. BadRequest if the lists are missing or contradict each other."""
     root = require("inat2021", spec.root)
     lists = {"train": _training_list(root), "test": root / "val.json"}
     listed = {name: _Listed.read(path) for name, path in lists.items()}

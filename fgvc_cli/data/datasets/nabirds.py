@@ -17,7 +17,7 @@ from fgvc_cli.spec.data import DataSpec
 
 
 def load(spec: DataSpec, progress: object = None) -> DatasetIndex:
-    """The index of nabirds; boxes and parts where their files are there. BadRequest on contradicting lists."""
+    """The index of nabirds; boxes and parts if their files exist. BadRequest if the lists contradict each other."""
     root = require("nabirds", spec.root)
     names = read_table(root / "classes.txt")
     used = {line.text: line for line in read_table(root / LABELS).values()}
@@ -29,7 +29,7 @@ def load(spec: DataSpec, progress: object = None) -> DatasetIndex:
 
 
 def _named(root: Path, ids: list[str], names: dict[str, Line]) -> dict[str, str]:
-    """Class id → name; a name that two classes have gets that of the class above, and its id if that does not help."""
+    """Class id → name. A name of two classes is extended by the parent class's name, then by the id if necessary."""
     parents = read_table(root / "hierarchy.txt")  # child parent
     above = {key: names[line.text].text for key, line in parents.items() if line.text in names}
     named = {key: names[key].text for key in ids}

@@ -1,7 +1,7 @@
-"""Oxford-IIIT Pets: 37 breeds of cats and dogs. The true box is the one around the animal in its trimap.
+"""Oxford-IIIT Pets: 37 breeds of cats and dogs. The true box encloses the animal in its trimap.
 
-Boxes of heads (annotations/xmls) are not used: test images have none. The folders hold stray files; the lists say which
-images there are.
+Head boxes (annotations/xmls) are not used: test images have none. The folders also hold files that are in no list;
+only listed images are used.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from fgvc_cli.spec.data import DataSpec
 
 _LISTS = {"train": "annotations/trainval.txt", "test": "annotations/test.txt"}
 _TRIMAPS = "annotations/trimaps"
-_BACKGROUND = 2  # beside 1, the animal, and 3, its border
+_BACKGROUND = 2  # the other values are 1, the animal, and 3, its border
 
 
 def load(spec: DataSpec, progress: Progress | None = None) -> DatasetIndex:
-    """The index of Oxford-IIIT Pets; boxes where the trimaps are there. BadRequest on contradicting lists."""
+    """The index of Oxford-IIIT Pets; boxes if the trimaps exist. BadRequest if the lists contradict each other."""
     root = require("pets", spec.root)
     tables = {name: read_table(root / path) for name, path in _LISTS.items()}
     images = [image for table in tables.values() for image in table]
@@ -35,13 +35,13 @@ def load(spec: DataSpec, progress: Progress | None = None) -> DatasetIndex:
     breeds = [image.rpartition("_")[0] for image in images]
     names, labels = named_labels(breeds, list(map(_breed, lines)), lambda i, what: lines[i].wrong(what))
     whole = Split(tuple(f"images/{image}.jpg" for image in images), labels)
-    many = len(tables["train"])
+    train_count = len(tables["train"])
     index = DatasetIndex(
         name="pets",
         root=root,
         classes=tuple(name.replace("_", " ").title() for name in names),
-        train=whole.take(np.arange(many)),
-        test=whole.take(np.arange(many, len(whole))),
+        train=whole.take(np.arange(train_count)),
+        test=whole.take(np.arange(train_count, len(whole))),
     )
     if (root / _TRIMAPS).is_dir():
         index = with_surveyed_boxes(

@@ -1,7 +1,7 @@
 """VegFru and its two parts, Veg200 and Fru92: the official training, validation and test lists.
 
-A line is `class/file label`, where the class, a folder's name, may hold spaces. Labels are taken from the lists,
-wherever they begin. In VegFru the vegetables come first.
+A line is `class/file label`, where the class, a folder's name, may hold spaces. Labels are taken from the lists and
+may start at any number. In VegFru the vegetables come first.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class _Part:
 
 
 def load(spec: DataSpec, progress: object = None) -> DatasetIndex:
-    """The index of vegfru, veg200 or fru92. BadRequest on lists that are missing or contradict each other."""
+    """The index of vegfru, veg200 or fru92. BadRequest if the lists are missing or contradict each other."""
     root = require(spec.dataset, spec.root)
     parts = [_part(root, part) for part in _PARTS[spec.dataset]]
     names = [name for part in parts for name in part.classes]
@@ -78,7 +78,7 @@ def _entry(line: Line) -> tuple[str, int]:
 
 
 def _together(parts: list[_Part], name: str) -> Split:
-    """A split of all parts, their labels one after the other's."""
+    """One split of all parts; the labels of each part follow those of the part before."""
     files: tuple[str, ...] = ()
     labels = []
     first = 0

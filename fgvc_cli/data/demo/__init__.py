@@ -1,1 +1,1 @@
-"""The built-in data set `demo`: finches that our own code draws."""
+"""The built-in data set `demo`: images of finches, drawn by code in this package."""

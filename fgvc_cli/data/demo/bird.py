@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 from fgvc_cli.data.demo.drawing import (
     Canvas,
     Colour,
-    Dice,
     Frame,
     Point,
+    RandomStream,
     Shape,
     curve,
     ellipse,
@@ -32,12 +32,12 @@ OPTIONS: dict[str, tuple[str, str, str]] = {
     "wing": ("plain", "one bar", "two bars"),
     "tail": ("forked", "round", "pointed"),
 }
-HEAD = 0.165  # radius
+HEAD = 0.165  # radius, in units of the bird's frame
 
 
 @dataclass(frozen=True)
 class Bird:
-    """One bird without its species: pose, build and colours."""
+    """One bird without the options of its species: pose, build and colours. Angles are in radians."""
 
     frame: Frame
     tilt: float
@@ -53,7 +53,7 @@ class Bird:
     brow: Colour
     crest: Colour
     beak: Colour
-    marks: tuple[bool, ...]  # bib, cheek, streaks, eye ring: patterns of any species
+    marks: tuple[bool, ...]  # bib, cheek, streaks, eye ring: they do not depend on the species
 
     @property
     def body(self) -> Frame:
@@ -72,52 +72,52 @@ class Bird:
         return self.body.child(-0.29, -0.01, math.pi + self.tail_turn)
 
     def centre(self, part: str) -> Point:
-        """Where a part lies in the picture, the same for all of its options."""
+        """Position of a part in the image. It is the same for all options of the part."""
         u, v = {"beak": (0.05, 0.0), "crown": (-0.01, -0.8 * HEAD), "wing": (0.13, 0.0), "tail": (0.2, 0.0)}[part]
         return self.joint(part).at(u, v)
 
 
-def _pale(dice: Dice) -> Colour:
-    return hsv(dice.uniform(0.0, 0.2), dice.uniform(0.0, 0.35), dice.uniform(0.85, 1.0))
+def _pale(rng: RandomStream) -> Colour:
+    return hsv(rng.uniform(0.0, 0.2), rng.uniform(0.0, 0.35), rng.uniform(0.85, 1.0))
 
 
-def sample_bird(dice: Dice) -> Bird:
-    """A bird of random pose, build, colours, size and place; wholly inside the picture whatever its species."""
-    hue, shade = dice.uniform(0.5, 1.0), dice.uniform(0.3, 0.6)  # blue to rose: the surroundings are seldom so
-    back = hsv(hue, dice.uniform(0.25, 0.65), shade)
-    wing = hsv(hue + dice.uniform(-0.1, 0.1), dice.uniform(0.2, 0.55), shade * dice.uniform(0.6, 1.0))
+def sample_bird(rng: RandomStream) -> Bird:
+    """A bird of random pose, build, colours, size and place; wholly inside the image, whatever its species."""
+    hue, shade = rng.uniform(0.5, 1.0), rng.uniform(0.3, 0.6)  # blue to rose: rare in the surroundings
+    back = hsv(hue, rng.uniform(0.25, 0.65), shade)
+    wing = hsv(hue + rng.uniform(-0.1, 0.1), rng.uniform(0.2, 0.55), shade * rng.uniform(0.6, 1.0))
     bird = Bird(
-        frame=Frame(0, 0).child(0, 0, dice.uniform(-0.35, 0.35)),
-        tilt=dice.uniform(0.1, 0.7),
-        head_turn=dice.uniform(-0.35, 0.35),
-        beak_turn=dice.uniform(-0.12, 0.12),
-        tail_turn=dice.uniform(-0.3, 0.35),
-        wing_turn=dice.uniform(-0.2, 0.2),
-        plump=dice.uniform(0.9, 1.1),
+        frame=Frame(0, 0).child(0, 0, rng.uniform(-0.35, 0.35)),
+        tilt=rng.uniform(0.1, 0.7),
+        head_turn=rng.uniform(-0.35, 0.35),
+        beak_turn=rng.uniform(-0.12, 0.12),
+        tail_turn=rng.uniform(-0.3, 0.35),
+        wing_turn=rng.uniform(-0.2, 0.2),
+        plump=rng.uniform(0.9, 1.1),
         back=back,
-        belly=hsv(hue + dice.uniform(-0.2, 0.2), dice.uniform(0.1, 0.35), dice.uniform(0.65, 0.85)),
+        belly=hsv(hue + rng.uniform(-0.2, 0.2), rng.uniform(0.1, 0.35), rng.uniform(0.65, 0.85)),
         wing=wing,
-        bars=_pale(dice),
-        brow=_pale(dice),
-        crest=hsv(dice.uniform(-0.05, 0.03), dice.uniform(0.6, 0.9), dice.uniform(0.6, 0.9)),
-        beak=hsv(dice.uniform(0.06, 0.14), dice.uniform(0.6, 0.85), dice.uniform(0.75, 0.95)),
-        marks=tuple(dice.chance(0.35) for _ in range(4)),
+        bars=_pale(rng),
+        brow=_pale(rng),
+        crest=hsv(rng.uniform(-0.05, 0.03), rng.uniform(0.6, 0.9), rng.uniform(0.6, 0.9)),
+        beak=hsv(rng.uniform(0.06, 0.14), rng.uniform(0.6, 0.85), rng.uniform(0.75, 0.95)),
+        marks=tuple(rng.chance(0.35) for _ in range(4)),
     )
-    if dice.chance(0.5):
+    if rng.chance(0.5):
         bird = replace(bird, frame=bird.frame.mirrored())
-    return _placed(bird, dice)
+    return _placed(bird, rng)
 
 
-def _placed(bird: Bird, dice: Dice) -> Bird:
-    """The bird at a random size and place, inside the picture whatever its species."""
+def _placed(bird: Bird, rng: RandomStream) -> Bird:
+    """The bird at a random size and place, inside the image whatever its species."""
     reach = [bird.body.at(u, v) for u in (-0.37, 0.37) for v in (-0.24, 0.24)]
     reach += [bird.joint("tail").at(0.37, v) for v in (-0.11, 0.11)]
     reach += [bird.joint("beak").at(0.31, 0), bird.joint("crown").at(-0.15, -0.34), bird.frame.at(0.05, 0.45)]
     left, right = min(x for x, _ in reach), max(x for x, _ in reach)
     top, bottom = min(y for _, y in reach), max(y for _, y in reach)
-    scale = dice.uniform(0.46, 0.84) / max(right - left, bottom - top)
-    x = dice.uniform(0.02, 0.98 - scale * (right - left)) - scale * left
-    y = dice.uniform(0.02, 0.98 - scale * (bottom - top)) - scale * top
+    scale = rng.uniform(0.46, 0.84) / max(right - left, bottom - top)
+    x = rng.uniform(0.02, 0.98 - scale * (right - left)) - scale * left
+    y = rng.uniform(0.02, 0.98 - scale * (bottom - top)) - scale * top
     f = bird.frame
     return replace(bird, frame=Frame(x, y, f.a * scale, f.b * scale, f.c * scale, f.d * scale))
 
@@ -211,7 +211,7 @@ def _paint_head(canvas: Canvas, bird: Bird, beak: str, crown: str) -> None:
 
 
 def paint_bird(canvas: Canvas, bird: Bird, traits: dict[str, str]) -> None:
-    """Paint the bird with the options of its species: `traits`, part to option."""
+    """Paint the bird with the options of its species. `traits`: part → option."""
     for u in (-0.04, 0.06):
         leg = curve(((u, 0.15), (u - 0.03, 0.32), (u, 0.42), (u + 0.05, 0.43)), (0.014,) * 4)
         canvas.paint(bird.frame, leg, bird.beak)
@@ -223,16 +223,16 @@ def paint_bird(canvas: Canvas, bird: Bird, traits: dict[str, str]) -> None:
     _paint_head(canvas, bird, traits["beak"], traits["crown"])
 
 
-def paint_bits(canvas: Canvas, dice: Dice, bird: Bird) -> None:
-    """Loose parts of birds lying about: what they look like has nothing to do with the species."""
+def paint_bits(canvas: Canvas, rng: RandomStream, bird: Bird) -> None:
+    """Paint loose parts of birds in the background. They are random and do not depend on the species."""
     shapes: tuple[Callable[[int], Shape], ...] = (
         lambda k: _beak(OPTIONS["beak"][k]),
         lambda k: _tail(OPTIONS["tail"][k]),
         lambda k: (_crest(), _brow(), _crest())[k],
         lambda k: union(*_bars(1 + k % 2)),
     )
-    for _ in range(dice.integer(1, 5)):
-        frame = anywhere(dice).child(0, 0, 0, bird.frame.unit * dice.uniform(0.7, 1.2))
-        shape = shapes[dice.integer(0, 4)](dice.integer(0, 3))
-        colour = (bird.wing, bird.bars, bird.beak, bird.crest)[dice.integer(0, 4)]
+    for _ in range(rng.integer(1, 5)):
+        frame = anywhere(rng).child(0, 0, 0, bird.frame.unit * rng.uniform(0.7, 1.2))
+        shape = shapes[rng.integer(0, 4)](rng.integer(0, 3))
+        colour = (bird.wing, bird.bars, bird.beak, bird.crest)[rng.integer(0, 4)]
         canvas.paint(frame, shape, colour, light=0.15)

@@ -1,8 +1,9 @@
-"""What the demo data set is drawn with: dice, frames of reference, shapes, a canvas and scenery.
+"""Drawing tools of the demo data set: a random generator, frames of reference, shapes and a canvas.
 
-Coordinates are fractions of the picture's side: (0, 0) is the top left corner, (1, 1) the bottom right one, y points
-down. Everything is float64 and elementwise, and all randomness is uniform numbers of `numpy.random.RandomState`, whose
-stream numpy keeps frozen: the pixels are the same on every machine and with every library version.
+Coordinates are fractions of the image's side: (0, 0) is the top left corner, (1, 1) the bottom right one, y points
+down. All operations are float64 and elementwise. All random numbers are uniform numbers of `numpy.random.RandomState`,
+which gives the same numbers with every version of numpy. So the pixels are the same on every machine and with every
+library version.
 """
 
 from __future__ import annotations
@@ -21,10 +22,10 @@ Point = tuple[float, float]
 Tone = tuple[float, float, float]  # hue, saturation, value
 
 
-class Dice:
-    """Random numbers that depend on `key` alone.
+class RandomStream:
+    """A random generator whose numbers depend only on `key`.
 
-    Only `random_sample` is called: the integer functions of RandomState depend on the platform's C long.
+    It calls only `random_sample`: the integer functions of RandomState depend on the platform's C long.
     """
 
     def __init__(self, key: str) -> None:
@@ -50,7 +51,7 @@ class Dice:
 
 @dataclass(frozen=True)
 class Frame:
-    """An affine frame: local (u, v) lies at (x + a u + b v, y + c u + d v) of the picture."""
+    """An affine frame: local (u, v) is at (x + a u + b v, y + c u + d v) in the image."""
 
     x: float
     y: float
@@ -61,11 +62,11 @@ class Frame:
 
     @property
     def unit(self) -> float:
-        """Length of one local unit, in picture sides (frames are similarities)."""
+        """Length of one local unit, as a fraction of the image's side (frames are similarities)."""
         return math.sqrt(abs(self.a * self.d - self.b * self.c))
 
     def child(self, u: float, v: float, turn: float = 0.0, scale: float = 1.0) -> Frame:
-        """The frame at local (u, v), turned by `turn` radians (positive: from u towards v) and scaled."""
+        """The frame at local (u, v), rotated by `turn` radians (positive: from u towards v) and scaled."""
         x, y = self.at(u, v)
         cos, sin = scale * math.cos(turn), scale * math.sin(turn)
         return Frame(
@@ -82,17 +83,17 @@ class Frame:
         return Frame(self.x, self.y, -self.a, self.b, -self.c, self.d)
 
     def at(self, u: float, v: float) -> Point:
-        """Where local (u, v) lies in the picture."""
+        """Position of local (u, v) in the image."""
         return self.x + self.a * u + self.b * v, self.y + self.c * u + self.d * v
 
     def local(self, x: Array, y: Array) -> tuple[Array, Array]:
-        """Local coordinates of points of the picture."""
+        """Local coordinates of points in the image."""
         det = self.a * self.d - self.b * self.c
         x, y = x - self.x, y - self.y
         return x * (self.d / det) - y * (self.b / det), y * (self.a / det) - x * (self.c / det)
 
     def bounds(self, box: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
-        """Box in the picture around a local box, xyxy."""
+        """Box in the image around a local box, both xyxy."""
         corners = [self.at(u, v) for u in box[::2] for v in box[1::2]]
         xs, ys = [x for x, _ in corners], [y for _, y in corners]
         return min(xs), min(ys), max(xs), max(ys)
@@ -107,7 +108,7 @@ class Shape:
 
 
 def ellipse(u: float, v: float, ru: float, rv: float) -> Shape:
-    """An ellipse along the axes. Its distance is exact to first order around the edge."""
+    """An ellipse along the axes. Its distance is exact to first order near the edge."""
 
     def distance(x: Array, y: Array) -> Array:
         x, y = (x - u) / ru, (y - v) / rv
@@ -155,7 +156,7 @@ def polygon(*points: Point) -> Shape:
 
 
 def leaf(length: float, width: float) -> Shape:
-    """A pointed leaf from (0, 0) to (length, 0): what two circles share."""
+    """A pointed leaf from (0, 0) to (length, 0): the intersection of two circles."""
     half, thick = length / 2, width / 2
     radius = (half * half + thick * thick) / (2 * thick)
 
@@ -168,7 +169,7 @@ def leaf(length: float, width: float) -> Shape:
 
 
 def union(*shapes: Shape, smooth: float = 0.0) -> Shape:
-    """All of the shapes; inner corners are rounded over a width of about `smooth`."""
+    """The union of the shapes. Inner corners are rounded over a width of about `smooth`."""
 
     def distance(x: Array, y: Array) -> Array:
         total = shapes[0].distance(x, y)
@@ -186,7 +187,7 @@ def union(*shapes: Shape, smooth: float = 0.0) -> Shape:
 
 
 def within(shape: Shape, outer: Shape) -> Shape:
-    """The part of `shape` that lies in `outer`, both in one frame."""
+    """The part of `shape` inside `outer`; both are in the same frame."""
     return Shape(shape.box, lambda x, y: np.maximum(shape.distance(x, y), outer.distance(x, y)))
 
 
@@ -197,22 +198,22 @@ def curve(points: Sequence[Point], radii: Sequence[float]) -> Shape:
 
 
 class Canvas:
-    """A square RGB picture, (size, size, 3) in 0..1, on which shapes are painted one over the other."""
+    """A square RGB image, (size, size, 3) in 0..1, on which shapes are painted one over the other."""
 
     def __init__(self, size: int) -> None:
         self.size = size
         self.rgb: Array = np.zeros((size, size, 3))
-        self.cover: Array = np.zeros((size, size))  # what has been painted since `layer` was called, 0..1
+        self.cover: Array = np.zeros((size, size))  # coverage by what was painted since `layer` was called, 0..1
         self.centres: Array = (np.arange(size) + 0.5) / size
 
     def layer(self) -> Array:
-        """Start a layer: returns the array that collects the coverage of all that is painted from now on."""
+        """Start a layer. Returns the array that collects the coverage of everything painted from now on."""
         self.cover = np.zeros((self.size, self.size))
         return self.cover
 
     def alpha(self, frame: Frame, shape: Shape, soft: float = 0.0) -> tuple[tuple[slice, slice], Array] | None:
-        """The window that holds the shape and its coverage there; None outside of the picture."""
-        ramp = max(1.0 / self.size, soft)  # one pixel of ramp is what keeps the edge from stairs
+        """The window around the shape and the shape's coverage in it; None if it is outside the image."""
+        ramp = max(1.0 / self.size, soft)  # a ramp of one pixel makes the edge antialiased
         box = frame.bounds(shape.box)
         left, top = (max(0, math.floor((edge - ramp) * self.size)) for edge in box[:2])
         right, bottom = (min(self.size, math.ceil((edge + ramp) * self.size)) for edge in box[2:])
@@ -232,7 +233,10 @@ class Canvas:
         soft: float = 0.0,
         light: float = 0.0,
     ) -> None:
-        """Blend a shape in. `soft`: width of its edge in picture sides; `light`: how much brighter its top end is."""
+        """Blend a shape in.
+
+        `soft`: width of its edge, as a fraction of the image's side. `light`: how much brighter its top end is.
+        """
         found = self.alpha(frame, shape, soft)
         if found is None:
             return

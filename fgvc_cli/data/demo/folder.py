@@ -17,7 +17,7 @@ from fgvc_cli.data.demo.bird import PARTS
 from fgvc_cli.data.demo.image import CLASSES, SIZE, TRAITS, VERSION, draw
 from fgvc_cli.files import sync
 
-Progress = Callable[[int, int], None]  # images done, images in all
+Progress = Callable[[int, int], None]  # images done, images in total
 TRAIN_PER_CLASS = 80
 TEST_PER_CLASS = 40
 
@@ -31,12 +31,12 @@ def generate(
     train_per_class: int = TRAIN_PER_CLASS,
     test_per_class: int = TEST_PER_CLASS,
 ) -> Path:
-    """Draw the data set into a folder of `root` and return the folder; at once if it is there already.
+    """Draw the data set into a folder inside `root` and return the folder. A folder that exists is returned at once.
 
-    The folder appears whole or not at all: it is drawn under a temporary name, written through to the disk and renamed
-    last. Several processes may call this at once: each draws its own, the first to finish wins. What killed calls left
-    behind is removed. `progress(done, total)` is called after each image. Sizes other than the default ones get a
-    folder name of their own. Raises OSError if `root` cannot be written.
+    The folder is either complete or absent: it is drawn under a temporary name, flushed to the disk, then renamed.
+    Several processes may call this at the same time: each draws its own folder, and the first to finish is kept.
+    Temporary folders of killed processes are removed. `progress(done, total)` is called after each image. If a size is
+    not the default one, the folder's name contains the sizes. Raises OSError if `root` cannot be written.
     """
     name = f"demo-v{VERSION}-seed{seed}"
     if (size, train_per_class, test_per_class) != (SIZE, TRAIN_PER_CLASS, TEST_PER_CLASS):
@@ -45,7 +45,7 @@ def generate(
     if target.is_dir():
         return target
     root.mkdir(parents=True, exist_ok=True)
-    _remove_dead(root)
+    _remove_abandoned(root)
     counts = {"train": train_per_class * len(CLASSES), "test": test_per_class * len(CLASSES)}
     with _written_whole(target) as temporary:
         _write(temporary, seed, size, counts, progress)
@@ -74,7 +74,7 @@ _TEMPORARY = ".demo-writing-"
 
 @contextmanager
 def _written_whole(target: Path) -> Iterator[Path]:
-    """A locked temporary folder beside `target`, renamed to it in the end, or dropped if `target` is there by then."""
+    """A locked temporary folder beside `target`; renamed to `target` at the end, or removed if `target` exists."""
     lock, temporary = _claim(target.parent)
     try:
         yield temporary
@@ -93,19 +93,19 @@ def _written_whole(target: Path) -> Iterator[Path]:
 
 
 def _claim(root: Path) -> tuple[int | None, Path]:
-    """A new temporary folder and its lock, which the system lets go when this process dies."""
+    """A new temporary folder and its lock, which the system releases when this process ends."""
     while True:
         temporary = Path(tempfile.mkdtemp(prefix=_TEMPORARY, dir=root))
         temporary.chmod(0o755)
         lock = _lock(temporary)
-        if temporary.is_dir():  # else another process took it for dead before it was locked
+        if temporary.is_dir():  # else another process removed it as abandoned before it was locked
             return lock, temporary
         if lock is not None:
             os.close(lock)
 
 
 def _lock(folder: Path) -> int | None:
-    """Lock a folder; None if it is gone, another process holds it or the system has no such locks."""
+    """Lock a folder. None if it is gone, if another process holds the lock, or if the system has no such locks."""
     if sys.platform == "win32":
         return None
     import fcntl
@@ -122,8 +122,8 @@ def _lock(folder: Path) -> int | None:
     return handle
 
 
-def _remove_dead(root: Path) -> None:
-    """Remove the temporary folders whose process is gone: those that can be locked."""
+def _remove_abandoned(root: Path) -> None:
+    """Remove the temporary folders whose process has ended: those that can be locked."""
     for folder in root.glob(f"{_TEMPORARY}*"):
         lock = _lock(folder)
         if lock is not None:

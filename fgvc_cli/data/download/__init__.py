@@ -1,1 +1,1 @@
-"""Datasets from the network or from archives at hand: fetched, checked, unpacked, verified, then put in place."""
+"""Datasets from the network or from local archives: downloaded, checked, unpacked, verified, then moved into place."""

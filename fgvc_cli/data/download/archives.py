@@ -1,7 +1,7 @@
-"""The archives of every dataset: where they are, how large, which bytes, what they unpack to. Needs no PyTorch.
+"""The archives of every dataset: addresses, sizes, checksums, what they unpack to. Does not import PyTorch.
 
-Sizes and checksums are those that public loaders agree on. An address may fail at any time; what arrives is taken only
-if its bytes are the known ones.
+Sizes and checksums are those that public loaders agree on. An address may fail at any time; a download is
+accepted only if its size and checksum are right.
 """
 
 from __future__ import annotations
@@ -13,26 +13,26 @@ from fgvc_cli.spec.data import DatasetName
 
 @dataclass(frozen=True)
 class Archive:
-    """One file of a dataset. Whatever has an address has a checksum."""
+    """One file of a dataset. Every file with an address has a checksum."""
 
     file: str
-    holds: tuple[str, ...]  # paths in the dataset's folder, any of which is there once this is unpacked
-    urls: tuple[str, ...] = ()  # in the order they are tried; none: to be got by hand
+    holds: tuple[str, ...]  # paths in the dataset's folder; one of them exists once this is unpacked
+    urls: tuple[str, ...] = ()  # in the order they are tried; empty: the user gets the file by hand
     bytes: int | None = None  # exact
-    about: int = 0  # bytes, roughly, where the exact number is not known
+    about: int = 0  # approximate bytes, if the exact number is not known
     md5: str = ""
     sha256: str = ""
-    optional: bool = False  # masks: the dataset is whole without
+    optional: bool = False  # masks: the dataset is complete without them
 
     @property
     def size(self) -> int:
-        """Bytes, exact or not."""
+        """Bytes, exact or approximate."""
         return self.bytes or self.about
 
 
 @dataclass(frozen=True)
 class Way:
-    """A set of archives that makes the dataset whole. `train`: its training images, where not the official number."""
+    """A set of archives that make a complete dataset. `train`: number of training images, if not the official one."""
 
     archives: tuple[Archive, ...]
     train: int | None = None
@@ -45,15 +45,15 @@ class Way:
 
 @dataclass(frozen=True)
 class Bundle:
-    """How a dataset is got. `contents`: names at the top of its folder, by which that folder is told in an archive."""
+    """How to get a dataset. `contents`: names at the top of its folder, by which it is recognised in an archive."""
 
     contents: tuple[str, ...]
-    ways: tuple[Way, ...]  # the first one is downloaded, the others are taken if given
+    ways: tuple[Way, ...]  # the first one is downloaded, the others are accepted if given
     mini: Way | None = None  # a smaller official set
-    by_hand: tuple[str, ...] = ()  # steps, where no address is left
+    by_hand: tuple[str, ...] = ()  # steps for the user, if there is no address
     strays: tuple[str, int] = ("", 0)  # images in the archive that no list names: pattern and number
-    covers: tuple[DatasetName, ...] = ()  # other datasets that are whole with this one
-    folder: str = ""  # its own, where that is not the first name in the catalog
+    covers: tuple[DatasetName, ...] = ()  # other datasets that are complete with this one
+    folder: str = ""  # the folder's name, if not the first one in the catalog
 
 
 _CALTECH = "https://data.caltech.edu/records"
@@ -154,11 +154,11 @@ _CARS = Bundle(
         ),
     ),
     by_hand=(
-        f"the images: sign in (free) at {_CARS_KAGGLE}, press Download, you get archive.zip (about 2 GB)",
+        f"the images: sign in (free) at {_CARS_KAGGLE}, press Download; you get archive.zip (about 2 GB)",
         f"the labels of the test images: {_LABELLED} (185,758 bytes); the discussion at "
-        "https://github.com/pytorch/vision/issues/7545 links to it. The rest (car_devkit.tgz) fgvc fetches itself",
+        "https://github.com/pytorch/vision/issues/7545 links to it. fgvc downloads the rest (car_devkit.tgz) itself",
         f"then: fgvc download-data cars --from-archive archive.zip --from-archive {_LABELLED}",
-        "also taken: cars_train.tgz and cars_test.tgz with the labels; car_ims.tgz with cars_annos.mat; or a folder "
+        "also accepted: cars_train.tgz and cars_test.tgz with the labels; car_ims.tgz with cars_annos.mat; or a folder "
         "that holds any of this unpacked",
     ),
 )
@@ -224,7 +224,7 @@ _FLOWERS = Bundle(
 
 
 def _vegfru(name: str, *kinds: str, covers: tuple[DatasetName, ...] = ()) -> Bundle:
-    """VegFru's archives have no official names: whatever holds these folders is taken."""
+    """VegFru's archives have no official names: every archive with these folders is accepted."""
     folders = tuple(f"{kind}_{what}" for kind in kinds for what in ("images", "lists"))
     return Bundle(
         contents=folders,
@@ -232,9 +232,9 @@ def _vegfru(name: str, *kinds: str, covers: tuple[DatasetName, ...] = ()) -> Bun
         by_hand=(
             "open https://vim.ustc.edu.cn/2021/0704/c27137a515707/page.htm and follow its link to a file-sharing site "
             "(there is no other official address, and no checksum was published)",
-            f"get all that holds {', '.join(f'{folder}/' for folder in folders)}",
+            f"get all files that hold {', '.join(f'{folder}/' for folder in folders)}",
             f"then: fgvc download-data {name} --from-archive FILE, with one --from-archive for each file, or for a "
-            "folder in which you have unpacked them. Split archives (.001, .part1) join and unpack first, with 7z",
+            "folder in which you have unpacked them. Join and unpack split archives (.001, .part1) first, with 7z",
         ),
         covers=covers,
         folder=name,

@@ -1,4 +1,4 @@
-"""Is a file the one it should be? Size and checksum, read in one pass."""
+"""Compare a file with its known size and checksum."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _CHUNK = 1 << 20
 
 
 def digest(path: Path, kind: str, progress: Progress) -> str:
-    """The file's checksum in hexadecimal digits; `kind` as hashlib names it."""
+    """The file's checksum in hexadecimal digits; `kind`: the algorithm's name in hashlib."""
     made = hashlib.new(kind, usedforsecurity=False)
     total, done = path.stat().st_size, 0
     with path.open("rb") as file:
@@ -24,7 +24,7 @@ def digest(path: Path, kind: str, progress: Progress) -> str:
 
 
 def difference(path: Path, archive: Archive, progress: Progress) -> str | None:
-    """What tells the file from the archive's known bytes; None if nothing does. The stronger checksum decides."""
+    """How the file differs from the archive's known size and checksum; None if it does not. SHA-256 goes before MD5."""
     size = path.stat().st_size
     if archive.bytes is not None and size != archive.bytes:
         return f"has {size:,} bytes instead of {archive.bytes:,}"

@@ -1,4 +1,4 @@
-"""What fgvc wants of HTTP, on urllib3: proxies of the environment, redirects that never leave https, raw bytes."""
+"""HTTP requests with urllib3: proxies from the environment, redirects that never leave https, undecoded bytes."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from fgvc_cli import __version__
 
 _REDIRECTS = 10
 _CHUNK = 1 << 20
-_WORTH_ANOTHER = (408, 425, 429, 500, 502, 503, 504)
-# identity: a server that packs, or a client that unpacks on the way, gives other bytes than the checksum is of
+_RETRYABLE = (408, 425, 429, 500, 502, 503, 504)
+# identity: if a server or client changes the encoding, the bytes are not those of the checksum
 _HEADERS = {"Accept-Encoding": "identity", "User-Agent": f"fgvc/{__version__}"}
 
 
 class TryAgain(Exception):
-    """An attempt failed in a way that another one may not. `wait`: seconds the server asks for."""
+    """An attempt failed, but a retry may succeed. `wait`: seconds that the server asks to wait."""
 
     def __init__(self, reason: str, wait: float = 0) -> None:
         super().__init__(reason)
@@ -27,19 +27,19 @@ class TryAgain(Exception):
 
 
 class GivenUp(Exception):
-    """An address does not serve the file, and asking again would not help. Reads on after the host's name."""
+    """An address does not serve the file, and a retry would not help. The message continues after the host's name."""
 
 
 @contextmanager
 def open_url(url: str, headers: dict[str, str], seconds: tuple[float, float]) -> Iterator[urllib3.BaseHTTPResponse]:
-    """The answer to a GET, its body unread: 200, 206 or 416. `seconds`: to connect, and without a byte.
+    """The response to a GET, status 200, 206 or 416, its body unread. `seconds`: timeouts to connect and to read.
 
-    GivenUp for an answer that will stay the same, TryAgain or urllib3's HTTPError for one that may not.
+    GivenUp for a permanent failure, TryAgain or urllib3's HTTPError for one where a retry may succeed.
     """
     timeout = urllib3.Timeout(connect=seconds[0], read=seconds[1])
     for _ in range(_REDIRECTS):
         pool = _pool(url)
-        answer = pool.request(
+        response = pool.request(
             "GET",
             url,
             headers=_HEADERS | headers,
@@ -50,21 +50,21 @@ def open_url(url: str, headers: dict[str, str], seconds: tuple[float, float]) ->
             retries=False,
         )
         try:
-            target = answer.get_redirect_location()
+            target = response.get_redirect_location()
             if not target:
-                _refuse(answer)
-                yield answer
+                _check_response(response)
+                yield response
                 return
             url = _redirected(url, target)
         finally:
-            answer.close()
+            response.close()
             pool.clear()
-    raise GivenUp("redirects in a circle")
+    raise GivenUp(f"redirects more than {_REDIRECTS} times")
 
 
-def body(answer: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
-    """The body's bytes as they come, in pieces of up to a megabyte."""
-    while chunk := answer.read1(_CHUNK, decode_content=False):
+def body(response: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
+    """The body's bytes as they arrive, in pieces of up to a megabyte."""
+    while chunk := response.read1(_CHUNK, decode_content=False):
         yield chunk
 
 
@@ -74,7 +74,7 @@ def host_of(url: str) -> str:
 
 
 def what_failed(error: Exception) -> str:
-    """An attempt's failure in words that follow the host's name."""
+    """Why an attempt failed, in words that follow the host's name."""
     kinds = urllib3.exceptions
     if isinstance(error, TryAgain):
         return str(error)
@@ -92,7 +92,7 @@ def what_failed(error: Exception) -> str:
 
 
 def _pool(url: str) -> urllib3.PoolManager:
-    """Connections by way of the proxy that the environment names for this address, if any."""
+    """Connections through the proxy that the environment sets for this address, if any."""
     parts = urllib.parse.urlsplit(url)
     proxy = urllib.request.getproxies().get(parts.scheme)
     if not proxy or urllib.request.proxy_bypass(parts.hostname or ""):
@@ -101,7 +101,7 @@ def _pool(url: str) -> urllib3.PoolManager:
 
 
 def _redirected(url: str, target: str) -> str:
-    """Where a redirect leads. GivenUp if it leaves https: nobody on the way may read or change what arrives."""
+    """The address a redirect leads to. GivenUp if it leaves https: plain http can be read and changed in transit."""
     moved = urllib.parse.urljoin(url, target)
     scheme = urllib.parse.urlsplit(moved).scheme
     if scheme not in ("http", "https") or (scheme == "http" and url.startswith("https:")):
@@ -109,13 +109,13 @@ def _redirected(url: str, target: str) -> str:
     return moved
 
 
-def _refuse(answer: urllib3.BaseHTTPResponse) -> None:
-    """GivenUp or TryAgain for what is no answer to a request for a file."""
-    status = answer.status
-    if status in _WORTH_ANOTHER:
-        wait = answer.headers.get("Retry-After", "")
-        raise TryAgain(f"answers {status} {answer.reason or ''}".strip(), float(wait) if wait.isdecimal() else 0)
+def _check_response(response: urllib3.BaseHTTPResponse) -> None:
+    """Raise GivenUp or TryAgain for a response that does not serve a file."""
+    status = response.status
+    if status in _RETRYABLE:
+        wait = response.headers.get("Retry-After", "")
+        raise TryAgain(f"answers {status} {response.reason or ''}".strip(), float(wait) if wait.isdecimal() else 0)
     if status not in (200, 206, 416):
-        raise GivenUp(f"answers {status} {answer.reason or ''}".strip())
-    if status == 200 and answer.headers.get("Content-Type", "").startswith("text/html"):
+        raise GivenUp(f"answers {status} {response.reason or ''}".strip())
+    if status == 200 and response.headers.get("Content-Type", "").startswith("text/html"):
         raise GivenUp("sends a web page instead of the file (is a login or a consent needed?)")

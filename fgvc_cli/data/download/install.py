@@ -1,6 +1,6 @@
-"""A dataset as a whole: archives fetched or given → unpacked beside its place → counted → renamed into place.
+"""Install a dataset: get its archives, unpack them beside the final folder, verify, and rename into place.
 
-All that is unfinished lies in `.fgvc-download/NAME` under the data folder, on the same disk; the dataset's own folder
+All unfinished files are in `.fgvc-download/NAME` under the data folder, on the same disk. The dataset's own folder
 appears by one rename, with the marker of a finished installation in it. One process at a time works on a dataset.
 """
 
@@ -26,13 +26,13 @@ from fgvc_cli.data.facts import CATALOG
 from fgvc_cli.errors import BadRequest, FgvcError
 
 _WORK = ".fgvc-download"
-_UNPACKED = 1.1  # times an archive's size: photographs do not pack
-_NAMED = 3
+_UNPACKED = 1.1  # times an archive's size: photographs hardly compress further
+_NAMED = 3  # problems that a message names
 
 
 @dataclass(frozen=True)
 class Request:
-    """What to put where. `given`: files or folders that a user has got already."""
+    """What to install, and where. `given`: files or folders that the user has already."""
 
     name: str
     root: Path | None = None  # as `data_roots` reads it
@@ -47,22 +47,22 @@ class Request:
 
     @property
     def place(self) -> Path:
-        """The folder that datasets are put into."""
+        """The folder of all datasets."""
         return data_roots(self.root)[0]
 
     @property
     def work(self) -> Path:
-        """Where this dataset's unfinished files lie."""
+        """The folder of this dataset's unfinished files."""
         return self.place / _WORK / self.name
 
     @property
     def target(self) -> Path:
-        """The dataset's own folder, once it is whole."""
+        """The dataset's own folder, once it is complete."""
         return self.place / (self.bundle.folder or CATALOG[self.name].folders[0])
 
     @property
     def way(self) -> Way:
-        """The archives that are fetched if none are given."""
+        """The archives to download if none are given."""
         return self.bundle.mini if self.mini and self.bundle.mini else self.bundle.ways[0]
 
 
@@ -72,37 +72,37 @@ def by_hand(way: Way) -> tuple[Archive, ...]:
 
 
 def fetched(request: Request) -> int:
-    """Bytes of this dataset that an unfinished download has left here."""
+    """Bytes of this dataset that an unfinished download has stored."""
     return sum(path.stat().st_size for path in request.work.glob("*") if path.is_file())
 
 
 def install(request: Request, progress: Progress = SILENT, patience: Patience = PATIENCE) -> Here:
-    """The dataset in its place: as found there, or put there now.
+    """The dataset's state, as found installed or as installed now.
 
-    FgvcError or BadRequest, one line that says what to do. Whatever happens, the dataset's folder is either whole
-    or not there, and what was downloaded is kept.
+    FgvcError or BadRequest, one line that says what to do. The dataset's folder appears only once all of it is
+    unpacked and verified; after a failure, downloaded bytes are kept for the next run.
     """
     here = look(request.name, request.root)
     if here is not None:
         return _as_found(request, here, progress)
-    with _alone(request, progress):
-        here = look(request.name, request.root)  # another process may have put it there
+    with _locked(request, progress):
+        here = look(request.name, request.root)  # another process may have installed it
         if here is not None:
             return _as_found(request, here, progress)
         if request.target.exists():
             raise BadRequest(
-                f"{request.target}: is there, but is not {CATALOG[request.name].title}; move it away, or choose "
+                f"{request.target}: exists, but is not {CATALOG[request.name].title}; move it away, or choose "
                 "another place with --root"
             )
         staging = request.work / "staging"
-        shutil.rmtree(staging, ignore_errors=True)  # of a process that was killed
+        shutil.rmtree(staging, ignore_errors=True)  # left by a process that was killed
         try:
             home = staging / request.target.name
             way, proven = _fill(request, home, progress, patience)
-            full, notes = _judge(request, home, way, proven, progress)
+            full, notes = _check_unpacked(request, home, way, proven, progress)
             seal(home, request.name, full, notes, progress)
             if hasattr(os, "sync"):
-                os.sync()  # so that the marker is not on the disk before the files are
+                os.sync()  # so that the files are on the disk before the marker is
             home.rename(request.target)
         except OSError as error:
             raise FgvcError(f"{request.place}: {error.strerror or error}; choose another place with --root") from None
@@ -113,15 +113,15 @@ def install(request: Request, progress: Progress = SILENT, patience: Patience = 
 
 
 @contextmanager
-def _alone(request: Request, progress: Progress) -> Iterator[None]:
-    """Hold the dataset's lock; wait, and say so, while another process has it."""
+def _locked(request: Request, progress: Progress) -> Iterator[None]:
+    """Hold the dataset's lock; while another process has it, wait and say so."""
     lock = FileLock(request.work.with_suffix(".lock"))
     try:
         request.work.mkdir(parents=True, exist_ok=True)
         try:
             lock.acquire(timeout=0)
         except Timeout:
-            progress.say(f"another fgvc is at work on {request.name}; waiting until it is done")
+            progress.say(f"another fgvc process is installing {request.name}; waiting for it to finish")
             lock.acquire()
     except OSError as error:
         raise FgvcError(
@@ -139,17 +139,17 @@ def _alone(request: Request, progress: Progress) -> Iterator[None]:
 def _as_found(request: Request, here: Here, progress: Progress) -> Here:
     if here.whole:
         if request.given:
-            progress.say(f"{request.name} is here already, so what was given is not used")
+            progress.say(f"{request.name} is installed already, so the given files are not used")
         return here
     raise BadRequest(
-        f"{here.folder}: holds {request.name} already, but not all of it: {here.note}. It trains as far as it goes "
-        f"(`fgvc download-data {request.name} --verify` says more); to get the full set, move that folder away or "
-        "choose another place with --root"
+        f"{here.folder}: holds {request.name} already, but not all of it: {here.note}. You can train on what is "
+        f"there (`fgvc download-data {request.name} --verify` tells more); to get the full set, move that folder away "
+        "or choose another place with --root"
     )
 
 
 def _fill(request: Request, home: Path, progress: Progress, patience: Patience) -> tuple[Way, bool]:
-    """All archives, unpacked into `home`; which way they make up, and whether checksums prove every one of them."""
+    """Unpack all archives into `home`. Returns the way that they make up, and whether checksums prove them."""
     proven = _take_given(request, home, progress)
     way = _nearest(request, home)
     missing = [archive for archive in way.archives if not _has(home, archive)]
@@ -164,7 +164,7 @@ def _fill(request: Request, home: Path, progress: Progress, patience: Patience) 
 
 
 def _take_given(request: Request, home: Path, progress: Progress) -> bool:
-    """Unpack what the user has; whether all of it is known by its checksum."""
+    """Unpack the given files. Returns whether each of them has its known checksum."""
     known = {archive.file: archive for way in _ways(request.bundle) for archive in way.archives}
     proven = True
     for source in request.given:
@@ -175,7 +175,7 @@ def _take_given(request: Request, home: Path, progress: Progress) -> bool:
         if wrong is not None:
             proven = False
             told = "has no official checksum" if wrong == "unknown" else f"is not the official file ({wrong})"
-            progress.say(f"{source}: {told}, so every image in it will be looked at")
+            progress.say(f"{source}: {told}, so every image in it will be decoded")
         unpack(source, home, request.bundle.contents, progress)
     return proven
 
@@ -185,7 +185,7 @@ def _ways(bundle: Bundle) -> Sequence[Way]:
 
 
 def _nearest(request: Request, home: Path) -> Way:
-    """The way that what was given goes furthest in."""
+    """The way with the most archives among the given files."""
     if not request.given:
         return request.way
     order = (request.way, *(way for way in _ways(request.bundle) if way is not request.way))
@@ -197,7 +197,7 @@ def _has(home: Path, archive: Archive) -> bool:
 
 
 def _must_be_fetchable(request: Request, missing: Sequence[Archive]) -> None:
-    """BadRequest for archives that no address is known of, or that may not be fetched."""
+    """BadRequest for archives without an address, or if --offline forbids the download."""
     lost = [archive.file for archive in missing if not archive.urls]
     if lost:
         raise BadRequest(
@@ -208,24 +208,24 @@ def _must_be_fetchable(request: Request, missing: Sequence[Archive]) -> None:
     if request.offline and absent:
         raise BadRequest(
             f"{request.name}: {', '.join(archive.file for archive in absent)} must be fetched, but --offline is set; "
-            f"get from elsewhere ({' '.join(archive.urls[0] for archive in absent)}) and pass each with --from-archive"
+            f"get them elsewhere ({' '.join(archive.urls[0] for archive in absent)}) and pass each with --from-archive"
         )
 
 
 def _must_fit(request: Request, missing: Sequence[Archive]) -> None:
-    """FgvcError where the disk has no room for the archives, as far as they are not here, and what they unpack to."""
+    """FgvcError if the disk lacks space for the archives not yet downloaded and for the unpacked files."""
     size = sum(archive.size for archive in missing)
     need = int(size * (1 + _UNPACKED)) - min(fetched(request), size)
     free = shutil.disk_usage(request.work).free
     if need > free:
         raise FgvcError(
-            f"{request.name} needs about {amount(need)} in {request.place} (archives and what they unpack to), "
-            f"{amount(free)} are free; free some space, or choose another disk with --root"
+            f"{request.name} needs about {amount(need)} in {request.place} (archives and unpacked files), "
+            f"but only {amount(free)} are free; free some space, or choose another disk with --root"
         )
 
 
 def _fetched(request: Request, archive: Archive, progress: Progress, patience: Patience) -> Path | None:
-    """The archive's file; None for one that may be missing and cannot be had."""
+    """The archive's file; None for an optional one that cannot be downloaded."""
     here = request.work / archive.file
     if request.offline and not here.exists():
         return None
@@ -234,28 +234,30 @@ def _fetched(request: Request, archive: Archive, progress: Progress, patience: P
     except FgvcError as error:
         if not archive.optional:
             raise
-        progress.say(f"left out, since the dataset is whole without: {error}")
+        progress.say(f"left out, since the dataset is complete without it: {error}")
         return None
 
 
-def _judge(request: Request, home: Path, way: Way, proven: bool, progress: Progress) -> tuple[bool, tuple[str, ...]]:
+def _check_unpacked(
+    request: Request, home: Path, way: Way, proven: bool, progress: Progress
+) -> tuple[bool, tuple[str, ...]]:
     """Whether the unpacked dataset is the full one, and how it differs. FgvcError if it is damaged.
 
-    What no checksum proves is decoded, image by image. Of what was given, a sound part is taken too.
+    All images are decoded unless checksums prove them. If files were given, an undamaged part is accepted too.
     """
-    from fgvc_cli.data.download.verify import verify  # here: it loads PyTorch
+    from fgvc_cli.data.download.verify import verify  # imported here, since it imports PyTorch
 
     progress.say(f"{request.name}: reading its lists")
     found = verify(request.name, home, train=way.train, decode=not proven, progress=progress)
     if found.problems:
         more = f"; and {len(found.problems) - _NAMED} more" if len(found.problems) > _NAMED else ""
         named = "; ".join(problem.replace(f"{home}/", "") for problem in found.problems[:_NAMED])
-        raise FgvcError(f"{request.name} is damaged, nothing was put in place: {named}{more}; get the archives again")
+        raise FgvcError(f"{request.name} is damaged and was not installed: {named}{more}; get the archives again")
     for doubt in found.doubts[:_NAMED]:
         progress.say(doubt.replace(f"{home}/", ""))
     if not found.full and not request.given:
         raise FgvcError(
-            f"{request.name}: unpacked whole, but not the known set ({'; '.join(found.notes)}); "
+            f"{request.name}: unpacked completely, but not the known set ({'; '.join(found.notes)}); "
             "its archives have changed: please report this"
         )
     return found.full, () if found.full else found.notes

@@ -1,4 +1,4 @@
-"""Contradictions between a dataset's lists that do not keep it from being trained on, so that its loader is silent."""
+"""Contradictions between a dataset's lists that do not prevent training, so that its loader does not report them."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from fgvc_cli.data.facts import CATALOG
 from fgvc_cli.data.formats.lists import read_lines, read_table
 
 _BY_IMAGE = ("image_class_labels.txt", "train_test_split.txt", "bounding_boxes.txt", "sizes.txt", "parts/part_locs.txt")
-_NAMED = 5  # a list that is another dataset's differs in every line
+_NAMED = 5  # problems named per list, since a list of another dataset differs in every line
 
 
 def contradictions(name: str, folder: Path) -> list[str]:
-    """What the lists say against each other, with file and line. BadRequest where one cannot be read."""
-    look = _LOOKS.get(name)
-    return list(look(folder)) if look else []
+    """The contradictions, with file and line. BadRequest if a list cannot be read."""
+    check = _CHECKS.get(name)
+    return list(check(folder)) if check else []
 
 
 def _ids(folder: Path) -> Iterator[str]:
@@ -24,7 +24,7 @@ def _ids(folder: Path) -> Iterator[str]:
     for file in _BY_IMAGE:
         path = folder / file
         strangers = (
-            f"{path}:{line.number}: image {key} is not in images.txt, so its line there is lost or this one too many"
+            f"{path}:{line.number}: image {key} is not in images.txt, so a line is missing there or this one is wrong"
             for line in (read_lines(path) if path.is_file() else ())
             if (key := line.text.partition(" ")[0]) not in images
         )
@@ -32,7 +32,7 @@ def _ids(folder: Path) -> Iterator[str]:
 
 
 def _aircraft(folder: Path) -> Iterator[str]:
-    """Training and validation images together are those of the joint list; each level has the same images."""
+    """The training and validation lists together equal the joint list; each level has the same images."""
     data = folder / "data" if (folder / "data").is_dir() else folder
     for level in ("variant", *CATALOG["aircraft"].levels):
         lists = {split: data / f"images_{level}_{split}.txt" for split in ("trainval", "train", "val")}
@@ -55,7 +55,7 @@ def _lines(path: Path) -> set[str]:
 
 
 def _few(problems: Iterator[str]) -> Iterator[str]:
-    """The first of them, and how many there are besides."""
+    """The first problems, and the number of the others."""
     for number, problem in enumerate(problems):
         if number == _NAMED:
             yield f"{problem.partition(': ')[0]}: and {1 + sum(1 for _ in problems)} more of this kind"
@@ -63,7 +63,7 @@ def _few(problems: Iterator[str]) -> Iterator[str]:
         yield problem
 
 
-_LOOKS: dict[str, Callable[[Path], Iterator[str]]] = {
+_CHECKS: dict[str, Callable[[Path], Iterator[str]]] = {
     "cub": _ids,
     "nabirds": _ids,
     "aircraft": _aircraft,

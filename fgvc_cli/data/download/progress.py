@@ -1,23 +1,23 @@
-"""Where the parts of a download say what they do; the command line shows it, tests and libraries may be silent."""
+"""Messages and progress of a download. The command line shows them; tests and libraries may ignore them."""
 
 from __future__ import annotations
 
 
 class Progress:
-    """Hears of what goes on. This one is silent."""
+    """Receives messages and progress. This base class ignores them."""
 
     def say(self, line: str) -> None:
-        """Something a user should know."""
+        """A message for the user."""
 
     def advance(self, what: str, done: int, total: int | None, unit: str = "bytes") -> None:
-        """`done` of `total` bytes or files of a piece of work that is called `what`; none: nobody knows how many."""
+        """`done` of `total` bytes or files of the task `what` are finished; total None: unknown."""
 
 
 SILENT = Progress()
 
 
 def amount(count: int) -> str:
-    """Bytes in the unit of which there are at least one, in powers of 1000, as archives' sizes are told."""
+    """A number of bytes as text, in the largest unit that gives at least 1; units are powers of 1000."""
     size = float(count)
     for unit in ("bytes", "kB", "MB", "GB", "TB"):
         if size < 1000 or unit == "TB":

@@ -1,4 +1,4 @@
-"""What is here of a dataset: a quick look, and what an installation leaves behind: marker and checksums."""
+"""The state of an installed dataset: a quick check, and the marker and checksums that an installation writes."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from fgvc_cli.errors import FgvcError
 
 MARKER = "fgvc-complete.json"
 SUMS = "fgvc-sha256.txt"  # lines as `sha256sum` writes them: `sha256sum -c fgvc-sha256.txt` checks them too
-_COUNTED = 200_000  # files: counting more on a network disk takes minutes
+_COUNTED = 200_000  # files; more are not counted, since that takes minutes on a network disk
 
 
 @dataclass(frozen=True)
 class Marker:
-    """What an installation was when it was finished: it was whole if `full`, else `notes` say what it lacked."""
+    """The state of a dataset at the end of its installation: complete if `full`, else `notes` say what it lacked."""
 
     dataset: str
     covers: tuple[str, ...]
@@ -33,7 +33,7 @@ class Marker:
 
 @dataclass(frozen=True)
 class Here:
-    """What is in a dataset's folder. `note`: what it lacks, or what is wrong; empty if it is whole."""
+    """The state of a dataset's folder. `note`: what is missing or wrong; empty if it is complete."""
 
     folder: Path
     whole: bool
@@ -41,9 +41,9 @@ class Here:
 
 
 def look(name: str, root: Path | None) -> Here | None:
-    """What is here of the dataset, at a glance: by the marker and the number of files, else by its lists.
+    """A quick check of a dataset: by its marker and its number of files, else by its lists.
 
-    None if it is nowhere. Images are not opened.
+    None if it is not found. Images are not opened.
     """
     folder = locate(name, root)
     if folder is None:
@@ -53,13 +53,13 @@ def look(name: str, root: Path | None) -> Here | None:
         return _by_lists(name, folder)
     left = sum(1 for _ in files_of(folder)) if marker.files <= _COUNTED else marker.files
     if left < marker.files:
-        return Here(folder, False, f"{marker.files - left} of its {marker.files} files are gone")
+        return Here(folder, False, f"{marker.files - left} of its {marker.files} files are missing")
     return Here(folder, marker.full, "; ".join(marker.notes))
 
 
 def _by_lists(name: str, folder: Path) -> Here:
-    """By the dataset's own loader, which reads lists and sees which images are there."""
-    from fgvc_cli.data.datasets import load_index  # here: it loads PyTorch
+    """The state found by the dataset's loader, which reads the lists and checks which images exist."""
+    from fgvc_cli.data.datasets import load_index  # imported here, since it imports PyTorch
     from fgvc_cli.spec.data import DataSpec
 
     try:
@@ -73,7 +73,7 @@ def _by_lists(name: str, folder: Path) -> Here:
 
 
 def read_marker(folder: Path) -> Marker | None:
-    """The marker of a dataset's folder, None where there is none that can be read."""
+    """The marker of a dataset's folder; None if it is missing or unreadable."""
     try:
         known = json.loads((folder / MARKER).read_text(encoding="utf-8"))
         return Marker(**(known | {"covers": tuple(known["covers"]), "notes": tuple(known["notes"])}))
@@ -82,18 +82,18 @@ def read_marker(folder: Path) -> Marker | None:
 
 
 def seal(folder: Path, name: str, full: bool, notes: tuple[str, ...], progress: Progress = SILENT) -> None:
-    """Write the checksums of all files and the marker into a folder that is not in its place yet."""
+    """Write the checksums of all files and the marker into a folder that is not yet renamed into place."""
     files = sorted(files_of(folder))
     with (folder / SUMS).open("w", encoding="utf-8", errors="surrogateescape") as sums:
         for done, file in enumerate(files, start=1):
             sums.write(f"{sha256(folder / file)}  {file}\n")
-            progress.advance("noting checksums", done, len(files), "files")
+            progress.advance("recording checksums", done, len(files), "files")
     marker = Marker(name, BUNDLES[name].covers, len(files), full, notes)
     (folder / MARKER).write_text(json.dumps(asdict(marker), indent=2) + "\n", encoding="utf-8")
 
 
 def read_sums(folder: Path) -> dict[str, str]:
-    """File → SHA-256 as noted when the dataset was put there; empty where nothing was noted."""
+    """File → SHA-256 as recorded at installation; empty if nothing was recorded."""
     try:
         lines = (folder / SUMS).read_text(encoding="utf-8", errors="surrogateescape").splitlines()
     except OSError:
@@ -108,7 +108,7 @@ def sha256(path: Path) -> str:
 
 
 def files_of(folder: Path) -> Iterator[str]:
-    """All files of a dataset, paths relative to its folder, but not those that fgvc put there."""
+    """All files of a dataset, paths relative to its folder, except the marker and the checksums."""
     for place, _, names in os.walk(folder):
         prefix = Path(place).relative_to(folder)
         for name in names:

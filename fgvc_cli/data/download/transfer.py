@@ -1,9 +1,9 @@
-"""One file from the network: resumed across runs, retried, checked, and only then called by its name.
+"""Download one file: resumed across runs, retried, checked, and only then renamed to its final name.
 
-What has arrived lies in `NAME.part`, always the file's first bytes; `NAME.part.json` keeps the address and the
-server's tag for that version of the file. The next run asks for the missing bytes alone (Range, with If-Range where the
-address is the same): 206 goes on, 200 starts over, 416 leaves it to the checksum. `NAME` itself appears by a rename,
-after size and checksum were right.
+`NAME.part` holds the bytes received so far, always the file's first ones; `NAME.part.json` holds the address and the
+server's tag for that version of the file. The next run requests only the missing bytes (Range, with If-Range if the
+address is the same): 206 continues, 200 starts over, and after 416 the checksum decides. `NAME` appears by a rename
+once size and checksum are right.
 """
 
 from __future__ import annotations
@@ -27,24 +27,24 @@ from fgvc_cli.errors import FgvcError
 
 @dataclass(frozen=True)
 class Patience:
-    """How long a silent, slow or failing server is borne with. Seconds, bytes."""
+    """Limits for a silent, slow or failing server, in seconds and bytes."""
 
     connect: float = 20
     read: float = 30  # without a single byte
-    slow: float = 60  # in which at least `least` bytes must come
+    slow: float = 60  # time in which at least `least` bytes must arrive
     least: int = 1 << 16
-    attempts: int = 6  # in a row that bring less than `least` bytes
+    attempts: int = 6  # this many in a row with fewer than `least` new bytes each end the download
     pause: float = 1  # before the second attempt; twice as long before each further one
-    longest: float = 60  # pause
+    longest: float = 60  # upper bound of the pause
 
 
 PATIENCE = Patience()
 
 
 def fetch(archive: Archive, folder: Path, progress: Progress = SILENT, patience: Patience = PATIENCE) -> Path:
-    """The archive as a file in `folder`, from the first of its addresses that serves the known bytes.
+    """Download the archive into `folder`, from the first address that serves the known bytes; returns the file.
 
-    FgvcError, which says what each address answered and what to do. What has arrived by then is kept for the next run.
+    FgvcError says what each address answered and what to do. Bytes received until then are kept for the next run.
     """
     target = folder / archive.file
     if target.exists():
@@ -71,7 +71,7 @@ def fetch(archive: Archive, folder: Path, progress: Progress = SILENT, patience:
 
 
 class _Part:
-    """The file as far as it has arrived, and which version of it that is."""
+    """The part of the file received so far, and the version of the file it belongs to."""
 
     def __init__(self, target: Path) -> None:
         self.path = target.with_name(target.name + ".part")
@@ -82,7 +82,7 @@ class _Part:
         return self.path.stat().st_size if self.path.exists() else 0
 
     def tag(self, url: str) -> str:
-        """The server's tag of the version that has begun to arrive from this address; empty if unknown."""
+        """The server's tag of the version received from this address; empty if unknown."""
         try:
             known = json.loads(self.note.read_text(encoding="utf-8"))
             return str(known["tag"]) if known["url"] == url else ""
@@ -90,41 +90,41 @@ class _Part:
             return ""
 
     def start(self, url: str = "", tag: str = "") -> None:
-        """Begin anew, with nothing."""
+        """Start over with an empty file."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.path.write_bytes(b"")
         self.note.write_text(json.dumps({"url": url, "tag": tag}), encoding="utf-8")
 
     def finish(self, target: Path) -> None:
-        """Give the file its name, once the disk has all of it."""
+        """Rename the file to `target`, once all of it is on the disk."""
         with self.path.open("rb+") as file:
             os.fsync(file.fileno())
         self.path.replace(target)
         self.note.unlink(missing_ok=True)
 
     def forget(self) -> None:
-        """Remove what has arrived."""
+        """Delete the bytes received so far."""
         self.path.unlink(missing_ok=True)
         self.note.unlink(missing_ok=True)
 
 
 def _from_address(url: str, archive: Archive, part: _Part, progress: Progress, patience: Patience) -> None:
-    """The whole, right file in `part`. GivenUp if this address does not serve it."""
+    """Download the complete, correct file into `part`. GivenUp if this address does not serve it."""
     resumed = part.size > 0
     while True:
-        _arrive(url, archive, part, progress, patience)
+        _receive(url, archive, part, progress, patience)
         wrong = difference(part.path, archive, progress)
         if wrong is None:
             return
         part.forget()
         if not resumed:
             raise GivenUp(f"serves another file than the known one: it {wrong}")
-        progress.say(f"{archive.file}: what was there from before does not fit; starting over")
+        progress.say(f"{archive.file}: the bytes from an earlier run do not belong to this file; starting over")
         resumed = False
 
 
-def _arrive(url: str, archive: Archive, part: _Part, progress: Progress, patience: Patience) -> None:
-    """All bytes the address has, in as many attempts as it takes. GivenUp after too many without progress."""
+def _receive(url: str, archive: Archive, part: _Part, progress: Progress, patience: Patience) -> None:
+    """Receive all bytes that the address has, with retries. GivenUp after too many attempts without progress."""
     failed = 0
     while True:
         before = part.size
@@ -138,13 +138,13 @@ def _arrive(url: str, archive: Archive, part: _Part, progress: Progress, patienc
                 raise GivenUp(f"{reason}, {failed} times in a row") from None
             pause = min(patience.longest, max(patience.pause * 2 ** (failed - 1), getattr(error, "wait", 0)))
             progress.say(
-                f"{archive.file}: {host_of(url)} {reason}; trying again in {pause:.0f} s ({amount(part.size)} are here)"
+                f"{archive.file}: {host_of(url)} {reason}; trying again in {pause:.0f} s ({amount(part.size)} received)"
             )
             time.sleep(pause)
 
 
 def _attempt(url: str, archive: Archive, part: _Part, progress: Progress, patience: Patience) -> None:
-    """One connection: asks for what is missing and appends what comes. Done if it returns."""
+    """One connection: request the missing bytes and append them. If this returns, all bytes are there."""
     have = part.size
     if archive.bytes is not None and have >= archive.bytes:
         if have == archive.bytes:
@@ -153,66 +153,66 @@ def _attempt(url: str, archive: Archive, part: _Part, progress: Progress, patien
     headers = {"Range": f"bytes={have}-"} if have else {}
     if have and (tag := part.tag(url)):
         headers["If-Range"] = tag
-    with open_url(url, headers, (patience.connect, patience.read)) as answer:
-        total = _accept(answer, url, archive, part, have)
+    with open_url(url, headers, (patience.connect, patience.read)) as response:
+        total = _accept(response, url, archive, part, have)
         if total == part.size:
             return
-        _append(answer, archive, part, total, progress, patience)
+        _append(response, archive, part, total, progress, patience)
 
 
-def _accept(answer: urllib3.BaseHTTPResponse, url: str, archive: Archive, part: _Part, have: int) -> int | None:
-    """The number of bytes of the whole file by this answer, None if it does not tell. Makes `part` ready for it."""
-    if answer.status == 416 and have:
-        return have  # it has no byte after those that are here: the checksum decides
-    if answer.status == 206 and have:
-        first, total = _content_range(answer)
+def _accept(response: urllib3.BaseHTTPResponse, url: str, archive: Archive, part: _Part, have: int) -> int | None:
+    """The size of the whole file in bytes, None if the response does not tell. Prepares `part` for the body."""
+    if response.status == 416 and have:
+        return have  # the server has no further bytes: the checksum decides
+    if response.status == 206 and have:
+        first, total = _content_range(response)
         if first != have:
             part.start()
-            raise TryAgain("sent another part than was asked for")
+            raise TryAgain("sent another range than requested")
     else:
-        total = _length(answer)
+        total = _length(response)
     if archive.bytes is not None and total not in (None, archive.bytes):
         raise GivenUp(f"announces {total:,} bytes instead of {archive.bytes:,}: another file")
-    if answer.status != 206 or not have:
-        part.start(url, _tag(answer))
+    if response.status != 206 or not have:
+        part.start(url, _tag(response))
     return total
 
 
-def _content_range(answer: urllib3.BaseHTTPResponse) -> tuple[int | None, int | None]:
-    """First byte and length of the whole by `bytes FIRST-LAST/WHOLE`."""
-    part, _, total = answer.headers.get("Content-Range", "").removeprefix("bytes ").partition("/")
+def _content_range(response: urllib3.BaseHTTPResponse) -> tuple[int | None, int | None]:
+    """First byte and size of the whole file, from `bytes FIRST-LAST/SIZE`; None if unknown."""
+    part, _, total = response.headers.get("Content-Range", "").removeprefix("bytes ").partition("/")
     first, _, _ = part.partition("-")
     return (int(first) if first.isdecimal() else None, int(total) if total.isdecimal() else None)
 
 
-def _length(answer: urllib3.BaseHTTPResponse) -> int | None:
-    length = answer.headers.get("Content-Length", "")
+def _length(response: urllib3.BaseHTTPResponse) -> int | None:
+    length = response.headers.get("Content-Length", "")
     return int(length) if length.isdecimal() else None
 
 
-def _tag(answer: urllib3.BaseHTTPResponse) -> str:
-    """What If-Range may hold: a strong entity tag, else the time of the last change."""
-    tag = answer.headers.get("ETag", "")
-    return tag if tag and not tag.startswith("W/") else answer.headers.get("Last-Modified", "")
+def _tag(response: urllib3.BaseHTTPResponse) -> str:
+    """A value for If-Range: a strong entity tag, else the time of the last change."""
+    tag = response.headers.get("ETag", "")
+    return tag if tag and not tag.startswith("W/") else response.headers.get("Last-Modified", "")
 
 
 def _append(
-    answer: urllib3.BaseHTTPResponse,
+    response: urllib3.BaseHTTPResponse,
     archive: Archive,
     part: _Part,
     total: int | None,
     progress: Progress,
     patience: Patience,
 ) -> None:
-    """Write what comes until the connection ends. TryAgain if that is too early or too slow."""
+    """Write the body until the connection ends. TryAgain if it ends too early or is too slow."""
     done, limit = part.size, total if total is not None else archive.bytes
-    steady = _steady(patience)
-    with part.path.open("ab") as file:  # buffered: a raw file writes less than all of it without a word
-        for chunk in body(answer):
+    check_speed = _speed_check(patience)
+    with part.path.open("ab") as file:  # buffered: an unbuffered write may store fewer bytes without an error
+        for chunk in body(response):
             file.write(chunk)
             done += len(chunk)
             progress.advance(f"fetching {archive.file}", done, limit)
-            steady(len(chunk))
+            check_speed(len(chunk))
             if limit is not None and done > limit:
                 part.forget()
                 raise GivenUp(f"sends more than {limit:,} bytes: another file")
@@ -220,20 +220,20 @@ def _append(
         raise TryAgain(f"ended the connection after {done:,} of {limit:,} bytes")
 
 
-def _steady(patience: Patience) -> Callable[[int], None]:
-    """A function that hears of every chunk and raises TryAgain where too few bytes came for too long."""
-    since, came = time.monotonic(), 0
+def _speed_check(patience: Patience) -> Callable[[int], None]:
+    """A function that takes each chunk's size and raises TryAgain if too few bytes arrive for too long."""
+    since, received = time.monotonic(), 0
 
-    def hear(count: int) -> None:
-        nonlocal since, came
-        came += count
+    def count_bytes(count: int) -> None:
+        nonlocal since, received
+        received += count
         now = time.monotonic()
         if now - since >= patience.slow:
-            if came < patience.least:
-                raise TryAgain(f"sent only {came:,} bytes in {now - since:.0f} s")
-            since, came = now, 0
+            if received < patience.least:
+                raise TryAgain(f"sent only {received:,} bytes in {now - since:.0f} s")
+            since, received = now, 0
 
-    return hear
+    return count_bytes
 
 
 def _no_room(part: _Part, error: OSError) -> str:

@@ -1,4 +1,4 @@
-"""Archives, single files and folders → a dataset's folder. Nothing is ever written outside of it."""
+"""Unpack or copy archives, single files and folders into a dataset's folder. Nothing is written outside of it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from fgvc_cli.data.download.progress import SILENT, Progress
 from fgvc_cli.errors import BadRequest, FgvcError
 
-_DEPTH = 4  # folders around a dataset's own that archives are known to have
+_DEPTH = 4  # how many folder levels are searched for the dataset's own folder
 _CHUNK = 1 << 20
 _DAMAGED = (
     tarfile.TarError,
@@ -30,15 +30,15 @@ _DAMAGED = (
     ValueError,
     RuntimeError,
 )
-_PACKED = (b"PK\x03\x04", b"\x1f\x8b", b"BZh", b"\xfd7zXZ")  # what zip, gzip, bzip2 and xz begin with
+_PACKED = (b"PK\x03\x04", b"\x1f\x8b", b"BZh", b"\xfd7zXZ")  # first bytes of zip, gzip, bzip2 and xz files
 _OTHERS = {b"Rar!": " but RAR", b"7z\xbc\xaf": " but 7z", b"<!DO": " but a web page", b"<htm": " but a web page"}
 
 
 def unpack(source: Path, home: Path, contents: Sequence[str], progress: Progress = SILENT) -> None:
-    """Put what an archive, a folder or a single file holds into the dataset's folder `home`.
+    """Put the content of an archive, a folder or a single file into the dataset's folder `home`.
 
-    In an archive or folder the dataset's own folder is the topmost one that holds one of `contents`; what lies around
-    it is left out. FgvcError or BadRequest, one line, for what is damaged, unsafe or something else.
+    In an archive or folder, the dataset's own folder is the topmost one that holds one of `contents`; files outside of
+    it are left out. FgvcError or BadRequest, one line, for a source that is damaged, unsafe or not a known kind.
     """
     home.mkdir(parents=True, exist_ok=True)
     if source.name in contents and source.is_file():
@@ -51,7 +51,7 @@ def unpack(source: Path, home: Path, contents: Sequence[str], progress: Progress
         if found is None:
             raise BadRequest(
                 f"{source}: holds none of {', '.join(contents)}; is it the right file for this dataset? "
-                "(archives in archives are to be unpacked first)"
+                "(unpack archives that are inside archives first)"
             )
         _merge(found, home, source)
     finally:
@@ -79,7 +79,7 @@ def _expand(source: Path, into: Path, progress: Progress) -> None:
 
 
 def _expand_tar(source: Path, into: Path, progress: Progress) -> None:
-    """Each member by the `data` filter of tarfile, which refuses what leaves the folder, links that do, and devices."""
+    """Extract with tarfile's `data` filter, which refuses devices and paths and links that leave the folder."""
     if not hasattr(tarfile, "data_filter"):
         raise FgvcError("unpacking safely needs Python 3.11.4 or newer")
     size = source.stat().st_size
@@ -88,12 +88,12 @@ def _expand_tar(source: Path, into: Path, progress: Progress) -> None:
             _must_stay_inside(source, member.name)
             tar.extract(member, into, filter="data")
             progress.advance(f"unpacking {source.name}", raw.tell(), size)
-        while tar.fileobj and tar.fileobj.read(_CHUNK):  # to the end, where gzip keeps the checksum
+        while tar.fileobj and tar.fileobj.read(_CHUNK):  # read to the end, where gzip stores the checksum
             pass
 
 
 def _expand_zip(source: Path, into: Path, progress: Progress) -> None:
-    """Each member whose name stays inside; CRCs are compared by zipfile."""
+    """Extract each member after a check that its path stays inside; zipfile compares the CRCs."""
     with zipfile.ZipFile(source) as archive:
         members = archive.infolist()
         total, done = sum(member.file_size for member in members), 0
@@ -109,7 +109,7 @@ def _expand_zip(source: Path, into: Path, progress: Progress) -> None:
 
 
 def _must_stay_inside(source: Path, name: str) -> None:
-    """Refuse names that begin at the root of a disk or climb out of the folder, on any system."""
+    """Refuse paths that begin at the root of a disk or leave the folder, on any system."""
     windows = PureWindowsPath(name)
     if windows.drive or windows.root or PurePosixPath(name).is_absolute() or ".." in windows.parts:
         raise _unsafe(source, name)
@@ -118,7 +118,7 @@ def _must_stay_inside(source: Path, name: str) -> None:
 def _unsafe(source: Path, name: str) -> FgvcError:
     return FgvcError(
         f"{source}: holds {name!r}, which would be written or point outside of the dataset's folder; "
-        "nothing was unpacked: get the archive from its official place"
+        "nothing was unpacked: get the archive from its official source"
     )
 
 
@@ -138,7 +138,7 @@ def _by_depth(folder: Path) -> Iterator[Path]:
 
 
 def _merge(source: Path, home: Path, archive: Path) -> None:
-    """Move what `source` holds into `home`; folders that are there already take in the new files."""
+    """Move the content of `source` into `home`; folders that exist in both are merged."""
     for path in sorted(source.iterdir()):
         target = home / path.name
         if not target.exists():
@@ -146,11 +146,11 @@ def _merge(source: Path, home: Path, archive: Path) -> None:
         elif path.is_dir() and target.is_dir():
             _merge(path, target, archive)
         elif not (path.is_file() and target.is_file() and path.read_bytes() == target.read_bytes()):
-            raise BadRequest(f"{archive}: holds another {path.name} than an archive before it; give one of them")
+            raise BadRequest(f"{archive}: holds another {path.name} than an archive before it; give only one of them")
 
 
 def _copy(source: str | Path, target: str | Path) -> None:
-    """A file's bytes in a new file, which can be deleted whatever the old one's permissions."""
+    """Copy a file's bytes without its permissions, so that the copy can be deleted."""
     try:
         shutil.copyfile(source, target)
     except OSError as error:
@@ -158,7 +158,7 @@ def _copy(source: str | Path, target: str | Path) -> None:
 
 
 def _make_writable(folder: Path) -> None:
-    """Folders copied from where nobody may write could neither be moved nor removed."""
+    """Make copied folders writable, since read-only ones can be neither moved nor removed."""
     for place, _, _ in os.walk(folder):
         Path(place).chmod(0o755)
 
@@ -170,7 +170,7 @@ def _unknown(source: Path) -> FgvcError:
         return FgvcError(f"{source}: is damaged or cut off; get it again")
     kind = _OTHERS.get(head[:4], "")
     return BadRequest(
-        f"{source}: is no tar or zip archive{kind}; unpack it yourself and pass the folder with --from-archive"
+        f"{source}: is not a tar or zip archive{kind}; unpack it yourself and pass the folder with --from-archive"
     )
 
 

@@ -1,4 +1,4 @@
-"""A long look at a dataset: do its lists agree, are the counts official, does each image decode, was a file changed?"""
+"""Verify a dataset: its lists agree, its counts are official, its images decode, and no file was changed."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from fgvc_cli.spec.data import DataSpec
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a long look found.
+    """The result of a verification.
 
-    `notes` say how a sound set differs from the official one; `problems` are damage; `doubts` are contradictions that
-    do not keep anything from being read, but may well be a lost line.
+    `notes` say how an undamaged set differs from the official one; `problems` are damage; `doubts` are contradictions
+    that do not prevent reading, but may come from a lost line.
     """
 
     name: str
@@ -49,10 +49,10 @@ def verify(
     train: int | None = None,
     progress: Progress = SILENT,
 ) -> Verdict:
-    """Everything about a dataset's folder: its lists, its counts, every image if they are to be decoded.
+    """Verify a dataset's folder: its lists, its counts and, with `decode`, every image.
 
-    `hashes`: compare every file with the checksums noted when it was put there. `train`: the number of training images
-    that makes it full, if not the official one. What is wrong with the data raises nothing: it is in the verdict.
+    `hashes`: compare every file with its checksum, recorded at installation. `train`: the number of training images of
+    the full set, if not the official one. Damaged data raise no error: the verdict names them.
     """
     facts, files = CATALOG[name], sorted(files_of(folder))
     images = [file for file in files if _is_picture(file)]
@@ -63,8 +63,8 @@ def verify(
     full = counts == (facts.classes, train or facts.train, facts.test)
     notes, doubts = index.notes if index else (), _contradictions(name, folder)
     left = _unlisted(name, index, images) if index else []
-    if left and full:  # no line can be lost
-        notes += (f"{len(left)} images are in no list and not used (first: {left[0]})",)
+    if left and full:  # all counts are official, so no line was lost
+        notes += (f"{len(left)} images are in no list and are not used (first: {left[0]})",)
     elif left:
         doubts += [f"{folder / file}: is in no list: its label is lost, or it does not belong there" for file in left]
     return Verdict(
@@ -80,7 +80,7 @@ def verify(
 
 
 def _lists(name: str, folder: Path, progress: Progress) -> tuple[DatasetIndex | None, list[str]]:
-    """The index, and what its loader says against the lists, at each level the dataset is labelled at."""
+    """The index, and the loader's errors about the lists at each label level."""
     index: DatasetIndex | None = None
     problems: list[str] = []
     for level in (None, *CATALOG[name].levels):
@@ -96,7 +96,7 @@ def _lists(name: str, folder: Path, progress: Progress) -> tuple[DatasetIndex | 
 def _contradictions(name: str, folder: Path) -> list[str]:
     try:
         return contradictions(name, folder)
-    except FgvcError:  # a list that cannot be read: the loader has said so
+    except FgvcError:  # a list that cannot be read: the loader has reported it
         return []
 
 
@@ -106,7 +106,7 @@ def _is_picture(file: str) -> bool:
 
 
 def _undecodable(folder: Path, images: list[str], progress: Progress) -> list[str]:
-    """What is wrong with each image that cannot be decoded, down to its last pixel."""
+    """An error for each image that cannot be decoded completely."""
 
     def decode(path: Path) -> str:
         read_image(path)
@@ -117,12 +117,12 @@ def _undecodable(folder: Path, images: list[str], progress: Progress) -> list[st
 
 
 def _steps(progress: Progress) -> Callable[[str, int, int], None]:
-    """What the data side calls while something takes long."""
+    """The progress function for dataset loaders."""
     return lambda what, done, total: progress.advance(what, done, total, "steps")
 
 
 def _unlisted(name: str, index: DatasetIndex, images: list[str]) -> list[str]:
-    """Images beside the listed ones that are in no list, but for those that the official archive has."""
+    """Images in the folders of listed images that are in no list, except those that the official archive has."""
     listed = {file for split in index.splits().values() for file in split.files}
     places = {file.partition("/")[0] for file in listed}
     left = [file for file in images if file not in listed and file.partition("/")[0] in places]
@@ -134,13 +134,13 @@ def _unlisted(name: str, index: DatasetIndex, images: list[str]) -> list[str]:
 
 
 def _changed(folder: Path, files: set[str], hashes: bool, progress: Progress) -> list[str]:
-    """Files that were there when the dataset was put there and are gone, and, if asked for, those that differ."""
+    """Files that are missing since installation and, with `hashes`, files that were changed."""
     known = read_sums(folder)
     if hashes and not known:
-        return [f"{folder}: no checksums were noted, since fgvc did not put it there; leave --hash out"]
-    problems = [f"{folder / file}: is gone" for file in known if file not in files]
+        return [f"{folder}: has no recorded checksums, since fgvc did not install it; leave --hash out"]
+    problems = [f"{folder / file}: is missing" for file in known if file not in files]
     for done, file in enumerate(sorted(files & set(known)) if hashes else (), start=1):
         progress.advance("comparing checksums", done, len(known), "files")
         if sha256(folder / file) != known[file]:
-            problems.append(f"{folder / file}: was changed since it was put there")
+            problems.append(f"{folder / file}: was changed since it was installed")
     return problems

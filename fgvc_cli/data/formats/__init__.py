@@ -1,1 +1,1 @@
-"""What the readers of datasets share: official file formats, and the index that they end in."""
+"""Shared by the dataset loaders: readers of official file formats, and the checks of the final index."""

@@ -1,4 +1,4 @@
-"""Do a dataset's boxes fit its images? Copies are around whose images were shrunk, or cut along their boxes."""
+"""Check that boxes fit their images. Some copies of datasets have shrunk images, or images cropped to their boxes."""
 
 from __future__ import annotations
 
@@ -10,33 +10,34 @@ from PIL import Image
 
 from fgvc_cli.data.types import DatasetIndex, Split
 
-_SAMPLE = 60  # images of a split whose headers are looked at
-_SLACK = 2  # pixels a box may end outside: the official files have such boxes
-_CUT_SHARE = 0.9  # of the sampled images that have their box's shape if they were cut along it
+_SAMPLE = 60  # images of a split whose headers are read
+_SLACK = 2  # pixels that a box may extend outside its image, as some official boxes do
+_CROPPED_SHARE = 0.9  # smallest share of sampled images with their box's aspect ratio if images were cropped
 
 
 def with_true_boxes(index: DatasetIndex) -> DatasetIndex:
-    """The index with boxes that are true, and a note if they are not the files' own.
+    """The index with boxes that fit the images, and a note if they are not the boxes of the files.
 
-    Boxes of larger images are left out, part points too. Where each image has the shape of its box, the images were
-    cut along the boxes: the object fills them, and the true box is the whole image.
+    Boxes that do not fit, made for larger images, are left out together with part points. But if the images have the
+    aspect ratios of their boxes, they were cropped to them: then the object fills the image, and the true box is the
+    whole image.
     """
     splits = (index.train, index.test)
     stray = next((found for found in (_stray_box(index, split) for split in splits) if found), None)
     if stray is None:
         return index
-    cut = all(_cut_along_boxes(index, split) for split in splits)
-    train, test = (replace(split, boxes=_whole(index, split) if cut else None, parts=None) for split in splits)
+    cropped = all(_cropped_to_boxes(index, split) for split in splits)
+    train, test = (replace(split, boxes=_whole(index, split) if cropped else None, parts=None) for split in splits)
     note = (
-        f"the images were cut along their boxes ({stray}): the true box is the whole image"
-        if cut
+        f"the images were cropped to their boxes ({stray}): the true box is the whole image"
+        if cropped
         else f"boxes are not used: they do not fit the images, which were cropped or scaled after labelling ({stray})"
     )
     return replace(index, train=train, test=test, part_names=(), notes=(*index.notes, note))
 
 
 def _stray_box(index: DatasetIndex, split: Split) -> str | None:
-    """If more than a tenth of a sample's boxes end outside their images, which one for example."""
+    """A message about one box if more than a tenth of the sampled boxes extend outside their images; else None."""
     if split.boxes is None:
         return None
     chosen = _sample(split)
@@ -49,8 +50,8 @@ def _stray_box(index: DatasetIndex, split: Split) -> str | None:
     return f"{split.files[chosen[stray[0]]]} is {width} x {height}, its box ends at {x2:.0f}, {y2:.0f}"
 
 
-def _cut_along_boxes(index: DatasetIndex, split: Split) -> bool:
-    """Whether the sampled images have the shapes of their boxes, up to rounding to whole pixels."""
+def _cropped_to_boxes(index: DatasetIndex, split: Split) -> bool:
+    """Whether the sampled images have the aspect ratios of their boxes, up to rounding to whole pixels."""
     if split.boxes is None:
         return False
     chosen = _sample(split)
@@ -58,14 +59,14 @@ def _cut_along_boxes(index: DatasetIndex, split: Split) -> bool:
     sides = boxes[:, 2:] - boxes[:, :2]
     readable = (sizes > 0).all(1) & (sides > 0).all(1)
     sizes, sides = sizes[readable], sides[readable]
-    turn = np.log((sizes[:, 0] * sides[:, 1]) / (sizes[:, 1] * sides[:, 0]))
+    log_ratio = np.log((sizes[:, 0] * sides[:, 1]) / (sizes[:, 1] * sides[:, 0]))
     rounding = 1 / sizes.min(1) + 2 / sides.min(1)
-    # One image alone may have its box's shape by chance.
-    return len(turn) > 1 and bool((np.abs(turn) < rounding).mean() >= _CUT_SHARE)
+    # A single image may have its box's aspect ratio by chance.
+    return len(log_ratio) > 1 and bool((np.abs(log_ratio) < rounding).mean() >= _CROPPED_SHARE)
 
 
 def _whole(index: DatasetIndex, split: Split) -> NDArray[np.float32]:
-    """(N, 4) boxes that cover the images; of one that cannot be read a box without area, which counts nowhere."""
+    """(N, 4) boxes that cover the images. An unreadable image has a box without area, which no measure counts."""
     sizes = _sizes(index, split, np.arange(len(split)))
     return np.concatenate([np.zeros_like(sizes), sizes], axis=1).astype(np.float32)
 
@@ -75,7 +76,7 @@ def _sample(split: Split) -> NDArray[np.int64]:
 
 
 def _sizes(index: DatasetIndex, split: Split, chosen: NDArray[np.int64]) -> NDArray[np.int64]:
-    """(n, 2) width and height by the images' headers, 0 where one cannot be read: it is named when it is loaded."""
+    """(n, 2) width and height from the images' headers; 0 if a header is unreadable: loading the image reports it."""
     sizes = np.zeros((len(chosen), 2), dtype=np.int64)
     for row, i in zip(sizes, chosen, strict=True):
         try:

@@ -1,6 +1,6 @@
-"""The lists of CUB-200-2011, whose form NABirds shares: each line begins with the image's id.
+"""The list files of CUB-200-2011 and NABirds: each line begins with the image's id.
 
-The lists say which images there are; the folders hold stray files too and are never searched.
+Only listed images are used: the folders also hold other files and are never searched.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ LABELS = "image_class_labels.txt"
 
 
 def index_of_lists(name: DatasetName, root: Path, classes: Mapping[str, str]) -> DatasetIndex:
-    """The index; boxes and parts where their files are there. BadRequest on contradicting lists.
+    """The index; boxes and parts if their files exist. BadRequest if the lists contradict each other.
 
     `classes`: the lists' class id → name, in the order of the labels.
     """
@@ -72,7 +72,7 @@ def _in_train(root: Path, images: dict[str, Line]) -> NDArray[np.bool_]:
 
 
 def _boxes(root: Path, images: dict[str, Line]) -> NDArray[np.float32] | None:
-    """(N, 4) xyxy; the file says x y width height."""
+    """(N, 4) xyxy; the file has x y width height."""
     path = root / "bounding_boxes.txt"
     if not path.is_file():
         return None

@@ -1,4 +1,4 @@
-"""The index of an official dataset: which images are there, boxes where they fit, notes."""
+"""Checks of a dataset's index: images that exist, boxes that fit, notes for the user."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from fgvc_cli.errors import BadRequest
 
 
 def present(root: Path, files: Sequence[str]) -> NDArray[np.bool_]:
-    """Which files exist. Folders are listed once, one after the other, no file is touched: (N,) bool."""
+    """Which files exist, (N,) bool. Each folder is listed once, and no file is opened."""
     places: dict[str, list[int]] = {}
     for i, file in enumerate(files):
         places.setdefault(file.rpartition("/")[0], []).append(i)
@@ -32,7 +32,7 @@ def present(root: Path, files: Sequence[str]) -> NDArray[np.bool_]:
 
 
 def drop_missing(root: Path, split: Split, source: str) -> tuple[Split, tuple[str, ...]]:
-    """The split without files that are not on disk, and a note that says so."""
+    """The split without files that are missing on disk, and a note about them."""
     found = present(root, split.files)
     if found.all():
         return split, ()
@@ -42,14 +42,14 @@ def drop_missing(root: Path, split: Split, source: str) -> tuple[Split, tuple[st
 
 
 def checked(index: DatasetIndex, sources: str | Mapping[str, str], level: str | None = None) -> DatasetIndex:
-    """The index of an official dataset without images that are not on disk, with boxes only where they fit, and notes.
+    """The index of an official dataset without images missing on disk, with boxes only if they fit, and with notes.
 
     Args:
-        index: as the lists have it.
+        index: as read from the lists.
         sources: the list that names the images, or one for each split.
-        level: what its classes are, where the dataset has levels.
+        level: the label level of its classes, if the dataset has levels.
 
-    BadRequest without classes or images, or with two classes of one name.
+    BadRequest for fewer than two classes, an empty train or test split, or two classes of the same name.
     """
     facts = CATALOG[index.name]
     kept: dict[str, Split] = {}
@@ -59,22 +59,22 @@ def checked(index: DatasetIndex, sources: str | Mapping[str, str], level: str | 
         notes += more
     for name, what in (("train", "training"), ("test", "test")):
         if not len(kept[name]):
-            raise BadRequest(f"{facts.title} in {index.root}: not one {what} image found; {_way(facts)}")
+            raise BadRequest(f"{facts.title} in {index.root}: not one {what} image found; {_remedy(facts)}")
     twice = [name for name, times in Counter(index.classes).items() if times > 1]
     if twice:
         raise BadRequest(f"{facts.title} in {index.root}: two classes are called {twice[0]!r}")
     if len(index.classes) < 2:
-        raise BadRequest(f"{facts.title} in {index.root}: {len(index.classes)} class; a classifier needs two at least")
+        raise BadRequest(f"{facts.title} in {index.root}: {len(index.classes)} class; a classifier needs at least two")
     index = replace(index, train=kept["train"], val=kept.get("val"), test=kept["test"], notes=notes)
     return _part_note(with_true_boxes(index), facts, facts.classes_at(level))
 
 
-def _way(facts: DatasetFacts) -> str:
+def _remedy(facts: DatasetFacts) -> str:
     return facts.get or f"move the folder away and run `fgvc download-data {facts.name}`"
 
 
 def _part_note(index: DatasetIndex, facts: DatasetFacts, classes: int | None) -> DatasetIndex:
-    """The index, with a note if it is a part of the official set."""
+    """The index, with a note if it is not the complete official set."""
     here = (len(index.classes), len(index.train), len(index.test))
     full = (classes, facts.train, facts.test)
     if here == full:
@@ -85,13 +85,13 @@ def _part_note(index: DatasetIndex, facts: DatasetFacts, classes: int | None) ->
 
 
 def class_notes(index: DatasetIndex) -> tuple[str, ...]:
-    """Which classes have no training or test images. Where fgvc drew the test split, that has been said."""
+    """Notes about classes without training or test images. For a test split drawn by fgvc, the loader has a note."""
     notes = []
-    told = {"train": "they cannot be learnt", "test": "they are not measured"}
+    effect = {"train": "they cannot be learnt", "test": "they are not measured"}
     for name in ("train",) if index.drawn else ("train", "test"):
         empty = np.setdiff1d(np.arange(len(index.classes)), index.split(name).labels)
         if len(empty):
             first = index.classes[empty[0]]
             share = f"{len(empty)} of {len(index.classes)} classes"
-            notes.append(f"no {name} image in {share} (first: {first}): {told[name]}")
+            notes.append(f"no {name} image in {share} (first: {first}): {effect[name]}")
     return tuple(notes)

@@ -1,4 +1,4 @@
-"""Large JSON files of the COCO kind, an object of long lists, read element by element in bounded memory."""
+"""Read large JSON files like COCO's, an object of long lists, element by element in bounded memory."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ _SPACE = re.compile(r"[ \t\n\r]*")
 
 
 def elements(path: Path) -> Iterator[tuple[str, Any]]:
-    """(key, element) for each element of the lists that a JSON object holds, in the file's order; other values once.
+    """(key, element) for each list element in a JSON object, in the file's order; (key, value) for other values.
 
-    BadRequest for a file that is missing, cut off, or no JSON object.
+    BadRequest for a file that is missing, cut off, or not a JSON object.
     """
     try:
         with path.open(encoding="utf-8") as stream:
             yield from _Reader(stream).members()
     except OSError as error:
-        raise BadRequest(f"{path}: cannot be read ({error.strerror}); is the dataset unpacked whole?") from None
+        raise BadRequest(f"{path}: cannot be read ({error.strerror}); is the dataset unpacked completely?") from None
     except ValueError as error:
-        raise BadRequest(f"{path}: is no whole JSON file ({error}); get it again") from None
+        raise BadRequest(f"{path}: is not a complete JSON file ({error}); get it again") from None
 
 
 class _Reader:
-    """A window over a text; ValueError where that is not JSON."""
+    """A JSON parser that holds a window of the text. ValueError if the text is not JSON."""
 
     def __init__(self, stream: TextIO) -> None:
         self.stream = stream
@@ -40,7 +40,7 @@ class _Reader:
         self.decoder = json.JSONDecoder()
 
     def members(self) -> Iterator[tuple[str, Any]]:
-        """The elements of every list of the object, other values once."""
+        """(key, element) for every list of the object; (key, value) for other values."""
         self.expect("{")
         while self.peek() != "}":
             key = self.value()
@@ -61,23 +61,23 @@ class _Reader:
             self.expect(",")
 
     def peek(self) -> str:
-        """The next character that is no space; ValueError at the end of the text."""
+        """The next character that is not white space; ValueError at the end of the text."""
         while True:
             space = _SPACE.match(self.text, self.place)
             self.place = space.end() if space else self.place
             if self.place < len(self.text):
                 return self.text[self.place]
             if not self.more():
-                raise ValueError("it ends in the middle")
+                raise ValueError("it ends too early")
 
     def expect(self, mark: str) -> None:
-        """Step over this character."""
+        """Skip this character; ValueError for another one."""
         if self.peek() != mark:
             raise ValueError(f"{mark!r} expected, found {self.text[self.place : self.place + 20]!r}")
         self.place += 1
 
     def value(self) -> Any:
-        """The next value, which is not taken before what follows it is known: 1 may be the beginning of 12."""
+        """The next value. It is accepted only if the character after it is known: 1 may be the beginning of 12."""
         self.peek()
         while True:
             try:
@@ -92,7 +92,7 @@ class _Reader:
                 return value
 
     def more(self) -> bool:
-        """Read on, dropping what has been used; False at the end, and where an element has no end."""
+        """Read the next chunk and drop the used text. False at the end of the file, or if an element is too long."""
         if len(self.text) - self.place > _LARGEST:
             return False
         chunk = self.stream.read(max(_CHUNK, len(self.text) - self.place))

@@ -1,4 +1,4 @@
-"""Label files: lines of text, where each stands for messages, tables of two columns."""
+"""Label files: lines of text with their line numbers, and tables of two columns."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from fgvc_cli.errors import BadRequest
 
 @dataclass(frozen=True)
 class Line:
-    """A line of a label file, and where it stands for messages."""
+    """A line of a label file, with file and line number for error messages."""
 
     file: Path
     number: int
@@ -26,7 +26,7 @@ class Line:
         return BadRequest(f"{self.file}:{self.number}: {what}")
 
     def numbers(self, count: int) -> list[float]:
-        """Its `count` numbers; BadRequest for anything else."""
+        """The line's `count` numbers; BadRequest for anything else."""
         words = self.text.split()
         try:
             values = [float(word) for word in words]
@@ -37,7 +37,7 @@ class Line:
         return values
 
     def number_in(self, low: int, high: int) -> int:
-        """Its one integer, low..high; BadRequest for anything else."""
+        """The line's only integer, low..high; BadRequest for anything else."""
         if not self.text.isdecimal() or not low <= int(self.text) <= high:
             raise self.wrong(f"expected a number from {low} to {high}, found {self.text!r}")
         return int(self.text)
@@ -48,27 +48,27 @@ def read_lines(path: Path) -> Iterator[Line]:
     try:
         text = path.read_text(encoding="utf-8", errors="surrogateescape")
     except OSError as error:
-        raise BadRequest(f"{path}: cannot be read ({error.strerror}); is the dataset unpacked whole?") from None
+        raise BadRequest(f"{path}: cannot be read ({error.strerror}); is the dataset unpacked completely?") from None
     for number, line in enumerate(text.splitlines(), start=1):
         if line.strip():
             yield Line(path, number, line.strip())
 
 
 def read_table(path: Path) -> dict[str, Line]:
-    """A file of lines `key rest` (the rest may hold spaces): key → rest. Each key may stand there once."""
+    """A file of lines `key rest` (the rest may hold spaces): key → rest. A key may appear only once."""
     table: dict[str, Line] = {}
     for line in read_lines(path):
         key, _, rest = line.text.partition(" ")
         if not rest:
             raise line.wrong(f"expected two columns, found {line.text!r}")
         if key in table:
-            raise line.wrong(f"{key} stands here for the second time, first in line {table[key].number}")
+            raise line.wrong(f"{key} is listed for the second time, first in line {table[key].number}")
         table[key] = Line(path, line.number, rest.strip())
     return table
 
 
 def unique_names(names: Sequence[str], tidy: Sequence[str]) -> tuple[str, ...]:
-    """The tidied names, but the raw ones where tidying makes two classes look the same."""
+    """The tidied names; classes whose tidied names are equal keep their raw names."""
     times = Counter(tidy)
     return tuple(nice if times[nice] == 1 else raw for raw, nice in zip(names, tidy, strict=True))
 
@@ -78,8 +78,8 @@ def named_labels(
 ) -> tuple[tuple[str, ...], NDArray[np.int64]]:
     """From N class names and official class numbers: the names in the numbers' order, and 0-based labels (N,).
 
-    Numbers may begin anywhere and have gaps, as in a part with fewer classes; `wrong` makes the error about an image
-    whose number stood for another name before.
+    Numbers may start anywhere and have gaps, as in a subset with fewer classes. `wrong` makes the error about an image
+    whose number had another name before, or whose name had another number.
     """
     name_of: dict[int, str] = {}
     number_of: dict[str, int] = {}

@@ -1,4 +1,4 @@
-"""Variables of MATLAB files."""
+"""Read variables of MATLAB files."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from fgvc_cli.errors import BadRequest
 
 def variable(path: Path, name: str) -> Any:
     """A variable of a .mat file as a one-dimensional array."""
-    import scipy.io  # here, since only the datasets that need it pay for it
+    import scipy.io  # imported here, since only some datasets need it
 
     try:
         return np.atleast_1d(scipy.io.loadmat(path, variable_names=[name], squeeze_me=True)[name])
     except KeyError:
         raise BadRequest(f"{path}: holds no {name}; is it the right file?") from None
-    except Exception as error:  # scipy raises anything, from OSError to zlib.error, on a damaged file
+    except Exception as error:  # on a damaged file scipy raises many types, from OSError to zlib.error
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise BadRequest(f"{path}: is no readable .mat file ({reason}); get it again") from None
+        raise BadRequest(f"{path}: is not a readable .mat file ({reason}); get it again") from None
 
 
 def texts(path: Path, name: str) -> list[str]:
-    """A variable that holds texts."""
+    """A variable that holds strings."""
     return [str(value).strip() for value in variable(path, name)]
 
 
 def numbers(path: Path, name: str) -> NDArray[np.int64]:
-    """A variable that holds whole numbers, (N,)."""
-    return _whole(path, name, variable(path, name))
+    """A variable that holds integers, (N,)."""
+    return _as_int64(path, name, variable(path, name))
 
 
 def column(path: Path, annotations: Any, field: str) -> list[Any]:
@@ -42,13 +42,13 @@ def column(path: Path, annotations: Any, field: str) -> list[Any]:
 
 
 def integers(path: Path, annotations: Any, field: str) -> NDArray[np.int64]:
-    """A field of whole numbers, (N,)."""
-    return _whole(path, f"field {field}", column(path, annotations, field))
+    """A field of integers, (N,)."""
+    return _as_int64(path, f"field {field}", column(path, annotations, field))
 
 
-def _whole(path: Path, what: str, values: Any) -> NDArray[np.int64]:
-    """As int64: subtracting in their own unsigned type would wrap around."""
+def _as_int64(path: Path, what: str, values: Any) -> NDArray[np.int64]:
+    """The values as int64; a subtraction in their unsigned type could wrap around."""
     try:
         return np.array([int(value) for value in values], dtype=np.int64)
     except (TypeError, ValueError):
-        raise BadRequest(f"{path}: {what} holds something else than numbers") from None
+        raise BadRequest(f"{path}: {what} holds values that are not numbers") from None

@@ -1,4 +1,4 @@
-"""What a user's own images share, in folders or in a table: the test split is drawn where there is none."""
+"""Shared by the loaders of a user's own images, in folders or a CSV file: a missing test split is drawn."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ SPLIT_OF = {"train": "train", "test": "test", "val": "val", "valid": "val", "val
 
 @dataclass(frozen=True)
 class Own:
-    """Images as the user sorted them, and the words that messages use for how he did."""
+    """A user's images in their splits, and the words that messages use for the layout."""
 
     name: DatasetName
     root: Path
     source: Path  # the folder or file that messages name
     classes: tuple[str, ...]
-    splits: Mapping[str, Split]  # train, and val and test where the user has them
-    where: str  # where all the images are if there is no other split: "one folder"
-    splitter: str  # what makes a split: "folder"
+    splits: Mapping[str, Split]  # train; val and test if the user has them
+    where: str  # where all images are if there is only train, such as "one folder"
+    splitter: str  # what makes a split, such as "folder"
     notes: tuple[str, ...] = ()
 
 
 def natural_key(name: str) -> tuple[list[tuple[int, int, str]], str]:
-    """Sorts names as people do: 2 before 10."""
+    """Sort key for natural order: 2 before 10."""
     words = re.split(r"([0-9]+)", name)
     return [(1, int(word), "") if i % 2 else (2, 0, word.casefold()) for i, word in enumerate(words) if word], name
 
 
 def own_index(own: Own, spec: DataSpec) -> DatasetIndex:
-    """The index: validation stands in for a test split that is missing; without both, test is held out of train.
+    """The index. Validation replaces a missing test split; if both are missing, test is held out of train.
 
-    BadRequest where nothing is left for testing.
+    BadRequest if no image can be held out for testing.
     """
     train, val, test = (own.splits.get(name) for name in ("train", "val", "test"))
     assert train is not None
@@ -57,7 +57,7 @@ def own_index(own: Own, spec: DataSpec) -> DatasetIndex:
 
 
 def _drawn(own: Own, whole: Split, spec: DataSpec) -> DatasetIndex:
-    """A part of each class held out for testing."""
+    """The index with a part of each class held out for testing."""
     kept, held = hold_out(own.root, whole, own.classes, spec.test_fraction, spec)
     if not len(held):
         each = "is one group" if spec.group_by else "has one image"
@@ -67,13 +67,13 @@ def _drawn(own: Own, whole: Split, spec: DataSpec) -> DatasetIndex:
         )
     how = "class, group and seed" if spec.group_by else "class and seed"
     note = f"the images are in {own.where}: {len(held)} of {len(whole)} are held out for testing, by {how}"
-    notes = (*own.notes, note, *_lonely_note(own.classes, whole))
+    notes = (*own.notes, note, *_single_image_note(own.classes, whole))
     train, test = whole.take(kept), whole.take(held)
     return DatasetIndex(own.name, own.root, own.classes, train, test, drawn=True, notes=notes)
 
 
-def _lonely_note(classes: Sequence[str], whole: Split) -> tuple[str, ...]:
-    lonely = np.flatnonzero(np.bincount(whole.labels, minlength=len(classes)) == 1)
-    if not len(lonely):
+def _single_image_note(classes: Sequence[str], whole: Split) -> tuple[str, ...]:
+    single = np.flatnonzero(np.bincount(whole.labels, minlength=len(classes)) == 1)
+    if not len(single):
         return ()
-    return (f"{len(lonely)} classes have one image only and are not tested (first: {classes[lonely[0]]})",)
+    return (f"{len(single)} classes have one image only and are not tested (first: {classes[single[0]]})",)

@@ -1,4 +1,4 @@
-"""True boxes that lie in a file for each image: a mask, an XML file. Found once and kept, since they are thousands."""
+"""True boxes from one file per image (a mask, an XML file). They are read once and cached: there are thousands."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from fgvc_cli.data.images.survey import Progress, survey
 from fgvc_cli.data.types import DatasetIndex
 
 Box = tuple[float, float, float, float]  # xyxy half-open
-NO_BOX: Box = (0, 0, 0, 0)  # counts nowhere
+NO_BOX: Box = (0, 0, 0, 0)  # a box without area, which no measure counts
 Mask = Callable[[Image.Image], NDArray[np.bool_]]
 
 
@@ -27,14 +27,14 @@ def with_surveyed_boxes(
     box_in: Callable[[Path], Box],
     progress: Progress | None,
 ) -> DatasetIndex:
-    """The index with a box for each image, and a note about images whose file is missing or unreadable: no true box.
+    """The index with a box for each image. Images whose file is missing or unreadable have none, and a note says so.
 
     Args:
         index: without boxes.
-        what: what is read, for the progress bar; also the key that findings are kept under.
-        file_of: image → the file that tells its box, both relative to the root.
+        what: what is read, for the progress bar; also the cache key of the results.
+        file_of: image → the file that holds its box, both relative to the root.
         box_in: reads such a file. May raise OSError or ValueError.
-        progress: told where reading takes long.
+        progress: called while reading takes long.
     """
     splits = index.splits()
     files = [file_of(file) for split in splits.values() for file in split.files]
@@ -49,10 +49,10 @@ def with_surveyed_boxes(
 
 
 def _text(path: Path, box_in: Callable[[Path], Box]) -> str:
-    """The box as text, as findings are kept."""
+    """The box as text, the form that is cached."""
     try:
         x1, y1, x2, y2 = box = box_in(path)
-        if not (x1 <= x2 and y1 <= y2):  # nor a number that is none
+        if not (x1 <= x2 and y1 <= y2):  # false for NaN too
             raise ValueError(f"its box is {box}")
         return " ".join(map(str, box))
     except FileNotFoundError:
@@ -62,7 +62,7 @@ def _text(path: Path, box_in: Callable[[Path], Box]) -> str:
 
 
 def box_of_mask(path: Path, is_object: Mask) -> Box:
-    """The box around all pixels of the object; no box where there is none."""
+    """The box around all pixels of the object; NO_BOX if there are none."""
     with Image.open(path) as image:
         mask = is_object(image)
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))

@@ -1,1 +1,1 @@
-"""Image files on disk, looked at: read, measured, checked, compared."""
+"""Image files on disk: how they are read, measured, checked and compared."""

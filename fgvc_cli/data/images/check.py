@@ -1,4 +1,4 @@
-"""A look at the images before a run begins: bad ones, and those that are in two splits."""
+"""Checks of the images before a run starts: finds bad images, and images that are in two splits."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from fgvc_cli.data.types import DatasetIndex, Split
 from fgvc_cli.errors import BadRequest
 from fgvc_cli.spec.data import DataSpec
 
-_NAMED = 3  # bad images, classes
-_TAIL = 64  # bytes
+_NAMED = 3  # a message names at most this many bad images or classes
+_TAIL = 64  # bytes read from the end of a file
 
 
 @dataclass(frozen=True)
@@ -33,10 +33,13 @@ class BadImage:
 def examine(
     index: DatasetIndex, spec: DataSpec, *, recorded: bool = False, progress: Progress | None = None
 ) -> DatasetIndex:
-    """The index as a run can use it. `recorded`: its splits are those of a run, in which nothing may change.
+    """The index that a run can use. `recorded`: its splits come from an existing run and must not change.
 
-    BadRequest for bad images, unless the spec says to leave them out, and where that leaves a class or split without
-    images. What is left out, and which images are in two splits, is said in the notes.
+    The notes say which images are left out and which are in two splits.
+
+    Raises:
+        BadRequest: there are bad images and the spec does not leave them out, or leaving them out would leave a class
+            without training images or a split without images.
     """
     bad = bad_images(index, spec, progress)
     if bad and (recorded or spec.on_bad_image == "error"):
@@ -49,8 +52,9 @@ def examine(
 def bad_images(index: DatasetIndex, spec: DataSpec, progress: Progress | None = None) -> list[BadImage]:
     """The images of the index's splits that cannot be read or have too many pixels.
 
-    With `on_bad_image` error the header and the end of each file are looked at, and a file that looks odd is decoded:
-    this finds what is empty, cut off, mislabelled or oversized. With skip each image is decoded, which finds all.
+    With `on_bad_image` error, the header and the end of each file are checked, and only suspicious files are decoded:
+    this finds files that are empty, truncated, mislabelled or too large. With skip, every image is decoded, which
+    finds all bad images.
     """
     places = [(name, position) for name, split in index.splits().items() for position in range(len(split))]
     files = [file for split in index.splits().values() for file in split.files]
@@ -64,15 +68,15 @@ def bad_images(index: DatasetIndex, spec: DataSpec, progress: Progress | None = 
 
 
 def _decoded_size(path: Path, max_pixels: int) -> str:
-    """Width and height of the decoded image. ImageError for a bad one."""
+    """Width and height of the decoded image, in pixels. ImageError for a bad image."""
     height, width = read_image(path, max_pixels).shape[1:]
     return f"{width} {height}"
 
 
 def _size(path: Path, max_pixels: int) -> str:
-    """Width and height as the header says, where the end of the file looks sound too; else those of the decoded image.
+    """Width and height from the header if the end of the file looks complete, else those of the decoded image.
 
-    ImageError for a bad image. Nothing too large is decoded.
+    ImageError for a bad image. An image with too many pixels is not decoded.
     """
     try:
         with path.open("rb") as stream, open_image(stream) as image:
@@ -81,13 +85,13 @@ def _size(path: Path, max_pixels: int) -> str:
             stream.seek(-min(_TAIL, path.stat().st_size), 2)
             if ends_whole(stream.read(), format):
                 return f"{width} {height}"
-    except Exception:  # what is wrong with it, reading it says best
+    except Exception:  # decoding gives the better error message
         pass
     return _decoded_size(path, max_pixels)
 
 
 def _verdict(path: Path, size: str | ImageError, spec: DataSpec) -> ImageError | None:
-    """What is wrong with an image; the limit may have changed since its size was kept."""
+    """What is wrong with an image. The limit may have changed since the size was cached, so it is checked again."""
     if isinstance(size, ImageError):
         return size
     width, height = map(int, size.split())
@@ -102,7 +106,7 @@ def _refusal(bad: Sequence[BadImage], images: int, recorded: bool) -> str:
     named = "; ".join(str(image.error) for image in bad[:_NAMED])
     more = f"; and {len(bad) - _NAMED} more" if len(bad) > _NAMED else ""
     advice = (
-        "the run was made with them: put back readable ones"
+        "the run was made with them: restore readable files"
         if recorded
         else "replace them, or leave them out with --on-bad-image skip"
     )
@@ -110,7 +114,7 @@ def _refusal(bad: Sequence[BadImage], images: int, recorded: bool) -> str:
 
 
 def _without(index: DatasetIndex, bad: Sequence[BadImage]) -> DatasetIndex:
-    """The index without bad images. A run keeps these splits, so that an image repaired later changes none of them."""
+    """The index without bad images. A run records these splits, so an image repaired later does not change them."""
     left: dict[str, Split] = {}
     notes: list[str] = []
     for name, split in index.splits().items():
@@ -120,7 +124,7 @@ def _without(index: DatasetIndex, bad: Sequence[BadImage]) -> DatasetIndex:
             many = "bad image is" if len(lost) == 1 else "bad images are"
             notes.append(f"{len(lost)} {many} left out of {name} (first: {lost[0].error})")
         if not len(left[name]):
-            raise BadRequest(f"{index.root}: not one readable {name} image is left (first: {lost[0].error})")
+            raise BadRequest(f"{index.root}: no readable {name} image is left (first: {lost[0].error})")
     _no_class_lost(index, left["train"])
     return replace(
         index,

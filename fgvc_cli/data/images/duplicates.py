@@ -1,9 +1,9 @@
-"""Images that are in two splits: a model tested on what it was trained on looks better than it is. They are reported,
-never dropped.
+"""Images that are in two splits. A model tested on its training images looks better than it is. Such images are
+reported, never removed.
 
-Identical: the same bytes. Nearly identical: a difference hash, 64 bits that say where the picture gets brighter from
-left to right on a grid of 9 x 8, differs in at most `NEAR_BITS`. It survives scaling, another format and stronger
-compression; see docs/datasets.md for what it finds.
+Identical images have the same bytes. Nearly identical images have difference hashes that differ in at most `NEAR_BITS`
+bits. A difference hash is 64 bits that say where the image gets brighter from left to right on a grid of 9 x 8. It
+hardly changes with scaling, another file format or stronger compression; docs/datasets.md shows what it finds.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ Hashes = NDArray[np.uint64]
 Partners = NDArray[np.int64]  # (images, splits)
 
 NEAR_BITS = 4
-NEAR_UP_TO, EXACT_UP_TO = 20_000, 200_000  # images for which `auto` looks
-_FLAT = 8  # grey levels between the darkest and the brightest field: less has no picture to compare
+NEAR_UP_TO, EXACT_UP_TO = 20_000, 200_000  # with mode `auto`: the largest number of images for near, for exact
+_FLAT = 8  # grey levels between the darkest and the brightest cell; an image with less is too uniform to compare
 _BITS_OF = np.array([bin(word).count("1") for word in range(1 << 16)], dtype=np.uint8)
 
 
@@ -37,16 +37,17 @@ _BITS_OF = np.array([bin(word).count("1") for word in range(1 << 16)], dtype=np.
 class _Pool:
     """All images of an index, split after split."""
 
-    names: tuple[str, ...]  # of the splits
-    split: Codes  # (N,) place in `names`
+    names: tuple[str, ...]  # names of the splits
+    split: Codes  # (N,) position in `names`
     files: tuple[str, ...]
     labels: Codes  # (N,)
 
 
 def duplicate_notes(index: DatasetIndex, mode: str, progress: Progress | None = None) -> tuple[str, ...]:
-    """What to tell about images in two splits. `mode`: off, exact, near, or auto, which goes by the number of images.
+    """Notes about images that are in two splits.
 
-    Images that cannot be read are passed over; the demo, which fgvc draws itself, has none.
+    `mode`: off, exact, near, or auto, which chooses one of the three by the number of images. Unreadable images are
+    ignored. The demo data set is not checked: fgvc draws it without duplicates.
     """
     splits = index.splits()
     images = sum(map(len, splits.values()))
@@ -62,18 +63,18 @@ def duplicate_notes(index: DatasetIndex, mode: str, progress: Progress | None = 
     )
     nothing = np.empty(0, dtype=np.int64)
     same = _partners(pool, _codes_of_bytes(index.root, pool, progress), nothing, nothing)
-    notes = _told(pool, same, "the same as", "=")
+    notes = _notes(pool, same, "the same as", "=")
     if mode == "near":
         near = _near_partners(index.root, pool, progress)
-        notes += _told(pool, np.where(same >= 0, -1, near), "nearly the same as", "~")
+        notes += _notes(pool, np.where(same >= 0, -1, near), "nearly the same as", "~")
     return notes
 
 
-# ---- identical
+# ---- identical images
 
 
 def _codes_of_bytes(root: Path, pool: _Pool, progress: Progress | None) -> Codes:
-    """A number for each file (N,) that only files of the same bytes share; -1 where no other file has its size."""
+    """A code for each file, (N,): files with the same bytes share it. -1 where no other file has the same size."""
     sizes = [_size(root / file) for file in pool.files]
     times = Counter(sizes)
     chosen = [i for i, size in enumerate(sizes) if size and times[size] > 1]
@@ -100,13 +101,13 @@ def _digest(path: Path) -> str:
         raise ImageError(f"{path}: cannot be read ({error.strerror})") from None
 
 
-# ---- nearly identical
+# ---- nearly identical images
 
 
 def difference_hash(path: Path) -> str:
-    """The hash of the upright picture as 16 hexadecimal digits, empty for a picture of one colour.
+    """The hash of the upright image as 16 hexadecimal digits; empty for an image of nearly uniform colour.
 
-    ImageError if it cannot be read. A JPEG is decoded at an eighth of its size where that is enough.
+    ImageError if the image cannot be read. A JPEG is decoded at an eighth of its size if that is large enough.
     """
     try:
         with path.open("rb") as stream, open_image(stream) as image:
@@ -115,7 +116,7 @@ def difference_hash(path: Path) -> str:
             grey = upright if upright.mode == "L" else to_rgb(upright).convert("L")
             small = grey.resize((32, 32), Image.Resampling.BILINEAR).resize((9, 8), Image.Resampling.BOX)
             levels = np.asarray(small, dtype=np.int64)
-    except Exception as error:  # Pillow's decoders raise anything
+    except Exception as error:  # Pillow's decoders raise exceptions of many kinds
         raise ImageError(f"{path}: {error}") from None
     if np.ptp(levels) < _FLAT:
         return ""
@@ -123,9 +124,10 @@ def difference_hash(path: Path) -> str:
 
 
 def near_pairs(hashes: Hashes, bits: int = NEAR_BITS) -> tuple[Codes, Codes]:
-    """Positions a < b of all pairs of hashes (U,), each there once, that differ in `bits` bits at most.
+    """Positions a < b of all pairs of hashes that differ in at most `bits` bits. The hashes, (U,), are all different.
 
-    Cut into bits + 1 bands, two such hashes agree in one band at least: only those that do are compared.
+    If hashes are cut into bits + 1 bands, two such hashes agree in at least one band. Only pairs that agree in a band
+    are compared.
     """
     edges = np.linspace(0, 64, bits + 2).astype(int)
     found = [np.empty((0, 2), dtype=np.int64)]
@@ -140,7 +142,7 @@ def near_pairs(hashes: Hashes, bits: int = NEAR_BITS) -> tuple[Codes, Codes]:
 
 
 def _pairs_of_equals(values: Hashes) -> Iterator[tuple[Codes, Codes]]:
-    """Positions of all pairs of equal values in a sorted array, by their distance in it: 1 first."""
+    """Positions of all pairs of equal values in a sorted array, first those 1 apart, then 2 apart, and so on."""
     first = np.arange(len(values))
     for gap in range(1, len(values)):
         first = first[first + gap < len(values)]
@@ -151,7 +153,7 @@ def _pairs_of_equals(values: Hashes) -> Iterator[tuple[Codes, Codes]]:
 
 
 def _distance(a: Hashes, b: Hashes) -> NDArray[np.int64]:
-    """How many bits differ, pair by pair: (P,)."""
+    """The number of bits that differ in each pair, (P,)."""
     bits: Codes = _BITS_OF[(a ^ b).view(np.uint16)].reshape(-1, 4).sum(axis=1, dtype=np.int64)
     return bits
 
@@ -167,13 +169,20 @@ def _near_partners(root: Path, pool: _Pool, progress: Progress | None) -> Partne
     return _partners(pool, codes, first, second)
 
 
-# ---- what both share
+# ---- shared by both
 
 
 def _partners(pool: _Pool, codes: Codes, first: Codes, second: Codes) -> Partners:
-    """For each image and each split before its own, an image there whose code is the same or one of a pair with it.
+    """For each image and each earlier split, an image of that split that has the same code or a paired code.
 
-    Codes (N,), -1 for none; first, second (P,): pairs of different codes that count as the same. (N, splits), -1: none.
+    Args:
+        pool: N images.
+        codes: (N,) the images' codes, -1 for none.
+        first: (P,) first codes of the pairs; the codes of a pair differ but count as the same.
+        second: (P,) second codes of the pairs.
+
+    Returns:
+        (N, splits) positions of images in the pool, -1 for none.
     """
     count = int(codes.max(initial=-1)) + 1
     partners = np.full((len(codes), len(pool.names)), -1, dtype=np.int64)
@@ -190,18 +199,18 @@ def _partners(pool: _Pool, codes: Codes, first: Codes, second: Codes) -> Partner
     return partners
 
 
-def _told(pool: _Pool, partners: Partners, what: str, sign: str) -> tuple[str, ...]:
-    """A note for each two splits that share images."""
+def _notes(pool: _Pool, partners: Partners, what: str, sign: str) -> tuple[str, ...]:
+    """One note for each pair of splits that share images."""
     notes = []
     for later, early in itertools.combinations(reversed(range(len(pool.names))), 2):
         images = np.flatnonzero((pool.split == later) & (partners[:, early] >= 0))
         if not len(images):
             continue
         others = partners[images, early]
-        strange = int((pool.labels[images] != pool.labels[others]).sum())
+        relabelled = int((pool.labels[images] != pool.labels[others]).sum())
         many = f"{len(images)} images of {pool.names[later]} are {what} ones of {pool.names[early]}"
         one = f"1 image of {pool.names[later]} is {what} one of {pool.names[early]}"
         note = one if len(images) == 1 else many
         note += f" (first: {pool.files[images[0]]} {sign} {pool.files[others[0]]})"
-        notes.append(note + (f", {strange} of them in another class" if strange else ""))
+        notes.append(note + (f", {relabelled} of them in another class" if relabelled else ""))
     return tuple(notes)

@@ -1,4 +1,4 @@
-"""What the first bytes of an image file say: its kind, its size in pixels. Nothing is decoded here."""
+"""Format and size in pixels of an image file, read from its first bytes without decoding it."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ Bytes = NDArray[np.uint8]
 
 _HEIC_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"})
 _AVIF_BRANDS = frozenset({b"avif", b"avis"})
-_FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # SOF0..15: hold the size; the others are tables
-_BARE_MARKERS = frozenset({0x01, *range(0xD0, 0xD8)})  # no length follows
+_FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # SOF0..15 hold the size; these three do not
+_BARE_MARKERS = frozenset({0x01, *range(0xD0, 0xD8)})  # markers that no length field follows
 
 
 def plain_size(encoded: Bytes) -> tuple[int, int] | None:
-    """Width and height of a JPEG, or of a lossy WebP without extended header; None where the size cannot be told.
+    """Width and height of a JPEG, or of a lossy WebP without extended header; None where the size is not found.
 
-    These torchvision reads as fgvc wants them. Of other WebP it drops alpha and turns none; a PNG whose pixels are
-    damaged ends the process in its decoder (0.29).
+    torchvision decodes these formats as fgvc needs them. In other WebP files it drops alpha and ignores the EXIF
+    orientation. Its PNG decoder ends the process when the pixels are damaged (torchvision 0.29).
     """
     head = encoded[:30].tobytes()
     size = None
@@ -32,7 +32,7 @@ def plain_size(encoded: Bytes) -> tuple[int, int] | None:
 
 
 def _jpeg_size(encoded: Bytes) -> tuple[int, int] | None:
-    """Walks the segments up to the frame header."""
+    """Reads the segments up to the frame header, which holds the size."""
     place = 2
     while place + 9 <= encoded.size and encoded[place] == 0xFF:
         marker = int(encoded[place + 1])
@@ -49,7 +49,7 @@ def _jpeg_size(encoded: Bytes) -> tuple[int, int] | None:
 
 
 def phone_format(head: bytes) -> str | None:
-    """HEIC or AVIF if that is what these first bytes (64 will do) begin, whatever the file is called."""
+    """HEIC or AVIF if a file's first bytes (64 are enough) show that format, whatever its name; else None."""
     if head[4:8] != b"ftyp":
         return None
     length = min(int.from_bytes(head[:4], "big"), len(head))
@@ -60,9 +60,9 @@ def phone_format(head: bytes) -> str | None:
 
 
 def ends_whole(tail: bytes, format: str | None) -> bool:
-    """Whether the end of a file of a format, as Pillow calls it, shows that nothing is cut off. 64 bytes will do.
+    """Whether the last bytes of a file (64 are enough) show that it is complete. `format` is Pillow's name for it.
 
-    False does not say that something is: it takes decoding to know.
+    False does not mean that the file is truncated: only decoding can tell.
     """
     match format:
         case "JPEG" | "MPO":

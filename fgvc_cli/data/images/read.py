@@ -1,14 +1,16 @@
 """One image file → RGB pixels.
 
-JPEG and plain WebP are decoded by torchvision, which takes half the time; all else (PNG, TIFF, GIF, BMP, alpha) and
-whatever torchvision refuses goes through Pillow. Both ways give the same pixels. What every image becomes:
+torchvision decodes JPEG and plain WebP, in half of Pillow's time. Pillow decodes everything else (PNG, TIFF, GIF, BMP,
+images with alpha) and what torchvision cannot decode. Both give the same pixels. Every image is converted:
 
-- turned as its EXIF orientation says;
+- it is rotated as its EXIF orientation says;
 - grey, palette and CMYK images become RGB;
-- transparent pixels are laid on white, as a page shows them: what is stored beneath is arbitrary;
-- 16 bits are scaled from 0..65535 to 0..255, floating point from 0..1; of an animation the first frame is taken.
+- transparent images are composited on white, as on a web page: the colour stored under transparency is arbitrary;
+- 16-bit values are scaled from 0..65535 to 0..255, floating-point values from 0..1;
+- the first frame of an animation is used.
 
-What a file is, its content says, not its name. An image of more pixels than asked for is refused by its header.
+The format is found from the file's content, not from its name. The pixel limit is checked on the header, before
+decoding.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ from fgvc_cli.data.images.headers import phone_format, plain_size
 from fgvc_cli.errors import FgvcError
 from fgvc_cli.spec.data import MAX_PIXELS
 
-Image.MAX_IMAGE_PIXELS = None  # `must_fit` stands in for Pillow's own limit, which knows nothing of data.max_pixels
+Image.MAX_IMAGE_PIXELS = None  # `must_fit` replaces Pillow's own limit, since the limit here is data.max_pixels
 
 _JPEG_NAMES = {".jpg", ".jpeg", ".jpe", ".jfif", ".jp2"}
 _OTHER_NAMES = {".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".tga"}
@@ -43,19 +45,19 @@ class ImageError(FgvcError):
 
 
 def is_image_name(name: str) -> bool:
-    """Whether a file of this name is taken for an image."""
+    """Whether a file of this name is treated as an image."""
     _, dot, suffix = name.rpartition(".")
     return dot + suffix.lower() in EXTENSIONS
 
 
 def read_image(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> Tensor:
-    """The picture in a file, (3, H, W) uint8 RGB, upright. ImageError if there is none, or H × W > max_pixels."""
+    """The image in a file, (3, H, W) uint8 RGB, upright. ImageError if it cannot be read, or H × W > max_pixels."""
     try:
         encoded = np.fromfile(path, dtype=np.uint8)
         if encoded.size == 0:
             raise ImageError("the image file is empty")
         return _decode(encoded, max_pixels)
-    except Exception as error:  # Pillow's decoders raise anything from SyntaxError to struct.error
+    except Exception as error:  # Pillow's decoders raise exceptions of many kinds, from SyntaxError to struct.error
         raise ImageError(f"{os.fspath(path)}: {_reason(error)}") from None
 
 
@@ -66,7 +68,7 @@ def _decode(encoded: NDArray[np.uint8], max_pixels: int) -> Tensor:
         try:
             pixels: Tensor = decode_image(torch.from_numpy(encoded), ImageReadMode.RGB, apply_exif_orientation=True)
             return pixels
-        except RuntimeError:  # Pillow may still read it, and says better what is wrong
+        except RuntimeError:  # Pillow may still decode it, and gives a better error message
             pass
     with open_image(io.BytesIO(encoded.tobytes())) as image:
         must_fit(image.size, max_pixels)
@@ -75,7 +77,7 @@ def _decode(encoded: NDArray[np.uint8], max_pixels: int) -> Tensor:
 
 
 def must_fit(size: tuple[int, int], max_pixels: int) -> None:
-    """ImageError for an image of `size` (width, height) above the limit."""
+    """ImageError for an image whose `size` (width, height) exceeds the limit."""
     width, height = size
     if width * height > max_pixels:
         raise ImageError(
@@ -85,9 +87,9 @@ def must_fit(size: tuple[int, int], max_pixels: int) -> None:
 
 
 def open_image(stream: IO[bytes]) -> Image.Image:
-    """Pillow's image of an open file, its header read, nothing decoded.
+    """Pillow's image of an open file. Only the header is read; nothing is decoded.
 
-    Where that fails, exceptions of any kind; ImageError where a package is missing that reads the format.
+    Raises ImageError where the package that reads the format is missing, and Pillow's exceptions of any kind.
     """
     kind = phone_format(stream.read(64))
     stream.seek(0)
@@ -95,14 +97,14 @@ def open_image(stream: IO[bytes]) -> Image.Image:
         try:
             importlib.import_module("pillow_heif").register_heif_opener()
         except ImportError:
-            raise ImageError("is a HEIC image; to read those: pip install pillow-heif") from None
+            raise ImageError("is a HEIC image; to read HEIC: pip install pillow-heif") from None
     if kind == "AVIF" and "avif" not in features.get_supported():
-        raise ImageError("is an AVIF image; to read those: pip install --upgrade pillow")
+        raise ImageError("is an AVIF image; to read AVIF: pip install --upgrade pillow")
     return Image.open(stream)
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """Any image that Pillow decoded, as RGB of 8 bits, transparency on white."""
+    """Any image that Pillow decoded, as 8-bit RGB; transparent images are composited on white."""
     if image.mode in _SIXTEEN_BIT:
         values = np.asarray(image, dtype=np.float64) / 257
         return Image.fromarray(np.rint(values.clip(0, 255)).astype(np.uint8)).convert("RGB")
@@ -119,7 +121,7 @@ def _reason(error: Exception) -> str:
     if isinstance(error, ImageError):
         return str(error)
     if isinstance(error, UnidentifiedImageError):
-        return "is no readable image (unknown format or damaged)"
+        return "is not a readable image (unknown format or damaged)"
     if isinstance(error, OSError) and error.errno is not None:
         return f"cannot be read ({error.strerror})"
-    return f"is no readable image ({(str(error).splitlines() or [type(error).__name__])[0]})"
+    return f"is not a readable image ({(str(error).splitlines() or [type(error).__name__])[0]})"

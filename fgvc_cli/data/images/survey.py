@@ -1,7 +1,7 @@
-"""One pass over many image files, in threads, whose findings are kept so that the next pass takes no time.
+"""One pass over many image files, in threads. The results are cached, so that the next pass takes no time.
 
-Findings lie in `images.sqlite` in fgvc's cache folder, under the file's path, size and time of change. Only findings of
-sound images are kept: whatever is wrong with a file is looked at anew each time. A cache that cannot be read or
+Results are stored in `images.sqlite` in fgvc's cache folder, with the file's path, size and modification time as the
+key. Only results of good images are stored: a bad file is examined again each time. A cache that cannot be read or
 written costs time, nothing else.
 """
 
@@ -19,10 +19,10 @@ from fgvc_cli.data.catalog import cache_home
 from fgvc_cli.data.images.read import ImageError
 from fgvc_cli.machine.threads import cores
 
-Progress = Callable[[str, int, int], object]  # what is going on, steps done, steps in all
-Stamp = tuple[int, int]  # size in bytes, time of change in nanoseconds
+Progress = Callable[[str, int, int], object]  # what is being done, steps done, steps in total
+Stamp = tuple[int, int]  # size in bytes, modification time in nanoseconds
 
-KEPT_FROM = 500  # images: looking at fewer takes less than a second
+KEPT_FROM = 500  # number of images from which results are cached; fewer take less than a second
 _STEP, _STEPS_A_WRITE = 128, 16
 _TABLE = (
     "CREATE TABLE IF NOT EXISTS findings"
@@ -40,32 +40,37 @@ def survey(
     *,
     anew: bool = False,
 ) -> list[str | ImageError]:
-    """What `look` finds at each of the files (paths relative to root), or the ImageError it raises, in their order.
+    """What `look` returns for each file, or the ImageError that it raises, in the files' order.
 
-    `kind` names what is looked for: the key that findings are kept under, to be changed whenever `look` is. `anew`
-    looks at each file, whatever was found before, and keeps nothing.
+    Args:
+        kind: names what is looked for. It is a part of the cache's key: change it whenever `look` changes.
+        root: the folder.
+        files: paths relative to root.
+        look: called for each file that has no cached result.
+        progress: called after each step.
+        anew: examine each file, and neither read nor write the cache.
     """
     stamps = [stamp_of(root / file) for file in files]
-    kept = _Kept(kind, root) if len(files) >= KEPT_FROM and not anew else None
-    known = kept.read() if kept else {}
+    cache = _Cache(kind, root) if len(files) >= KEPT_FROM and not anew else None
+    known = cache.read() if cache else {}
     found: list[str | ImageError | None] = [_known(known, *item) for item in zip(files, stamps, strict=True)]
     todo = [i for i, finding in enumerate(found) if finding is None]
     fresh: dict[str, tuple[Stamp, str]] = {}
-    for step, part in _steps(todo, kind, progress if kept or anew else None):
+    for step, part in _steps(todo, kind, progress if cache or anew else None):
         for i, finding in zip(part, _look_at(look, [root / files[i] for i in part]), strict=True):
             found[i], stamp = finding, stamps[i]
             if isinstance(finding, str) and stamp is not None:
                 fresh[files[i]] = stamp, finding
-        if kept and step % _STEPS_A_WRITE == 0:
-            kept.write(fresh)
+        if cache and step % _STEPS_A_WRITE == 0:
+            cache.write(fresh)
             fresh.clear()
-    if kept and fresh:
-        kept.write(fresh)
+    if cache and fresh:
+        cache.write(fresh)
     return [finding for finding in found if finding is not None]
 
 
 def stamp_of(path: Path) -> Stamp | None:
-    """Size and time of change of a file; None where it is not there."""
+    """Size and modification time of a file; None if it does not exist."""
     try:
         status = path.stat()
     except OSError:
@@ -79,7 +84,7 @@ def _known(known: dict[str, tuple[Stamp, str]], file: str, stamp: Stamp | None) 
 
 
 def _steps(todo: list[int], kind: str, progress: Progress | None) -> Iterator[tuple[int, list[int]]]:
-    """Parts of the work, counted from 1, reported before the first and after each."""
+    """Parts of the work, numbered from 1. Progress is reported before the first part and after each part."""
     parts = [todo[start : start + _STEP] for start in range(0, len(todo), _STEP)]
     for step, part in enumerate(parts, start=1):
         if progress and step == 1:
@@ -90,7 +95,7 @@ def _steps(todo: list[int], kind: str, progress: Progress | None) -> Iterator[tu
 
 
 def _look_at(look: Callable[[Path], str], paths: list[Path]) -> list[str | ImageError]:
-    """Each path's finding or error. Pillow's warnings about odd metadata are not for the user's eyes."""
+    """Each path's finding or error. Pillow's warnings about unusual metadata are not shown to the user."""
 
     def attempt(path: Path) -> str | ImageError:
         try:
@@ -103,15 +108,15 @@ def _look_at(look: Callable[[Path], str], paths: list[Path]) -> list[str | Image
         return list(pool.map(attempt, paths))
 
 
-class _Kept:
-    """The findings of one kind about the files of one folder."""
+class _Cache:
+    """The cached findings of one kind about the files of one folder."""
 
     def __init__(self, kind: str, root: Path) -> None:
         self.kind = kind
         self.root = os.fsencode(root.resolve())
 
     def read(self) -> dict[str, tuple[Stamp, str]]:
-        """File → its stamp and finding; empty where there is no cache."""
+        """File → its stamp and finding; empty if there is no cache."""
         with contextlib.suppress(sqlite3.Error, OSError), self._connected() as connection:
             rows = connection.execute(
                 "SELECT file, size, changed, finding FROM findings WHERE kind = ? AND root = ?", (self.kind, self.root)
@@ -120,7 +125,7 @@ class _Kept:
         return {}
 
     def write(self, findings: dict[str, tuple[Stamp, str]]) -> None:
-        """Keep these, all or none; silently none where the cache cannot be written."""
+        """Store these findings, all or none. If the cache cannot be written, none are stored and no error is raised."""
         rows = [
             (self.kind, self.root, os.fsencode(file), *stamp, finding) for file, (stamp, finding) in findings.items()
         ]
@@ -129,7 +134,7 @@ class _Kept:
 
     @contextlib.contextmanager
     def _connected(self) -> Iterator[sqlite3.Connection]:
-        """A connection, committed at the end. A file that is no database any more is removed."""
+        """A connection, committed at the end. A file that is not a valid database is removed."""
         file = cache_home() / "images.sqlite"
         file.parent.mkdir(parents=True, exist_ok=True)
         connection = sqlite3.connect(file, timeout=5)
@@ -137,7 +142,7 @@ class _Kept:
             connection.execute(_TABLE)
             yield connection
             connection.commit()
-        except sqlite3.OperationalError:  # locked, full, not writable: the file itself is sound
+        except sqlite3.OperationalError:  # locked, full or not writable: the file itself is intact
             raise
         except sqlite3.DatabaseError:
             file.unlink(missing_ok=True)

@@ -1,1 +1,1 @@
-"""Images become batches."""
+"""Turns images into batches."""

@@ -1,7 +1,8 @@
-"""torchvision's augmentations of one image, drawn from that image's own generator.
+"""torchvision's augmentations of one image, with a random generator for each image.
 
-Its classes draw from the global generator, which belongs to the whole process: seeding it for each image would disturb
-what the network draws, and threads would disturb each other. Here every draw is handed the image's generator instead.
+torchvision's classes use the global random generator, which the whole process shares. Seeding it for each image would
+change the network's random numbers, and threads would change each other's. Here every function that makes random
+numbers is given the image's generator instead.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from torchvision.transforms import v2
 
 from fgvc_cli.spec.data import DataSpec
 
-_DRAWS = frozenset(
+_RANDOM_FUNCTIONS = frozenset(
     {
         torch.rand,
         torch.randn,
@@ -35,8 +36,8 @@ _DRAWS = frozenset(
 )
 
 
-class DrawingFrom(TorchFunctionMode):
-    """Within this context, and this thread, PyTorch draws from `generator` instead of the global one."""
+class UseGenerator(TorchFunctionMode):
+    """Inside this context, in this thread, PyTorch's random functions use `generator` instead of the global one."""
 
     def __init__(self, generator: torch.Generator) -> None:
         super().__init__()
@@ -45,20 +46,20 @@ class DrawingFrom(TorchFunctionMode):
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        """Called by PyTorch for every function of its own."""
+        """PyTorch calls this for every function of its own."""
         kwargs = kwargs or {}
-        return func(*args, **({"generator": self.generator} | kwargs if func in _DRAWS else kwargs))
+        return func(*args, **({"generator": self.generator} | kwargs if func in _RANDOM_FUNCTIONS else kwargs))
 
 
 def augment(image: Tensor, spec: DataSpec, generator: torch.Generator) -> Tensor:
-    """(3, S, S) uint8 → the same shape: the spec's policy, then erasing. Draws nothing where both are off.
+    """(3, S, S) uint8 → the same shape: the spec's policy, then erasing. Uses no random number if both are off.
 
     Sources: RandAugment, arXiv 1909.13719; TrivialAugment, arXiv 2103.10158; random erasing, arXiv 1708.04896.
     """
     transforms = _transforms(spec)
     if not transforms:
         return image
-    with DrawingFrom(generator):
+    with UseGenerator(generator):
         for transform in transforms:
             image = transform(image)
     return image
@@ -67,7 +68,7 @@ def augment(image: Tensor, spec: DataSpec, generator: torch.Generator) -> Tensor
 @functools.lru_cache(maxsize=8)
 def _transforms(spec: DataSpec) -> tuple[Callable[[Tensor], Tensor], ...]:
     found: list[Callable[[Tensor], Tensor]] = []
-    grey = [round(255 * mean) for mean in spec.mean]  # what is about 0 to the network
+    grey = [round(255 * mean) for mean in spec.mean]  # about 0 after normalisation
     if spec.augment == "randaugment":
         found.append(v2.RandAugment(spec.augment_operations, spec.augment_magnitude, fill=grey))
     elif spec.augment == "trivialaugment":

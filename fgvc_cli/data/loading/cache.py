@@ -1,14 +1,16 @@
-"""Decoded and resized images, kept: in one memory-mapped file that all processes share, or on the GPU.
+"""Cache of decoded and resized images: in one memory-mapped file that all processes share, or on the GPU.
 
-What is kept is each image's square of `resize` pixels, before any draw; the rest of `transforms` works on it as on a
-freshly decoded one, so that a run is the same with and without. The file lies in a folder named by what decides its
-pixels beside the images' content: their place and names, the square's side, the banner's rows, the decoders' versions.
+A square is an image resized to `side` x `side` pixels, before any random transform. The remaining transforms treat it
+like a freshly decoded image, so a run is the same with and without the cache. The file is in a folder whose name KEY is
+a digest of everything besides the images' content that decides its pixels: the images' folder and names, the side, the
+rows cut off at the bottom, the decoders' versions.
 
     KEY/squares.npy     (N, side, side, 3) uint8
-    KEY/sizes.npy       (N, 2) int32: height and width of the pictures before
-    KEY/about.json      what it was made of, with a digest of every image's size in bytes and time of change
+    KEY/sizes.npy       (N, 2) int32: height and width of the images before resizing
+    KEY/about.json      what it was made from, with a digest of every image's size in bytes and modification time
 
-`disk` keeps it in fgvc's cache folder; `ram` in shared memory, until the last process that uses it ends.
+`disk` stores the folder in fgvc's cache folder; `ram` stores it in shared memory until the last process that uses it
+ends.
 """
 
 from __future__ import annotations
@@ -49,22 +51,22 @@ from fgvc_cli.errors import BadRequest, FgvcError
 from fgvc_cli.machine.threads import cores, torch_threads
 from fgvc_cli.spec.data import DataSpec
 
-Progress = Callable[[str, int, int], object]  # what is going on, steps done, steps in all
+Progress = Callable[[str, int, int], object]  # what is being done, steps done, steps in total
 
-_VERSION = 1  # of the layout, and of what `square` makes of an image
+_VERSION = 1  # increased whenever the layout of the files or the result of `square` changes
 _STEP = 64  # images
 _GIB = 1 << 30
 
 
 class SquareFile:
-    """squares.npy, mapped into memory: pages are read when they are looked at, and shared by all processes."""
+    """squares.npy as a memory-mapped file: pages are read on first use and shared by all processes."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.pixels: NDArray[np.uint8] = np.load(path, mmap_mode="r")  # (N, side, side, 3)
 
     def __reduce__(self) -> tuple[type[SquareFile], tuple[Path]]:
-        """A worker that is not forked maps the file itself."""
+        """A worker process that is not forked maps the file itself."""
         return SquareFile, (self.path,)
 
 
@@ -73,14 +75,14 @@ class Squares:
     """N squares of a dataset."""
 
     kept: SquareFile | Tensor  # a tensor: (N, side, side, 3) uint8 on a device
-    sizes: NDArray[np.int32]  # (N, 2) height and width of the pictures they were made of
+    sizes: NDArray[np.int32]  # (N, 2) height and width of the images before resizing
     files: tuple[str, ...]  # sorted
     claim: Claim | None = None
 
     def of(self, split: Split) -> SplitSquares:
-        """Those of a split's images."""
-        of = {file: row for row, file in enumerate(self.files)}
-        rows = np.array([of[file] for file in split.files], dtype=np.int64)
+        """The squares of a split's images."""
+        row_of = {file: row for row, file in enumerate(self.files)}
+        rows = np.array([row_of[file] for file in split.files], dtype=np.int64)
         return SplitSquares(self.kept, rows, self.sizes[rows], self.claim)
 
 
@@ -89,30 +91,30 @@ class SplitSquares:
     """The squares of a split's images, by position in it."""
 
     kept: SquareFile | Tensor
-    rows: NDArray[np.int64]  # where each image's square is
-    sizes: NDArray[np.int32]  # height and width of each image's picture
+    rows: NDArray[np.int64]  # row of each image's square
+    sizes: NDArray[np.int32]  # height and width of each image before resizing
     claim: Claim | None = None
 
     @property
     def on_device(self) -> bool:
-        """Whether they are a tensor on a device, not a file."""
+        """Whether the squares are a tensor on a device, not a file."""
         return isinstance(self.kept, Tensor)
 
     def square(self, position: int) -> NDArray[np.uint8]:
-        """(side, side, 3), in the file."""
+        """The square of an image, (side, side, 3), in the memory-mapped file."""
         assert isinstance(self.kept, SquareFile)
         square: NDArray[np.uint8] = self.kept.pixels[self.rows[position]]
         return square
 
     def size(self, position: int) -> tuple[int, int]:
-        """Height and width of the picture that a square was made of."""
+        """Height and width of an image before resizing."""
         height, width = self.sizes[position].tolist()
         return height, width
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """Which squares are to be kept."""
+    """Which squares the cache must hold."""
 
     root: Path
     files: tuple[str, ...]  # sorted, each once
@@ -122,32 +124,32 @@ class Wanted:
 
     @classmethod
     def of(cls, index: DatasetIndex, spec: DataSpec) -> Wanted:
-        """The images that every epoch reads: those of train and val, wherever the line between them is."""
+        """The images that every epoch reads: those of train and val, however they are divided into the two."""
         splits = [split for name, split in index.splits().items() if name != "test"]
         files = tuple(sorted({file for split in splits for file in split.files}))
         return cls(index.root, files, spec.resize_side, index.cut_bottom, spec.max_pixels)
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
-        """Of all squares."""
+        """Shape of the array of all squares."""
         return len(self.files), self.side, self.side, 3
 
     @property
     def bytes(self) -> int:
-        """Of all squares."""
+        """Size of all squares in bytes."""
         return int(np.prod(self.shape, dtype=np.int64))
 
     def name(self) -> str:
-        """The same for the same images in the same place at the same size."""
+        """The cache folder's name: the same for the same images in the same place at the same size."""
         versions = (_VERSION, torch.__version__, torchvision.__version__, pillow_version)
         return _digest((*versions, self.side, self.cut_bottom, os.fspath(self.root.resolve()), *self.files))
 
     def stamps(self) -> list[Stamp | None]:
-        """Size and time of change of each file now."""
+        """Current size and modification time of each file."""
         return [stamp_of(self.root / file) for file in self.files]
 
     def read(self, file: str) -> tuple[NDArray[np.uint8], tuple[int, int]]:
-        """The square of a file, (side, side, 3), and its picture's height and width."""
+        """The square of a file, (side, side, 3), and its image's height and width before resizing."""
         try:
             image = read_image(f"{self.root}/{file}", self.max_pixels)
         except ImageError as error:
@@ -159,28 +161,28 @@ class Wanted:
 def open_squares(
     index: DatasetIndex, spec: DataSpec, device: torch.device, progress: Progress | None = None
 ) -> Squares | None:
-    """The squares of train and val where the spec keeps them, made now where they are not there yet; None: off.
+    """The cached squares of train and val, made now if they do not exist yet. None if the spec's cache is off.
 
     Raises:
-        BadRequest: there is no room for them, or no GPU.
+        BadRequest: there is too little room for them, or no GPU.
         ImageError: an image cannot be read.
-        FgvcError: they cannot be written, or an image changes meanwhile.
+        FgvcError: they cannot be written, or an image changes in the meantime.
     """
     if spec.cache == "off":
         return None
-    wanted, told = Wanted.of(index, spec), progress or (lambda *_: None)
+    wanted, report = Wanted.of(index, spec), progress or (lambda *_: None)
     if spec.cache == "gpu":
-        return squares_on_device(wanted, device, told)
+        return squares_on_device(wanted, device, report)
     passing = spec.cache == "ram"
     home = shared_memory() if passing else cache_home() / "squares"
-    return squares_in_file(wanted, home / wanted.name(), told, passing=passing)
+    return squares_in_file(wanted, home / wanted.name(), report, passing=passing)
 
 
 def squares_in_file(wanted: Wanted, folder: Path, progress: Progress, *, passing: bool = False) -> Squares:
-    """The squares in a folder; `passing`: it is removed when no process uses it any more."""
+    """The squares in a folder. `passing`: the folder is removed when no process uses it any more."""
 
     def waiting() -> None:
-        progress("another process is caching these images: waiting for it", 0, 0)
+        progress("waiting for another process that is caching these images", 0, 0)
 
     with _explained(folder, wanted), alone_with(folder, waiting):
         remove_abandoned(folder.parent, folder, whole=passing)
@@ -195,14 +197,14 @@ def squares_in_file(wanted: Wanted, folder: Path, progress: Progress, *, passing
 def squares_on_device(wanted: Wanted, device: torch.device, progress: Progress) -> Squares:
     """The squares as one tensor on a device."""
     if device.type == "cpu":
-        raise BadRequest("--cache gpu: this run computes on the CPU; take --cache ram or disk")
+        raise BadRequest("--cache gpu: this run computes on the CPU; use --cache ram or disk")
     if device.type == "cuda" and wanted.bytes > (free := torch.cuda.mem_get_info(device)[0]):
-        raise BadRequest(f"--cache gpu: {_lack(wanted, free)} on the GPU; take --cache ram or disk")
+        raise BadRequest(f"--cache gpu: {_lack(wanted, free)} on the GPU; use --cache ram or disk")
     return decode_to(wanted, device, progress)
 
 
 def decode_to(wanted: Wanted, device: torch.device, progress: Progress) -> Squares:
-    """The squares as one tensor on a device that has the room."""
+    """The squares as one tensor on a device that has enough memory."""
     pixels = torch.empty(wanted.shape, dtype=torch.uint8, device=device)
     sizes = np.empty((len(wanted.files), 2), dtype=np.int32)
     for row, (squared, size) in enumerate(_decoded(wanted, f"{_caching(wanted)} on the GPU", progress)):
@@ -212,7 +214,7 @@ def decode_to(wanted: Wanted, device: torch.device, progress: Progress) -> Squar
 
 
 def _decoded(wanted: Wanted, what: str, progress: Progress) -> Iterator[tuple[NDArray[np.uint8], tuple[int, int]]]:
-    """Each square in order, decoded in threads, and its picture's size."""
+    """Each square in order, decoded in threads, and its image's height and width before resizing."""
     parts = [wanted.files[start : start + _STEP] for start in range(0, len(wanted.files), _STEP)]
     progress(what, 0, len(parts))
     with torch_threads(1), ThreadPoolExecutor(cores()) as pool:
@@ -222,7 +224,7 @@ def _decoded(wanted: Wanted, what: str, progress: Progress) -> Iterator[tuple[ND
 
 
 def _is_whole(folder: Path, wanted: Wanted, stamps: list[Stamp | None]) -> bool:
-    """Whether a folder holds the squares of these very images."""
+    """Whether a folder holds the squares of exactly these images, unchanged since."""
     try:
         about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
         sizes, pixels = np.load(folder / "sizes.npy"), np.load(folder / "squares.npy", mmap_mode="r")
@@ -236,13 +238,13 @@ def _write(folder: Path, wanted: Wanted, stamps: list[Stamp | None], progress: P
     np.save(folder / "sizes.npy", _write_squares(folder / "squares.npy", wanted, progress))
     for file, before, after in zip(wanted.files, stamps, wanted.stamps(), strict=True):
         if before != after:
-            raise FgvcError(f"{wanted.root / file} changed while it was cached: start again")
+            raise FgvcError(f"{wanted.root / file} changed while it was being cached: start again")
     about = {"root": str(wanted.root), "count": len(wanted.files), "side": wanted.side, "images": _digest(stamps)}
     (folder / "about.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
 
 
 def _write_squares(path: Path, wanted: Wanted, progress: Progress) -> NDArray[np.int32]:
-    """Write squares.npy; the sizes. Written, not mapped: on a full disk a map would end the process."""
+    """Write squares.npy and return the sizes. The file is not memory-mapped here: a full disk would end the process."""
     sizes = np.empty((len(wanted.files), 2), dtype=np.int32)
     what = f"{_caching(wanted)} in {path.parents[1]}"
     header = {"descr": "|u1", "fortran_order": False, "shape": wanted.shape}
@@ -258,28 +260,28 @@ def _write_squares(path: Path, wanted: Wanted, progress: Progress) -> NDArray[np
 
 @contextlib.contextmanager
 def _explained(folder: Path, wanted: Wanted) -> Iterator[None]:
-    """Turn a failed write into one line that says what to do."""
+    """Turn a failed write into a one-line error that says what to do."""
     try:
         yield
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         reason = f"no room for {_size(wanted.bytes)}" if full else error.strerror or str(error)
         raise FgvcError(
-            f"cannot keep images in {folder.parent}: {reason}; make room there, or choose another --cache (off: none)"
+            f"cannot cache images in {folder.parent}: {reason}; free some space there, or use another --cache or off"
         ) from error
 
 
 def _enough_room(wanted: Wanted, home: Path, *, passing: bool) -> None:
-    """BadRequest where it is plain before that the squares do not fit."""
+    """BadRequest if the squares do not fit; checked before any image is decoded."""
     free = shutil.disk_usage(home).free
     memory = available_memory() if passing else None
     if memory is not None and wanted.bytes > memory:
-        raise BadRequest(f"--cache ram: {_lack(wanted, memory)} in memory; take --cache disk, or off")
+        raise BadRequest(f"--cache ram: {_lack(wanted, memory)} in memory; use --cache disk or off")
     if wanted.bytes > free:
         advice = (
-            "make it larger (docker run --shm-size), or take --cache disk"
+            "make it larger (docker run --shm-size), or use --cache disk"
             if passing
-            else "free some, set XDG_CACHE_HOME to a larger disk, or take --cache off"
+            else "free some space, set XDG_CACHE_HOME to a folder on a larger disk, or use --cache off"
         )
         raise BadRequest(f"--cache {'ram' if passing else 'disk'}: {_lack(wanted, free)} in {home}; {advice}")
 

@@ -1,7 +1,8 @@
-"""Folders that processes make once and share: whole or not there, and gone from memory when nobody uses them.
+"""Folders that one process fills and several processes share.
 
-A folder KEY is filled as KEY.part by whoever holds KEY.lock, then renamed. The system frees the locks of a killed
-process: what it left as KEY.part is removed by the next one.
+A folder is either complete or absent. A folder in shared memory is removed when no process uses it any more. The
+process that holds KEY.lock fills the folder KEY.part, then renames it to KEY. The system releases the locks of a killed
+process, and the next process removes the KEY.part that it left.
 """
 
 from __future__ import annotations
@@ -27,7 +28,10 @@ _PART = ".part"
 
 
 def shared_memory() -> Path:
-    """This user's folder in memory, or among temporary files where a system has no such; BadRequest if not ours."""
+    """This user's folder in shared memory, or in the temporary folder if the system has no shared memory.
+
+    BadRequest if the folder belongs to another user or cannot be made.
+    """
     home = _SHARED_MEMORY if _SHARED_MEMORY.is_dir() else Path(tempfile.gettempdir())
     owner = os.getuid() if hasattr(os, "getuid") else 0
     folder = home / f"fgvc-{owner}"
@@ -35,14 +39,14 @@ def shared_memory() -> Path:
         folder.mkdir(mode=0o700, exist_ok=True)
         theirs = hasattr(os, "getuid") and (folder.is_symlink() or folder.stat().st_uid != owner)
     except OSError as error:
-        raise BadRequest(f"--cache ram: cannot use {folder} ({error.strerror}); take --cache disk") from None
+        raise BadRequest(f"--cache ram: cannot use {folder} ({error.strerror}); use --cache disk") from None
     if theirs:
-        raise BadRequest(f"--cache ram: {folder} belongs to somebody else; take --cache disk")
+        raise BadRequest(f"--cache ram: {folder} belongs to another user; use --cache disk")
     return folder
 
 
 def available_memory() -> int | None:
-    """Bytes of memory that programs could still take; None where nobody tells."""
+    """Bytes of memory that programs can still allocate; None if the system does not say."""
     table = Path("/proc/meminfo")
     found = re.search(r"MemAvailable: *(\d+) kB", table.read_text()) if table.exists() else None
     return int(found[1]) * 1024 if found else None
@@ -50,7 +54,10 @@ def available_memory() -> int | None:
 
 @contextlib.contextmanager
 def alone_with(folder: Path, waiting: Callable[[], object]) -> Iterator[None]:
-    """Nobody else makes or removes this folder meanwhile. `waiting` is called where another process is at it."""
+    """Inside this context no other process makes or removes the folder.
+
+    `waiting` is called if another process is doing so now and this one must wait for it.
+    """
     folder.parent.mkdir(parents=True, exist_ok=True)
     lock = _lock(folder)
     try:
@@ -65,7 +72,7 @@ def alone_with(folder: Path, waiting: Callable[[], object]) -> Iterator[None]:
 
 
 def fill_folder(folder: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a new folder under another name, sync it, rename it into place. For who is alone with it."""
+    """Let `write` fill a new folder under another name, sync it and rename it. Call this inside `alone_with`."""
     part = folder.with_name(folder.name + _PART)
     for old in (part, folder):
         shutil.rmtree(old, ignore_errors=True)
@@ -80,7 +87,7 @@ def fill_folder(folder: Path, write: Callable[[Path], object]) -> None:
 
 
 def reserve(handle: int, size: int) -> None:
-    """Take a file's room now, where the file system can: a full disk shows before the work is done."""
+    """Allocate a file's disk space now, if the file system can, so that a full disk is noticed before any work."""
     if sys.platform == "linux":
         try:
             os.posix_fallocate(handle, 0, size)
@@ -90,22 +97,28 @@ def reserve(handle: int, size: int) -> None:
 
 
 class Claim:
-    """This process's claim on a folder. The last one to let go, at its exit at the latest, removes the folder."""
+    """Says that this process uses a folder, until `release` or until the process ends.
+
+    The last process that uses the folder removes it.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._end = weakref.finalize(self, _let_go, folder, _claim(folder), os.getpid())
 
     def release(self) -> None:
-        """Let go now."""
+        """This process does not use the folder any more."""
         self._end()
 
     def __reduce__(self) -> tuple[type[None], tuple[()]]:
-        """A worker needs none of its own: its parent outlives it."""
+        """A worker process gets None: it needs no claim, since its parent process outlives it."""
         return type(None), ()
 
 
 def remove_abandoned(home: Path, but: Path, *, whole: bool) -> None:
-    """Remove what killed processes left in `home`: half filled folders, and `whole` ones that nobody claims."""
+    """Remove what killed processes left in `home`, except the folder `but`.
+
+    These are incomplete folders and, with `whole`, complete folders that no process uses.
+    """
     for folder in {path.with_name(path.name.removesuffix(_PART)) for path in home.iterdir() if path.is_dir()}:
         if folder != but:
             _remove(folder, whole=whole)
@@ -148,11 +161,11 @@ def _unclaimed(folder: Path) -> bool:
 
 
 def _let_go(folder: Path, handle: int | None, owner: int) -> None:
-    if os.getpid() != owner:  # a forked worker ends
+    if os.getpid() != owner:  # called at the end of a forked worker process
         return
     if sys.platform != "win32" and handle is not None:
         import fcntl
 
-        fcntl.flock(handle, fcntl.LOCK_UN)  # workers have copies of the handle
+        fcntl.flock(handle, fcntl.LOCK_UN)  # closing is not enough: worker processes have copies of the handle
         os.close(handle)
     _remove(folder, whole=True)

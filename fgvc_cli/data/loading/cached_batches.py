@@ -1,7 +1,7 @@
-"""Batches cut out of kept squares: copied by threads of this process, or cut on the device a batch at a time.
+"""Batches cropped from cached squares: by threads of this process, or on the device, one batch at a time.
 
-Each image's window and mirror are drawn from its own generator as ever; what is done with them are copies of bytes, so
-that where they are done changes nothing.
+The crop and flip of an image come from its own random generator, as without a cache. Cropping and flipping only copy
+bytes, so the result does not depend on where they are done.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from fgvc_cli.data.loading.transforms import Geometry, copy_window, geometry_of
 from fgvc_cli.data.types import Batch
 from fgvc_cli.machine.threads import cores
 
-_COPIERS = 2  # threads: they wait for memory most of the time
-_AHEAD = 2  # batches that are filled beside the one that is waited for
+_COPIERS = 2  # threads; most of the time they wait for memory
+_AHEAD = 2  # batches that are filled in advance
 
 
 class CopiedBatches:
-    """Batches copied from a memory-mapped file, each by a thread, some ahead of the one asked for."""
+    """Batches copied from a memory-mapped file. A thread copies each batch, some batches in advance."""
 
     def __init__(self, dataset: ImageDataset, plan: Iterable[list[Key]], *, pin_memory: bool) -> None:
         self.dataset, self.plan, self.pin_memory = dataset, plan, pin_memory
@@ -40,7 +40,7 @@ class CopiedBatches:
                 yield filled.popleft().result()
 
     def _empty(self, count: int) -> Tensor:
-        """Room for the images of a batch. Made by the main thread, which gets back memory that it freed."""
+        """Memory for the images of a batch. The main thread allocates it, so that memory it freed is reused."""
         size = self.dataset.spec.image_size
         return torch.empty((count, size, size, 3), dtype=torch.uint8, pin_memory=self.pin_memory)
 
@@ -54,7 +54,7 @@ class CopiedBatches:
 
 
 class DeviceBatches:
-    """Batches cut out of a tensor of squares on its device."""
+    """Batches cropped from a tensor of squares, on the tensor's device."""
 
     def __init__(self, dataset: ImageDataset, plan: Iterable[list[Key]], *, pin_memory: bool) -> None:
         self.dataset, self.plan, self.pin_memory = dataset, plan, pin_memory
@@ -74,12 +74,12 @@ class DeviceBatches:
 
 
 def cut_windows(squares: Tensor, windows: Tensor, size: int) -> Tensor:
-    """Windows of squares, black outside: (N, side, side, 3) uint8, (B, 4) int64 → (B, size, size, 3) uint8.
+    """Crop windows from squares, black outside: (N, side, side, 3) uint8, (B, 4) int64 → (B, size, size, 3) uint8.
 
     Args:
         squares: N squares.
-        windows: row in `squares`, left, top, and 1 where the window is mirrored.
-        size: of the windows, in pixels.
+        windows: for each window its row in `squares`, left, top, and 1 if it is flipped horizontally, else 0.
+        size: side of the windows, in pixels.
     """
     side = squares.shape[1]
     row, left, top, flip = windows.unbind(1)
@@ -100,7 +100,7 @@ def _geometries(dataset: ImageDataset, keys: list[Key]) -> list[Geometry]:
 def _batch(
     dataset: ImageDataset, keys: list[Key], geometries: list[Geometry], images: Tensor, *, pin_memory: bool
 ) -> Batch:
-    """The batch of these images (B, S, S, 3)."""
+    """The batch of these images, given as (B, S, S, 3)."""
     positions = np.array([position for _, position in keys])
 
     def ready(values: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
-"""Images → batches, the same ones for any number of workers and after any resume.
+"""Images → batches. The batches are the same for any number of worker processes and after any resume.
 
-Order and augmentation are functions of (seed, epoch, position) and nothing else; the global random state is never
-touched. Images stay uint8 until they are on the device.
+Order and augmentation depend only on (seed, epoch, position); the global random state is neither used nor changed.
+Images stay uint8 until they are on the device.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from fgvc_cli.spec.data import DataSpec
 
 
 class Loader:
-    """Batches of a split, epoch by epoch; `len` is the number of batches of an epoch."""
+    """Batches of a split, epoch by epoch. `len` is the number of batches in an epoch."""
 
     def __init__(
         self,
@@ -44,7 +44,9 @@ class Loader:
             raise BadRequest(f"{dataset.root}: the split to load is empty")
         if min(len(dataset), batch_size) < shard[1]:
             few = f"{min(len(dataset), batch_size)} images"
-            raise BadRequest(f"{few} cannot be shared by {shard[1]} processes: start fewer, or raise --batch-size")
+            raise BadRequest(
+                f"{few} cannot be shared by {shard[1]} processes: start fewer processes, or raise --batch-size"
+            )
         self.dataset = dataset
         self.batch_size = batch_size
         self.workers = workers
@@ -55,7 +57,7 @@ class Loader:
         self._batches = self._source(pin_memory)
 
     def _source(self, pin_memory: bool) -> Iterable[Batch | ImageError]:
-        """Copies of kept squares where that is all there is to do, else processes that make images."""
+        """Batches copied from cached squares if cropping and flipping are the only transforms, else a DataLoader."""
         dataset = self.dataset
         if dataset.squares is not None and (dataset.spec.only_copies or not dataset.train):
             source = DeviceBatches if dataset.squares.on_device else CopiedBatches
@@ -69,7 +71,7 @@ class Loader:
                 persistent_workers=self.workers > 0,
                 pin_memory=pin_memory,
                 worker_init_fn=_start_worker,
-                generator=torch.Generator().manual_seed(0),  # else each epoch draws from the global one
+                generator=torch.Generator().manual_seed(0),  # else each epoch would use the global generator
             )
 
     def __len__(self) -> int:
@@ -77,14 +79,14 @@ class Loader:
 
     @property
     def batch_images(self) -> int:
-        """Images of a training batch, over all processes."""
+        """Number of images in a training batch, over all processes."""
         return min(self.batch_size, len(self.dataset))
 
     def epoch(self, epoch: int, start_batch: int = 0) -> Iterator[Batch]:
-        """Batches of an epoch on the loader's device, from `start_batch` on: the images of those before are not read.
+        """Batches of an epoch on the loader's device, from `start_batch` on. Images of earlier batches are not read.
 
-        Workers start at once. One epoch at a time: asking for the next ends the one before. Raises ImageError for the
-        first image that cannot be read, FgvcError if a worker process dies.
+        Worker processes start at once. Starting the next epoch ends the one before. Raises ImageError for the first
+        image that cannot be read, FgvcError if a worker process dies.
         """
         self._plan.epoch, self._plan.start = epoch, start_batch
         with _many_workers_allowed():
@@ -94,7 +96,7 @@ class Loader:
 
 @contextlib.contextmanager
 def _many_workers_allowed() -> Iterator[None]:
-    """More workers than cores is the user's own choice: no warning about it."""
+    """Hides PyTorch's warning about more workers than cores: the user chose their number."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="This DataLoader will create", category=UserWarning)
         yield
@@ -111,27 +113,27 @@ def _checked(batches: Iterator[Batch | ImageError], threads: int | None) -> Iter
             if "DataLoader worker" not in str(error):
                 raise
             raise FgvcError(
-                "a loader process died, most likely for want of memory; use fewer with --workers, 0 for none"
+                "a worker process died, probably because memory ran out; use fewer with --workers, 0 for none"
             ) from error
         if isinstance(batch, ImageError):
             try:
                 raise batch
             finally:
-                del batch, batches  # else error, traceback and this frame hold each other, and the workers with them
+                del batch, batches  # else a cycle of error, traceback and this frame would keep the workers alive
         yield batch
 
 
 def _start_worker(worker: int) -> None:
-    """Ctrl-C is for the main process, which finishes its step with the batches that still come; cores are shared."""
+    """Workers ignore Ctrl-C, so that the main process can finish its step. Each uses one thread, to share the cores."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)
 
 
 def default_workers(device: torch.device | str = "cpu") -> int:
-    """How many worker processes a loader gets where the user does not say.
+    """The default number of worker processes.
 
-    None beside a network on the CPU: it keeps all cores busy, and reading is under a tenth of its time. For a GPU,
-    eight at most and one core less than there are.
+    0 if the network runs on the CPU: it keeps all cores busy, and reading takes under a tenth of its time. For a GPU,
+    one less than the number of cores, at most 8.
     """
     if torch.device(device).type == "cpu":
         return 0
@@ -151,11 +153,26 @@ def make_loader(
     shard: Shard = (0, 1),
     squares: Squares | None = None,
 ) -> Loader:
-    """A loader of one of the index's splits. Training shuffles, augments and leaves out a partial last batch unless
-    it is the only one; evaluation keeps all images in order. `balanced`: an epoch draws every class
-    equally often. `shard`: rank and number of the processes that share each batch of `batch_size` images.
-    `squares`: take the images from there (`cache.open_squares`).
-    BadRequest for an empty split, or fewer images than processes."""
+    """A loader of one of the index's splits.
+
+    Training shuffles, augments and drops an incomplete last batch unless it is the only one. Evaluation keeps all
+    images in order.
+
+    Args:
+        index: the dataset.
+        split: one of its splits.
+        spec: transforms, cache and workers.
+        batch_size: images in a batch, over all processes.
+        train: whether to shuffle and augment.
+        seed: of order and augmentation.
+        device: where the batches go.
+        balanced: an epoch shows every class equally often.
+        shard: rank and number of the processes that share each batch.
+        squares: cached images to use (`cache.open_squares`).
+
+    Raises:
+        BadRequest: the split is empty, or there are fewer images than processes.
+    """
     device = torch.device(device)
     dataset = ImageDataset(
         index.root, split, spec, train=train, seed=seed, cut_bottom=index.cut_bottom, squares=squares

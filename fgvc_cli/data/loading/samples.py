@@ -1,4 +1,4 @@
-"""The images of a split, one by one: read or taken from kept squares, transformed, ready for a batch."""
+"""The images of a split, one by one: read from files or taken from cached squares, transformed, ready for a batch."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from fgvc_cli.data.loading.transforms import copy_window, finish, generator_of, 
 from fgvc_cli.data.types import Batch, Split
 from fgvc_cli.spec.data import DataSpec
 
-_ADVICE = "put a readable image in its place and go on with --resume, or start anew with --on-bad-image skip"
+_ADVICE = "replace it with a readable image and continue with --resume, or start again with --on-bad-image skip"
 Key = tuple[int, int]  # epoch, position in the split
 
 
@@ -35,10 +35,10 @@ class Sample:
 
 
 class ImageDataset(Dataset[Sample | ImageError]):
-    """The images of a split. `dataset[epoch, position]` is a Sample, or the ImageError of a file that is unreadable.
+    """The images of a split. `dataset[epoch, position]` is a Sample, or an ImageError if the file is unreadable.
 
-    The error is an item, not raised, since an exception that leaves a worker process drags its traceback along. With
-    `squares` images are taken from there instead of from their files.
+    The error is returned and not raised: PyTorch would add the worker process's traceback to its message. If `squares`
+    are given, images are taken from them and not from their files.
     """
 
     def __init__(
@@ -73,11 +73,11 @@ class ImageDataset(Dataset[Sample | ImageError]):
         return Sample(pixels, int(self.split.labels[position]), position, to_original, box)
 
     def generator(self, key: Key) -> torch.Generator | None:
-        """What an image draws from in an epoch; None in evaluation."""
+        """The random generator of an image in an epoch; None in evaluation."""
         return generator_of(self.seed, *key) if self.train else None
 
     def box(self, position: int) -> NDArray[np.float32] | None:
-        """Of an image, (4,) in its own pixels."""
+        """The box of an image, (4,), in the image's own pixels."""
         return None if self.split.boxes is None else self.split.boxes[position]
 
     def _of_file(self, key: Key) -> tuple[Tensor, Tensor, Tensor | None]:
@@ -96,8 +96,11 @@ class ImageDataset(Dataset[Sample | ImageError]):
 
 
 class Names:
-    """Many names in one piece of memory. Reading a list of strings writes to it (each counts who holds it), so that
-    every worker process would come to hold a copy of a long one."""
+    """Many names in one block of memory.
+
+    Reading a list of strings changes the strings' reference counts. So each forked worker process would end up with a
+    copy of the memory of a long list.
+    """
 
     def __init__(self, names: Sequence[str]) -> None:
         encoded = [os.fsencode(name) for name in names]
@@ -110,7 +113,7 @@ class Names:
 
 
 def collate(samples: list[Sample | ImageError]) -> Batch | ImageError:
-    """The batch of these samples, or the first error among them. Images lie in channels-last order."""
+    """The batch of these samples, or the first error among them. Images are in channels-last memory format."""
     good: list[Sample] = []
     for sample in samples:
         if isinstance(sample, ImageError):
@@ -118,7 +121,7 @@ def collate(samples: list[Sample | ImageError]) -> Batch | ImageError:
         good.append(sample)
     boxes = [sample.box for sample in good if sample.box is not None]
     return Batch(
-        # default_collate: in a worker it stacks straight into the memory that the main process will see
+        # In a worker process, default_collate stacks directly into memory shared with the main process.
         images=default_collate([sample.image.permute(1, 2, 0) for sample in good]).permute(0, 3, 1, 2),
         labels=torch.tensor([sample.label for sample in good]),
         index=torch.tensor([sample.index for sample in good]),

@@ -1,4 +1,4 @@
-"""Batches on their device: copied ahead, normalised there."""
+"""Moves batches to their device in advance, and normalises them there."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fgvc_cli.data.types import Batch
 
 
 def ahead(batches: Iterator[Batch], device: torch.device) -> Iterator[Batch]:
-    """The batches on `device`; to a GPU each is copied while the one before it is computed with."""
+    """The batches on `device`. Each is copied to a GPU while the GPU computes with the one before."""
     if device.type != "cuda":
         for batch in batches:
             yield batch.to(device)
@@ -31,18 +31,21 @@ def ahead(batches: Iterator[Batch], device: torch.device) -> Iterator[Batch]:
 
 
 def _arrived(batch: Batch, copied: torch.cuda.Event) -> Batch:
-    """The batch, to be used by what is asked of the device from now on; the host waits for nothing."""
+    """The batch, ready for operations queued on the device from now on. The host does not wait."""
     stream = torch.cuda.current_stream(batch.labels.device)
     stream.wait_event(copied)
     for value in vars(batch).values():
         if value is not None:
-            value.record_stream(stream)  # its memory is not given away before it was used
+            value.record_stream(stream)  # so that its memory is not reused before this stream has used it
     return batch
 
 
 @functools.cache
 def _scale(mean: tuple[float, ...], std: tuple[float, ...], device: torch.device) -> tuple[Tensor, Tensor]:
-    """What to subtract from and multiply 0..255 with, (3, 1, 1) each; kept, since making them waits for the device."""
+    """Shift to subtract from 0..255 and scale to multiply by, (3, 1, 1) each.
+
+    Cached, because creating them makes the host wait for the device.
+    """
     with torch.inference_mode(False):
         shift = torch.tensor(mean, device=device).view(3, 1, 1) * 255
         return shift, 1 / (torch.tensor(std, device=device).view(3, 1, 1) * 255)

@@ -1,8 +1,9 @@
-"""Image → network input, with the affine map that leads back to the image's own pixels.
+"""Image → network input, with the affine map back to the image's own pixels.
 
-Resize to a square, crop, flip, rotate, augment, in this order. What happens to an image is a `Geometry`: drawn (or
-fixed, in evaluation) before a pixel is touched, so that a cache or a device can apply the same one. Coordinates are
-continuous, 0 at the left or top edge of the first pixel.
+The transforms are: resize to a square, crop, flip, rotate, augment, in this order. A `Geometry` holds the parameters of
+all but the last. They are chosen (at random in training, fixed in evaluation) before any pixel is processed, so that a
+cache or a device can apply the same transforms. Coordinates are continuous, 0 at the left or top edge of the first
+pixel.
 """
 
 from __future__ import annotations
@@ -30,22 +31,23 @@ Matrix = NDArray[np.float64]
 
 
 def mix(*words: int) -> int:
-    """One 63-bit seed from whole numbers: stable everywhere, and unrelated for neighbours."""
+    """One 63-bit seed from integers: the same on every machine, and unrelated for neighbouring integers."""
     packed = struct.pack(f"<{len(words)}Q", *(word & 0xFFFFFFFFFFFFFFFF for word in words))
     return int.from_bytes(hashlib.blake2b(packed, digest_size=8).digest(), "little") >> 1
 
 
 def generator_of(seed: int, epoch: int, index: int) -> torch.Generator:
-    """The generator that image `index` of the split draws its augmentation from in an epoch."""
+    """The random generator for the augmentation of image `index` of the split in an epoch."""
     return torch.Generator().manual_seed(mix(seed, epoch, index))
 
 
 @dataclass(frozen=True)
 class Geometry:
-    """How a picture of width × height becomes the network's input: all in pixels, angle in degrees.
+    """How an image of width × height becomes the network's input. Lengths are in pixels, the angle in degrees.
 
-    Resized to `side` × `side`; a window of `size` × `size` taken with its corner at (left, top), black where it lies
-    outside; mirrored; turned about its centre, counter-clockwise as seen.
+    The image is resized to `side` × `side`. A window of `size` × `size` with its corner at (left, top) is cropped; it
+    is black outside the image. It is flipped horizontally if `flip`, then rotated about its centre, counter-clockwise
+    as seen.
     """
 
     width: int
@@ -58,7 +60,7 @@ class Geometry:
     angle: float = 0.0
 
     def forward(self) -> Matrix:
-        """Picture pixels → network-input pixels, (3, 3)."""
+        """Matrix from image pixels to network-input pixels, (3, 3)."""
         matrix = np.diag([self.side / self.width, self.side / self.height, 1.0])
         matrix[:2, 2] = -self.left, -self.top
         if self.flip:
@@ -66,7 +68,7 @@ class Geometry:
         return _turn(self.angle, self.size / 2) @ matrix if self.angle else matrix
 
     def to_original(self) -> Tensor:
-        """Network-input pixels → picture pixels, (2, 3) float32."""
+        """Matrix from network-input pixels to image pixels, (2, 3) float32."""
         return torch.from_numpy(np.linalg.inv(self.forward())[:2].astype(np.float32))
 
     def apply(self, picture: Tensor) -> Tensor:
@@ -74,17 +76,20 @@ class Geometry:
         return self.turned(self.window(square(picture, self.side)))
 
     def window(self, squared: Tensor) -> Tensor:
-        """(3, side, side) uint8 → (3, size, size), cropped and mirrored; `copy_window` is the same for arrays."""
+        """(3, side, side) uint8 → (3, size, size), cropped and flipped; `copy_window` does the same for arrays."""
         if (self.left, self.top, self.size) != (0, 0, self.side):
             squared = F.crop(squared, self.top, self.left, self.size, self.size)  # black outside
         return F.horizontal_flip(squared) if self.flip else squared
 
     def turned(self, pixels: Tensor) -> Tensor:
-        """(3, size, size) uint8, cropped and mirrored → turned."""
+        """(3, size, size) uint8, cropped and flipped → rotated."""
         return F.rotate(pixels, self.angle, InterpolationMode.BILINEAR) if self.angle else pixels
 
     def map_box(self, box: NDArray[np.float32]) -> Tensor:
-        """Tight box (4,) float32 around the corners of a box of the picture; x2 = x1 and y2 = y1 if nothing is left."""
+        """A box of the image, (4,), in network-input pixels: the tight box (4,) float32 around its mapped corners.
+
+        If nothing of it is left inside the input, x2 = x1 and y2 = y1.
+        """
         x1, x2 = np.clip(box[0::2].astype(np.float64), 0, self.width)
         y1, y2 = np.clip(box[1::2].astype(np.float64), 0, self.height)
         corners = self.forward()[:2] @ np.array([[x1, x2, x2, x1], [y1, y1, y2, y2], [1.0, 1.0, 1.0, 1.0]])
@@ -95,7 +100,7 @@ class Geometry:
 
 
 def square(picture: Tensor, side: int) -> Tensor:
-    """(3, H, W) uint8 → (3, side, side) uint8: what comes before any draw, so that it can be kept."""
+    """(3, H, W) uint8 → (3, side, side) uint8, resized. This precedes every random transform, so it can be cached."""
     if tuple(picture.shape[1:]) == (side, side):
         return picture
     resized: Tensor = F.resize(picture, [side, side], InterpolationMode.BILINEAR, antialias=True)
@@ -103,12 +108,12 @@ def square(picture: Tensor, side: int) -> Tensor:
 
 
 def without_banner(image: Tensor, cut_bottom: int) -> Tensor:
-    """The picture (3, H - cut_bottom, W) of an image; a row at least."""
+    """An image without its lowest `cut_bottom` rows, (3, H - cut_bottom, W); at least one row is left."""
     return image[:, : max(1, image.shape[1] - cut_bottom)]
 
 
 def copy_window(square: NDArray[np.uint8], geometry: Geometry, out: NDArray[np.uint8]) -> None:
-    """The same as Geometry.window, from (side, side, 3) into (size, size, 3): each byte is copied once."""
+    """The same as Geometry.window, from (side, side, 3) into (size, size, 3). Each byte is copied once."""
     size, left, top = geometry.size, geometry.left, geometry.top
     x1, y1 = max(left, 0), max(top, 0)
     x2, y2 = min(left + size, geometry.side), min(top + size, geometry.side)
@@ -124,31 +129,31 @@ def copy_window(square: NDArray[np.uint8], geometry: Geometry, out: NDArray[np.u
 
 @functools.cache
 def _cv2() -> Any:
-    """OpenCV, which mirrors rows of pixels 10 times as fast as numpy does."""
+    """OpenCV, which flips images horizontally 10 times as fast as numpy."""
     try:
         return importlib.import_module("cv2")
     except ImportError as error:
         raise FgvcError(
             f"cannot load OpenCV ({error}), which --cache needs: apt-get install libgl1 libglib2.0-0, "
-            "or pip install opencv-python-headless in place of opencv-python"
+            "or pip install opencv-python-headless instead of opencv-python"
         ) from None
 
 
 def _turn(angle: float, centre: float) -> Matrix:
-    """Rotation about (centre, centre), counter-clockwise as seen: y points down."""
+    """Rotation about (centre, centre), (3, 3), counter-clockwise as seen, with y pointing down."""
     cos, sin = math.cos(math.radians(angle)), math.sin(math.radians(angle))
     shift = centre * (1 - cos)
     return np.array([[cos, sin, shift - centre * sin], [-sin, cos, shift + centre * sin], [0.0, 0.0, 1.0]])
 
 
 def eval_geometry(height: int, width: int, spec: DataSpec) -> Geometry:
-    """Resize and centre crop; rounds as torchvision's center_crop does."""
+    """Resize and centre crop, rounded like torchvision's center_crop."""
     corner = round((spec.resize_side - spec.image_size) / 2)
     return Geometry(width, height, spec.resize_side, spec.image_size, corner, corner)
 
 
 def train_geometry(height: int, width: int, spec: DataSpec, generator: torch.Generator) -> Geometry:
-    """Random crop (of the padded square), mirror and turn. Four numbers are drawn whatever the spec says."""
+    """Random crop (of the padded square), flip and rotation. Uses four random numbers, whatever the spec says."""
     left, top, flip, turn = torch.rand(4, generator=generator).tolist()
     room = spec.resize_side + 2 * spec.padding - spec.image_size + 1
     return Geometry(
@@ -171,12 +176,12 @@ def transform(
     cut_bottom: int = 0,
     generator: torch.Generator | None = None,
 ) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Network input of an image (3, H, W) uint8: with a generator as in training, without as in evaluation.
+    """Network input of an image (3, H, W) uint8: with a generator as in training, without one as in evaluation.
 
     Returns the input (3, S, S) uint8, its map to the original image's pixels (2, 3) float32, and the box (4,) float32
-    in network-input pixels, None without a box. `cut_bottom` rows are no part of the picture; since they are at the
-    bottom, all coordinates are those of the whole image. Shears, shifts and turns of `data.augment` are in neither map
-    nor box.
+    in network-input pixels, None without a box. The lowest `cut_bottom` rows are cut off; as they are at the bottom,
+    coordinates of the rest are also those of the whole image. Map and box do not include the shears, shifts and
+    rotations of `data.augment`.
     """
     picture = without_banner(image, cut_bottom)
     height, width = picture.shape[1:]
@@ -185,7 +190,7 @@ def transform(
 
 
 def geometry_of(height: int, width: int, spec: DataSpec, generator: torch.Generator | None) -> Geometry:
-    """Of a picture: drawn where there is a generator, else that of evaluation."""
+    """The geometry for an image: random with a generator, that of evaluation without one."""
     return eval_geometry(height, width, spec) if generator is None else train_geometry(height, width, spec, generator)
 
 
@@ -197,7 +202,7 @@ def finish(
     box: NDArray[np.float32] | None = None,
     generator: torch.Generator | None = None,
 ) -> tuple[Tensor, Tensor, Tensor | None]:
-    """What `transform` returns, of a picture's window (3, S, S) uint8 that is cropped and mirrored already."""
+    """The result of `transform`, from a window (3, S, S) uint8 that is cropped and flipped already."""
     pixels = geometry.turned(window)
     if generator is not None:
         pixels = augment(pixels, spec, generator)

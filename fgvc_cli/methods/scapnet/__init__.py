@@ -1,1 +1,1 @@
-"""SCAPNet: the method, its gate, the relations among its parts."""
+"""SCAPNet: the method, its gate and the relations among its parts."""

@@ -9,7 +9,7 @@ from fgvc_cli.methods.parts import precise
 
 
 class LocationModule(nn.Module):
-    """The whole of what locates parts: two linear layers over pooled features (Eq. 4), shared by all scales.
+    """The scorer that locates parts: two linear layers on pooled features (Eq. 4), shared by all scales.
 
     Args:
         channels: C.
@@ -28,7 +28,7 @@ class LocationModule(nn.Module):
 
 
 def activation_loss(mask: Tensor) -> Tensor:
-    """L_act (Eq. 2) of each image: (B, n) → (B,) the square of the mask's mean."""
+    """L_act (Eq. 2) per image: (B, n) → (B,), the squared mean of the mask."""
     return mask.mean(1).square()
 
 
@@ -38,15 +38,15 @@ def estimated_scores(scores: Tensor, scale: int) -> Tensor:
 
 
 def consistency_loss(estimated: Tensor, scores: Tensor, margin: float = 0.1) -> Tensor:
-    """L_con (Eq. 8) of each image: windows must be in the same order by Ŝ as by S, a margin apart.
+    """L_con (Eq. 8) per image: Ŝ must rank the windows in the same order as S, separated by a margin.
 
     Args:
-        estimated: (B, n) Ŝ^u, which the gradient goes to.
-        scores: (B, n) S^u, of which only the order counts.
-        margin: of the hinge f.
+        estimated: (B, n) Ŝ^u; receives the gradient.
+        scores: (B, n) S^u; only their order is used.
+        margin: of the hinge function f.
 
     Returns:
-        (B,) the sum over the pairs i < j; a tie in S costs the margin.
+        (B,) the sum over all pairs i < j; a pair with equal S contributes the margin.
     """
     order = (scores[:, :, None] - scores[:, None, :]).sign().detach()
     gaps = (estimated[:, :, None] - estimated[:, None, :]) * order

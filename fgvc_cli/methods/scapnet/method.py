@@ -1,7 +1,7 @@
-"""SCAPNet: a gate over grid cells masks the master network and guides which parts a sub-network reads.
+"""SCAPNet: a gate over grid cells masks the master network's map and selects the parts that a sub-network reads.
 
 Liu et al., Learning Scale-Consistent Attention Part Network for Fine-grained Image Recognition. Letters: B images, K
-classes, S image side, C and D channels, N grid cells a side, u scale of a window, R parts of all scales.
+classes, S image side, C and D channels, N grid cells per side, u scale of a window, R parts over all scales.
 """
 
 from __future__ import annotations
@@ -32,46 +32,46 @@ from fgvc_cli.ops.grids import spread_cells, window_boxes, window_means
 from fgvc_cli.ops.gumbel import gumbel_noise, keep_gate
 from fgvc_cli.spec.methods.scapnet import ScapNetSpec
 
-LEAST_PART = 32  # pixels: on fewer a deep network has no map left
-GOLDEN = (math.sqrt(5) - 1) / 2
+MIN_PART_SIDE = 32  # pixels: for a smaller input a deep network's last map would be empty
+GOLDEN_RATIO = (math.sqrt(5) - 1) / 2
 
 
 class Attention(NamedTuple):
-    """What the gate made of the middle map."""
+    """Scores of the windows of the middle map, and the gate's mask."""
 
-    log_probs: list[Tensor]  # by scale (B, rows - u + 1, columns - u + 1, 2): log s, index 1 is "keep"
-    mask: Tensor | None  # (B, rows, columns), none without a gate
+    log_probs: list[Tensor]  # per scale (B, rows - u + 1, columns - u + 1, 2): log s, index 1 is "keep"
+    mask: Tensor | None  # (B, rows, columns); None without a gate
 
     def keep(self, scale: int) -> Tensor:
-        """S^u: the probability of "keep" of each window, (B, rows - u + 1, columns - u + 1)."""
+        """S^u: each window's probability of "keep", (B, rows - u + 1, columns - u + 1)."""
         return self.log_probs[scale - 1][..., 1].exp()
 
 
 class Parts(NamedTuple):
-    """The R parts of each image: those of scale 1 first, in each scale the best first."""
+    """The R parts of each image, sorted by scale (scale 1 first), within a scale by falling score."""
 
-    boxes: Tensor  # (B, R, 4) xyxy in pixels of the image
+    boxes: Tensor  # (B, R, 4) xyxy in image pixels
     scores: Tensor  # (B, R)
-    counts: tuple[int, ...]  # by scale
+    counts: tuple[int, ...]  # number of parts per scale
 
 
 class PartPrediction(NamedTuple):
-    """What the sub-network says."""
+    """Output of the sub-network."""
 
-    logits: Tensor  # (B, R, K): y_i; (B, 1, K) of concatenated parts
+    logits: Tensor  # (B, R, K): y_i; (B, 1, K) for concatenated parts
     embedding: Tensor  # (B, D)
-    relations: dict[str, Tensor]  # (B, R, R) by head
+    relations: dict[str, Tensor]  # (B, R, R) per head
 
 
 def top_windows(scores: Tensor, count: int) -> Tensor:
-    """(B, n) → (B, count) the best windows of each image, best first; of equal ones the first."""
+    """(B, n) → (B, count): indices of the highest scores per image, highest first; of equal scores the lower index."""
     return scores.sort(dim=1, descending=True, stable=True).indices[:, :count]
 
 
 class ScapNet(Method):
-    """gGAU, SCAPS and PRM over a master and a sub-network.
+    """gGAU, SCAPS and PRM on a master network and a sub-network.
 
-    Branches: `master`; with parts also `sub` (ŷ of Eq. 14) and `final`, the mean of both's probabilities.
+    Branches: `master`; with parts also `sub` (ŷ of Eq. 14) and `final`, the mean of their two probabilities.
     """
 
     spec: ScapNetSpec
@@ -94,7 +94,7 @@ class ScapNet(Method):
             self.sub_classifier = nn.Linear(inputs, num_classes)
 
     def on_epoch(self, epoch: int, epochs: int) -> bool:
-        """Leave out and freeze the sub-network in the first stage of `two_stage`; true when that changes something."""
+        """Skip and freeze the sub-network in the first stage of `two_stage`; true when this changes the graph."""
         if self.sub_backbone is None:
             return False
         before, self.sub_runs = self.sub_runs, epoch >= self.spec.stage_starts(epochs)[-1]
@@ -104,7 +104,7 @@ class ScapNet(Method):
         return before != self.sub_runs
 
     def forward(self, images: Tensor, *, evidence: bool = False) -> Output:
-        """(B, 3, H, W) → logits (B, K) of the final prediction and of each branch."""
+        """(B, 3, H, W) → logits (B, K), final and of each branch."""
         middle = self.backbone(images, [self.tap])[self.tap]
         attention = self._attend(middle)
         top = self.backbone(masked(middle, attention), [self.backbone.last], after=self.tap)[self.backbone.last]
@@ -122,7 +122,7 @@ class ScapNet(Method):
         return Output(logits, branches, features, seen)
 
     def losses(self, output: Output, labels: Tensor) -> dict[str, Tensor]:
-        """Eq. 15: `cls`, `act`, `con`, `sub`, as far as there are a gate, scales to compare and parts."""
+        """Eq. 15: `cls`; `act` if there is a gate, `con` if there are scales to compare, `sub` if there are parts."""
         spec, found = self.spec, output.features
         losses = {"cls": spec.weight_cls * cross_entropy(output.branches["master"], labels)}  # Eq. 3
         if "mask" in found:
@@ -134,7 +134,7 @@ class ScapNet(Method):
         return losses
 
     def _part_loss(self, parts: Tensor, mean: Tensor, labels: Tensor) -> Tensor:
-        """L_sub (Eq. 14): CE(ŷ) + Σ CE(y_i); of concatenated parts there is but one prediction."""
+        """L_sub (Eq. 14): CE(ŷ) + Σ CE(y_i); concatenated parts have one prediction only, so CE(ŷ)."""
         count = parts.shape[1]
         together = cross_entropy(mean, labels)
         if self.spec.relation == "concatenate":
@@ -142,7 +142,7 @@ class ScapNet(Method):
         return together + count * cross_entropy(parts.flatten(0, 1), labels.repeat_interleave(count, 0))
 
     def _consistency(self, found: dict[str, Tensor]) -> Tensor:
-        """(B,) L_con of every larger scale against scale 1, summed; 0 where an image has but one scale."""
+        """(B,) sum of L_con of every larger scale against scale 1; 0 if there is only one scale."""
         cells = found["keep1"]
         larger = [name for name in found if name.startswith("keep") and name != "keep1"]
         total = cells.new_zeros(len(cells))
@@ -152,7 +152,7 @@ class ScapNet(Method):
         return total
 
     def _attend(self, middle: Tensor) -> Attention | None:
-        """Score the windows of every scale in one go (Eq. 4, Definition 1), then open the gate (Eq. 5, 6)."""
+        """Score the windows of all scales in one call (Eq. 4, Definition 1), then apply the gate (Eq. 5, 6)."""
         if self.location is None:
             return None
         grid = self._grid_of(*size_of(middle))
@@ -164,7 +164,7 @@ class ScapNet(Method):
         return Attention(log_probs, self._gate(log_probs[0]))
 
     def _gate(self, log_probs: Tensor) -> Tensor | None:
-        """M: (B, rows, columns, 2) → (B, rows, columns)."""
+        """The mask M: (B, rows, columns, 2) → (B, rows, columns)."""
         if self.spec.gate == "off":
             return None
         cells = log_probs.flatten(1, 2)
@@ -184,20 +184,20 @@ class ScapNet(Method):
         return found
 
     def _grid_of(self, h: int, w: int) -> tuple[int, int]:
-        """(rows, columns) on a map of h×w."""
+        """(rows, columns) of the grid on an h×w map."""
         return min(self.grid[0], h), min(self.grid[1], w)
 
     def _counts(self, grid: tuple[int, int]) -> tuple[int, ...]:
-        """Parts by scale: no more than there are windows. BadRequest where none is left."""
+        """Number of parts per scale, at most the number of windows. BadRequest if no part is left."""
         wanted = list(enumerate(self.spec.parts[: min(grid)], 1))
         counts = tuple(min(count, (grid[0] - u + 1) * (grid[1] - u + 1)) for u, count in wanted)
         if not any(counts):
-            raise BadRequest(f"method.parts: none fits the {grid[0]}x{grid[1]} cells that are left on a map this small")
+            raise BadRequest(f"method.parts: no part fits the {grid[0]}x{grid[1]} cells of a map this small")
         return counts
 
     @torch.no_grad()
     def _select(self, attention: Attention | None, map_size: tuple[int, int], images: Tensor) -> Parts:
-        """The top windows of each scale, as boxes in the image."""
+        """The highest-scoring windows of each scale, as boxes in image pixels."""
         grid, size = self._grid_of(*map_size), size_of(images)
         counts = self._counts(grid)
         boxes, scores = [], []
@@ -207,19 +207,19 @@ class ScapNet(Method):
                 keep = torch.ones(len(images), len(windows), device=images.device)
             else:
                 keep = attention.keep(u).flatten(1)
-            chosen = top_windows(self._lots(keep) if self.spec.selection == "random" else keep, count)
+            chosen = top_windows(self._random_scores(keep) if self.spec.selection == "random" else keep, count)
             boxes.append(windows[chosen])
             scores.append(keep.gather(1, chosen))
         return Parts(torch.cat(boxes, 1), torch.cat(scores, 1), counts)
 
-    def _lots(self, like: Tensor) -> Tensor:
-        """(B, n) numbers whose order is a draw; in evaluation, where no dice fall, always the same spread one."""
+    def _random_scores(self, like: Tensor) -> Tensor:
+        """(B, n) random scores; in evaluation, which must be deterministic, a fixed sequence spread evenly."""
         if self.training:
             return torch.rand(like.shape, device=like.device)
-        return ((torch.arange(like.shape[1], device=like.device) + 1) * GOLDEN).frac().expand_as(like)
+        return ((torch.arange(like.shape[1], device=like.device) + 1) * GOLDEN_RATIO).frac().expand_as(like)
 
     def _read(self, network: Backbone, images: Tensor, parts: Parts) -> PartPrediction:
-        """All parts of all images through the sub-network as one batch, then related and classified."""
+        """Run all parts of all images through the sub-network as one batch, then relate and classify them."""
         side = (self._part_side(images.shape[2]), self._part_side(images.shape[3]))
         crops = crop_and_resize(images, parts.boxes, side)
         top = network(crops.flatten(0, 1), [network.last])[network.last]
@@ -234,11 +234,11 @@ class ScapNet(Method):
         return PartPrediction(self.sub_classifier(fused), fused.mean(1), relations)
 
     def _concatenated(self, features: Tensor) -> Tensor:
-        """(B, R, D) → (B, slots·D): on an image with fewer parts than the method was built for, the rest is zero."""
+        """(B, R, D) → (B, slots·D), padded with zeros if there are fewer parts than the classifier was built for."""
         return F.pad(features, (0, 0, 0, self.slots - features.shape[1])).flatten(1)
 
     def _part_side(self, side: int) -> int:
-        return max(round(self.spec.part_scale * side), LEAST_PART)
+        return max(round(self.spec.part_scale * side), MIN_PART_SIDE)
 
     def _evidence(
         self,
@@ -262,7 +262,7 @@ class ScapNet(Method):
 
 
 def masked(middle: Tensor, attention: Attention | None) -> Tensor:
-    """X' = M ⊙ X (Eq. 1): (B, C, h, w), as it is without a gate."""
+    """X' = M ⊙ X (Eq. 1): (B, C, h, w); unchanged without a gate."""
     if attention is None or attention.mask is None:
         return middle
     mask = spread_cells(attention.mask, size_of(middle))
@@ -281,7 +281,7 @@ def _relation(spec: ScapNetSpec, channels: int) -> PartRelation | PartGraph | No
 
 
 def _by_scale(parts: Parts) -> dict[str, Boxes]:
-    """The parts of each scale that has any, as Fig. 10 draws them."""
+    """The parts of each scale (scales without parts are left out), as drawn in Fig. 10."""
     counts = list(parts.counts)
     boxes, scores = torch.split(parts.boxes, counts, 1), torch.split(parts.scores, counts, 1)
     return {
@@ -292,7 +292,7 @@ def _by_scale(parts: Parts) -> dict[str, Boxes]:
 
 
 def _grids(attention: Attention, frame: Tensor) -> dict[str, Grid]:
-    """The cells' probability of being kept and the mask, as Fig. 8 draws them."""
+    """The cells' probability of being kept, and the mask, as drawn in Fig. 8."""
     grids = {"keep": Grid("keep", attention.keep(1).detach(), frame)}
     if attention.mask is not None:
         grids["mask"] = Grid("mask", attention.mask.detach(), frame)

@@ -11,19 +11,19 @@ from fgvc_cli.methods.parts import precise
 from fgvc_cli.ops.boxes import box_iou
 from fgvc_cli.ops.geometry import relative_geometry, wave_code
 
-CODE = 64  # dimensions of the geometry's code
-LEAST_GEOMETRY = 1e-6  # ReLU's zeros in Eq. 10 would leave a part without any source
+CODE = 64  # dimensions of the geometry encoding
+LEAST_GEOMETRY = 1e-6  # if ReLU (Eq. 10) made all weights of a part zero, Eq. 11 would divide by zero
 
 
 class PartRelation(nn.Module):
-    """PRM: every part takes up what the others say, by their looks and where they lie (Eq. 9-13, 16).
+    """PRM: each part's feature is updated from all parts, weighted by appearance and geometry (Eq. 9-13, 16).
 
     Args:
         channels: D.
-        heads: N_PRM, each with projections of its own; they share the D channels as evenly as they can.
+        heads: N_PRM, each with its own projections; the D channels are divided among them as evenly as possible.
         key_size: d_k of a head.
-        appearance: false: by place alone, ω_P / Σ ω_P.
-        geometry: false: by looks alone, the softmax of ω_F.
+        appearance: false: weights from geometry only, ω_P / Σ ω_P.
+        geometry: false: weights from appearance only, the softmax of ω_F.
     """
 
     def __init__(
@@ -42,16 +42,16 @@ class PartRelation(nn.Module):
     def forward(self, features: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
         """Parts (B, R, D) at boxes (B, R, 4) → f̂ (B, R, D) and ω (B, heads, R, R).
 
-        ω[m, n] is what part n takes of part m; over m it sums to 1.
+        ω[m, n] is the weight of part m in the update of part n; it sums to 1 over m.
         """
         weights = self.weights(features, boxes)
         shares = precise(self.value(features)).tensor_split(self.heads, -1)
-        # Eq. 12: a sum over six parts at most, element by element, so that autocast leaves it in fp32
+        # Eq. 12: the sum has few terms (six parts by default). Element-wise operations stay in fp32 under autocast.
         taken = [(weights[:, i, :, :, None] * share[:, :, None]).sum(1) for i, share in enumerate(shares)]
         return features + torch.cat(taken, -1), weights  # Eq. 13, 16
 
     def weights(self, features: Tensor, boxes: Tensor) -> Tensor:
-        """Eq. 11 in fp32: ω_P · exp ω_F over its sum, as a softmax of log ω_P + ω_F."""
+        """Eq. 11 in fp32: ω_P · exp ω_F divided by its sum, computed as the softmax of log ω_P + ω_F."""
         logits = torch.zeros((), device=features.device)
         if self.appearance:
             logits = logits + self.appearance_logits(features)
@@ -67,15 +67,15 @@ class PartRelation(nn.Module):
         return products.permute(0, 3, 1, 2) / math.sqrt(self.key_size)
 
     def geometry_weights(self, boxes: Tensor) -> Tensor:
-        """ω_P (Eq. 10): (B, R, 4) → (B, heads, R, R), not negative."""
+        """ω_P (Eq. 10): (B, R, 4) → (B, heads, R, R), non-negative."""
         code = wave_code(relative_geometry(precise(boxes)), CODE)
         return precise(self.place(code)).relu().permute(0, 3, 1, 2)
 
 
 class PartGraph(nn.Module):
-    """Table X's graph convolution, beside PRM: parts that overlap are neighbours, by their intersection over union.
+    """Graph convolution, the alternative to PRM in Table X. Edge weights are the parts' intersection over union.
 
-    f̂ = f + ReLU(D^-½ A D^-½ f W), A being the matrix of the parts' overlaps, each part's with itself being 1.
+    f̂ = f + ReLU(D^-½ A D^-½ f W); A is the matrix of pairwise IoU (1 on the diagonal), D its degree matrix.
 
     Source: Kipf and Welling, Semi-Supervised Classification with Graph Convolutional Networks,
     https://arxiv.org/abs/1609.02907

@@ -1,1 +1,1 @@
-"""TDSA-Loss and MC-Loss: the methods, and the levels that they act on."""
+"""TDSA-Loss and MC-Loss: the methods, and the levels (maps) that their losses use."""

@@ -1,4 +1,4 @@
-"""The network under TDSA-Loss and mutual-channel loss: which maps are the two levels, how wide, and the classifier."""
+"""The network for TDSA-Loss and mutual-channel loss: its two levels (maps), their widths, and the classifier."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ from fgvc_cli.backbones.build import initialise
 from fgvc_cli.errors import BadRequest
 from fgvc_cli.spec.methods.tdsa import McSpec, TdsaSpec
 
-PUBLISHED = 3  # high-level channels a class
-BASIC_BLOCKS = ("resnet18", "resnet34")  # whose last stage is widened; a bottleneck's 1×1 layers are adapters already
+PUBLISHED = 3  # high-level channels per class
+BASIC_BLOCKS = ("resnet18", "resnet34")  # their last stage is widened; a bottleneck already ends in a 1×1 layer
 
 
 class Levels(NamedTuple):
-    """Two maps of a backbone, the channels that the loss sees there, and how the classifier pools the high one."""
+    """Two maps of a backbone, their channels in the loss, and the size to which the classifier pools the high one."""
 
     middle: str
     high: str
-    middle_width: int  # other than the map's own: through an adapter
+    middle_width: int  # if it differs from the map's own, an adapter is used
     high_width: int
-    pool: int  # side of what the classifier reads
-    fresh: tuple[str, ...] = ()  # layers of the trunk that start anew, being widened
+    pool: int  # side of the pooled map that the classifier reads
+    fresh: tuple[str, ...] = ()  # widened layers of the trunk, which are randomly initialised
 
 
 def build_levels(backbone: Backbone, spec: McSpec | TdsaSpec, num_classes: int, xi: int) -> Levels:
-    """Choose the two levels and widen the trunk in place where it was published so.
+    """Choose the two levels and widen the trunk in place where the paper does.
 
-    VGG: conv4 and conv5, after their last ReLU, widened to ξ·n·K and n·K channels, pooled to 7×7. ResNet-18 and 34: the
-    last stage widened to n·K. Otherwise, and for the middle level of a residual network, a width other than the map's
-    own asks for an adapter.
+    VGG: conv4 and conv5, after their last ReLU, are widened to ξ·n·K and n·K channels and pooled to 7×7. ResNet-18 and
+    34: the last stage is widened to n·K. Other networks, and the middle level of residual networks, keep their maps; a
+    width that differs from the map's own needs an adapter.
 
     Raises:
-        BadRequest: the backbone has no two maps, or with `projection: none` fewer channels than classes.
+        BadRequest: the backbone has fewer than two maps, or with `projection: none` fewer channels than classes.
     """
     middle, high = level_names(backbone)
     vgg = backbone.last != high
@@ -47,8 +47,8 @@ def build_levels(backbone: Backbone, spec: McSpec | TdsaSpec, num_classes: int, 
         least = min(own[middle], own[high]) if isinstance(spec, TdsaSpec) else own[high]
         if least < num_classes:
             raise BadRequest(
-                f"projection none: {least} channels of {backbone.name} cannot be shared out among {num_classes} "
-                "classes; take --set method.projection=learned"
+                f"projection none: {least} channels of {backbone.name} cannot be divided among {num_classes} "
+                "classes; use --set method.projection=learned"
             )
         return Levels(middle, high, own[middle], own[high], 7 if vgg else 1)
     width = num_classes * channels_per_class(spec.channels_per_class, backbone.channels[high], num_classes)
@@ -57,7 +57,7 @@ def build_levels(backbone: Backbone, spec: McSpec | TdsaSpec, num_classes: int, 
 
 
 def level_names(backbone: Backbone) -> tuple[str, str]:
-    """The middle and the high map: the last two, in a VGG those that its last two poolings read.
+    """The middle and the high map: the last two; for a VGG the inputs of its last two pooling layers.
 
     Raises:
         BadRequest: the backbone has a single map.
@@ -67,26 +67,26 @@ def level_names(backbone: Backbone) -> tuple[str, str]:
         below = [below for below, name in itertools.pairwise(names) if name.startswith("pool")]
         return below[-2], below[-1]
     if len(names) < 2:
-        raise BadRequest(f"backbone {backbone.name} has a single map, and losses on channels need two levels")
+        raise BadRequest(f"backbone {backbone.name} has a single map, but losses on channels need two levels")
     return names[-2], names[-1]
 
 
 def channels_per_class(asked: int | None, own: int, num_classes: int) -> int:
-    """n: the published 3 where 3K is at least half of the backbone's own channels, else enough to keep these."""
+    """n: the paper's 3 if 3K is at least half of the backbone's own channels, else enough to have at least as many."""
     if asked is not None:
         return asked
     return PUBLISHED if 2 * PUBLISHED * num_classes >= own else -(-own // num_classes)
 
 
 def adapter(inputs: int, outputs: int) -> nn.Sequential:
-    """1×1 convolution, normalisation, ReLU: as a widened layer's map, its values are not negative."""
+    """1×1 convolution, BatchNorm, ReLU; its output is non-negative, like that of a widened layer."""
     layers = nn.Sequential(nn.Conv2d(inputs, outputs, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU())
     initialise(layers)
     return layers
 
 
 def max_pool_to(features: Tensor, side: int) -> Tensor:
-    """(B, C, h, w) → (B, C, side, side) by maximum; where side divides h and w each cell is seen once."""
+    """(B, C, h, w) → (B, C, side, side) by max pooling; the windows do not overlap if side divides h and w."""
     h, w = features.shape[2:]
     if h % side == 0 and w % side == 0:
         return F.max_pool2d(features, (h // side, w // side))
@@ -98,7 +98,7 @@ class PooledClassifier(nn.Module):
 
     Args:
         channels: C of the map.
-        pool: side it is pooled to; 1: global.
+        pool: side of the pooled map; 1: global pooling.
         hidden: width between the linear layers.
         num_classes: K.
     """
@@ -111,6 +111,6 @@ class PooledClassifier(nn.Module):
         self.output = nn.Linear(hidden, num_classes)
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, C, h, w) → logits (B, K) and what they are read from (B, hidden)."""
+        """(B, C, h, w) → logits (B, K) and their embedding (B, hidden)."""
         embedding = self.hidden(max_pool_to(features, self.pool).flatten(1).float())
         return self.output(embedding), embedding

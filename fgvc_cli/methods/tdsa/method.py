@@ -1,4 +1,4 @@
-"""TDSA-Loss and mutual-channel loss: losses on class-aligned channels of a plain backbone.
+"""TDSA-Loss and mutual-channel loss: losses on class-aligned channels of an ordinary backbone.
 
 Chang et al., Fine-Grained Visual Classification via Simultaneously Learning of Multi-regional Multi-grained Features.
 Letters: B images, K classes, C channels, n channels of a class, h×w map, S image side; ^h high, ^l middle level.
@@ -27,9 +27,9 @@ from fgvc_cli.spec.methods.tdsa import McSpec, TdsaSpec
 
 
 class Mc(Method):
-    """Backbone with n high-level channels a class, classifier, and the mutual-channel loss on those channels.
+    """Backbone with n high-level channels per class, a classifier, and the mutual-channel loss on those channels.
 
-    Branch: `final`. In evaluation mode without evidence the plain network of these widths runs and nothing else.
+    Branch: `final`. In evaluation mode without evidence only the backbone (with these widths) and the classifier run.
     """
 
     spec: McSpec | TdsaSpec
@@ -39,7 +39,9 @@ class Mc(Method):
         levels = build_levels(backbone, spec, num_classes, self.xi)
         self.levels = levels
         if levels.fresh:
-            self.notes.append(f"start anew, as their widths follow the classes: {', '.join(levels.fresh)}")
+            self.notes.append(
+                f"randomly initialised, since their widths depend on the number of classes: {', '.join(levels.fresh)}"
+            )
         own = backbone.channels[levels.high]
         self.high_adapter = None if levels.high_width == own else adapter(own, levels.high_width)
         self.groups = {"high": channel_groups(levels.high_width, num_classes)}
@@ -47,11 +49,11 @@ class Mc(Method):
 
     @property
     def xi(self) -> int:
-        """ξ: middle-level channels for each high-level one, where the backbone has such a layer to widen."""
+        """ξ: middle-level channels per high-level channel, if the backbone has such a layer to widen."""
         return 1
 
     def forward(self, images: Tensor, *, evidence: bool = False) -> Output:
-        """(B, 3, H, W) → logits (B, K); in training mode also the levels' maps, for the loss."""
+        """(B, 3, H, W) → logits (B, K); in training mode also the maps of the levels, for the loss."""
         learning = self.training and self.spec.mu > 0
         wanted = learning or evidence
         maps = self.backbone(images, self._taps() if wanted else [self.levels.high])
@@ -64,9 +66,9 @@ class Mc(Method):
         return Output(logits, {"final": logits}, features if learning else {}, seen)
 
     def losses(self, output: Output, labels: Tensor) -> dict[str, Tensor]:
-        """`final`, the cross entropy; of each level μ·L_dis and -μλ·L_div (Eq. 1, 8, 9).
+        """`final`, the cross entropy; for each level μ·L_dis and -μλ·L_div (Eq. 1, 8, 9).
 
-        Levels there are in training mode alone: what evaluates is the plain network, and so is its loss.
+        The level losses exist in training mode only: in evaluation mode the loss is the cross entropy.
         """
         losses = {"final": cross_entropy(output.logits, labels)}
         for name, maps in output.features.items():
@@ -82,14 +84,14 @@ class Mc(Method):
         return [self.levels.high]
 
     def _features(self, maps: dict[str, Tensor], high: Tensor) -> dict[str, Tensor]:
-        """What the loss reads, by level: `high` is F^h (B, C_h, h, w)."""
+        """Inputs of the loss per level: `high` is F^h (B, C_h, h, w)."""
         return {"high": high}
 
     @torch.no_grad()
     def _evidence(self, images: Tensor, features: dict[str, Tensor], logits: Tensor, embedding: Tensor) -> Evidence:
         frame = image_frame(images)
         seen = {"final": self._predicted(features["high"], logits, frame)}
-        for name, values in features.items():  # Figure 6: a class's channels are shown as they are
+        for name, values in features.items():  # Figure 6 shows the channels of a class unprocessed
             classes = channel_classes(self.groups[name], values.device)
             seen[name] = Maps("channels", values.detach(), frame, classes)
         return Evidence(maps=seen, heads={"final": Head(features["high"], None, frame)}, embedding=embedding.detach())
@@ -104,7 +106,7 @@ class Mc(Method):
 
 
 class Tdsa(Mc):
-    """The mutual-channel loss on two levels, the high-level channels attending those of the middle level (Eq. 7, 8).
+    """The mutual-channel loss on two levels; the high-level channels attend the middle-level ones (Eq. 7, 8).
 
     Branch: `final`.
     """
@@ -115,7 +117,7 @@ class Tdsa(Mc):
         super().__init__(spec, backbone, num_classes, image_size)
         own = backbone.channels[self.levels.middle]
         width = self.levels.middle_width
-        # Without a loss nothing would teach an adapter of its own.
+        # Without the loss an adapter would get no gradient.
         self.middle_adapter = None if width == own or spec.mu == 0 else adapter(own, width)
         self.has_middle = self.middle_adapter is not None or width == own
         if self.has_middle:
@@ -130,7 +132,7 @@ class Tdsa(Mc):
         return [self.levels.middle, self.levels.high] if self.has_middle else [self.levels.high]
 
     def _features(self, maps: dict[str, Tensor], high: Tensor) -> dict[str, Tensor]:
-        """`high` is F^h, `middle` F^l' (F^l where nothing attends it): the trunk itself never sees it."""
+        """`high` is F^h, `middle` is F^l' (F^l without attention); the trunk does not use F^l'."""
         if not self.has_middle:
             return {"high": high}
         middle = maps[self.levels.middle]

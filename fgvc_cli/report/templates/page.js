@@ -3,7 +3,7 @@
   const all = (selector, root = document) => [...root.querySelectorAll(selector)];
   document.documentElement.classList.add("js");
 
-  // Tables: a heading's button sorts by its column, a second press turns the order round. Empty values stay last.
+  // Tables: a heading's button sorts by its column, and a second click reverses the order. Empty values stay last.
   const value = (row, column) => {
     const cell = row.cells[column];
     return cell.dataset.value ?? cell.textContent.trim();
@@ -30,7 +30,7 @@
     }
   }
 
-  // A field that finds rows of the table, or cards of the gallery, that follow it.
+  // A search field filters the rows of the table, or the cards of the gallery, that follow it.
   const finder = (tools, things, words) => {
     const state = { text: "", kind: "" };
     const show = () => {
@@ -63,7 +63,7 @@
   const heat = document.getElementById("heat");
   heat.addEventListener("change", () => document.body.classList.toggle("bare", !heat.checked));
 
-  // Charts: the values of the epoch that is pointed at; the last ones otherwise.
+  // Charts: the legend shows the values of the epoch under the pointer, or the last values.
   for (const chart of all(".chart")) {
     const lines = JSON.parse(chart.querySelector("script").textContent);
     const svg = chart.querySelector("svg");
@@ -94,7 +94,7 @@
     rest();
   }
 
-  // The confusion matrix: which classes a cell is about.
+  // The confusion matrix: the classes and the count of the selected cell.
   for (const holder of all(".matrix")) {
     const { classes, cells } = JSON.parse(holder.querySelector("script").textContent);
     const svg = holder.querySelector("svg");
@@ -110,7 +110,7 @@
       at = [t, p] = [t, p].map((place) => Math.min(Math.max(place, 0), size - 1));
       const count = counts.get(t * size + p) ?? 0;
       const share = totals[t] ? ` (${((100 * count) / totals[t]).toFixed(1)} %)` : "";
-      const what = t === p ? "recognised" : `taken for ${classes[p]}`;
+      const what = t === p ? "predicted correctly" : `predicted as ${classes[p]}`;
       readout.textContent = `${classes[t]} ${what}: ${count} of ${totals[t]} images${share}`;
       here.setAttribute("x", p * side);
       here.setAttribute("y", t * side);

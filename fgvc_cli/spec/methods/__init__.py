@@ -1,4 +1,4 @@
-"""The explicit list of methods' specs; a method is added by one line in the union."""
+"""The list of the methods' specs; one line in the union adds a method."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ METHOD_SPECS: dict[str, type[MethodSpec]] = {
 
 
 def method_spec(name: str) -> type[MethodSpec]:
-    """The spec of a method by name; BadRequest where there is none."""
+    """The spec class of a method by name. Raises BadRequest if there is none."""
     if name not in METHOD_SPECS:
         raise BadRequest(f"no method is called {name!r}; there are {', '.join(METHOD_SPECS)}")
     return METHOD_SPECS[name]

@@ -1,4 +1,4 @@
-"""What every method's spec is."""
+"""The base class of the methods' specs."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from fgvc_cli.spec.base import Spec
 
 
 class MethodSpec(Spec):
-    """One method's own settings; `name` (a Literal in each subclass) tells which method."""
+    """The settings of one method; each subclass has its own `name` (a Literal)."""
 
     title: ClassVar[str]
     paper: ClassVar[str]
 
     def stage_starts(self, epochs: int) -> tuple[int, ...]:
-        """First epochs of the stages of a training of so many epochs; each stage runs the whole schedule once."""
+        """First epoch of each stage, for training of `epochs` epochs; each stage runs the whole schedule once."""
         return (0,)

@@ -1,4 +1,4 @@
-"""The plain backbone that every method is compared with."""
+"""The fine-tuned backbone that every method is compared with."""
 
 from __future__ import annotations
 

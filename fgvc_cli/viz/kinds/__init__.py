@@ -1,1 +1,1 @@
-"""The kinds of pictures: each draws one kind of evidence."""
+"""The kinds of pictures. Each draws one kind of evidence."""

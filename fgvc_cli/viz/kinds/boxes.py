@@ -1,4 +1,4 @@
-"""A method's boxes and the true one on a picture, each set in its colour."""
+"""A method's boxes and the true box drawn on an image, in one colour per set."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ TRUTH_KEY = Key(TRUTH, "true box", dashed=True)
 
 
 def set_colours(sets: Mapping[str, Boxes]) -> dict[str, Colour]:
-    """A colour a set of boxes.
+    """A colour for each set of boxes.
 
-    The levels of a ROI pyramid are known by their kind and coloured in their order, as in AP-CNN's Fig. 5: the first
-    (low) green, the last (high) red, in between blue; what merges them yellow.
+    The levels of a ROI pyramid (kind `roi`) are coloured in their order as in AP-CNN's Fig. 5: the first (low) green,
+    the last (high) red, those between blue. The merged box is yellow.
     """
     levels = [name for name, boxes in sets.items() if boxes.kind == "roi"]
     others = [name for name, boxes in sets.items() if boxes.kind not in ("roi", "merged")]
@@ -32,7 +32,7 @@ def _level_colour(number: int, levels: int) -> Colour:
 
 
 def draw_boxes(pixels: Pixels, scene: Scene) -> None:
-    """Every set's boxes, the largest beneath, then the true box, dashed."""
+    """Draw the boxes of all sets, the largest first, then the true box, dashed."""
     colours = set_colours(scene.evidence.boxes)
     found = [(box, colours[name]) for name in colours for box in scene.boxes_of(name)[0]]
     for box, colour in sorted(found, key=lambda one: -(one[0][2] - one[0][0]) * (one[0][3] - one[0][1])):
@@ -41,12 +41,12 @@ def draw_boxes(pixels: Pixels, scene: Scene) -> None:
 
 
 def draw_truth(pixels: Pixels, scene: Scene) -> None:
-    """The true box, white and dashed, where it is known and asked for."""
+    """Draw the true box, white and dashed, if it is known and requested."""
     truth = scene.truth()
     if truth is not None:
         outline(pixels, truth, TRUTH, scene.line, dashed=True)
 
 
 def truth_keys(scene: Scene) -> tuple[Key, ...]:
-    """What the dashed box means, where there is one."""
+    """The legend entry of the true box, if it is drawn."""
     return () if scene.truth() is None else (TRUTH_KEY,)

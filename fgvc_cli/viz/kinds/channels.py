@@ -1,4 +1,4 @@
-"""A class's own channels (TDSA-Loss Fig. 6): the high-level ones framed red, what they attend framed green."""
+"""The channels of a class (TDSA-Loss Fig. 6): high-level ones with a red border, those they attend with a green one."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ MOST_HIGH, MOST_MIDDLE = 3, 4
 
 
 def class_channels(evidence: Evidence) -> list[tuple[str, Maps]]:
-    """The levels whose channels belong to classes, the highest first."""
+    """The levels with channels that belong to classes, the highest first."""
     return [(name, m) for name, m in evidence.maps.items() if m.kind == "channels" and m.classes is not None]
 
 
 def has_channels(evidence: Evidence) -> bool:
-    """Whether channels belong to classes."""
+    """Whether there are channels that belong to classes."""
     return bool(class_channels(evidence))
 
 
 def channels(scene: Scene) -> Strip:
-    """A row a high-level channel of the class, then the lower channels that it attends."""
+    """One row per high-level channel of the class: that channel, then the lower-level channels that it attends."""
     levels = class_channels(scene.evidence)
     label = int(scene.looked.classes[scene.position])
     (high_name, high), *lower = levels
@@ -45,7 +45,7 @@ def channels(scene: Scene) -> Strip:
     first = plain(scene)
     blank = Panel(np.full_like(first.pixels, 255))
     laid = [Row((first if number == 0 else blank, *panels)) for number, panels in enumerate(rows)]
-    if not lower and len(rows) > 1:  # one level: side by side
+    if not lower and len(rows) > 1:  # one level only: side by side
         laid = [Row((first, *(panels[0] for panels in rows)))]
     count = f"{len(shown)} of {len(mine)}" if len(shown) < len(mine) else str(len(mine))
     keys = [Key(RED, f"{high_name}-level channels of {scene.named(label)} ({count})")]
@@ -55,14 +55,14 @@ def channels(scene: Scene) -> Strip:
 
 
 def _of_class(maps: Maps, label: int) -> list[int]:
-    """Numbers of the channels that belong to a class."""
+    """Indices of the channels that belong to a class."""
     assert maps.classes is not None
     found: list[int] = torch.nonzero(maps.classes.cpu() == label).flatten().tolist()
     return found
 
 
 def _strongest(values: Tensor, mine: list[int]) -> list[int]:
-    """Places in `mine` of the channels with the largest mean, in their own order."""
+    """Positions in `mine` of the channels with the largest mean, in ascending order."""
     means = values[mine].detach().float().mean((1, 2)).cpu()
     best = means.argsort(descending=True, stable=True)[:MOST_HIGH]
     return sorted(int(place) for place in best)

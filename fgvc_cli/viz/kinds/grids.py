@@ -1,4 +1,4 @@
-"""Scores of cells: what a gate keeps (SCAPNet Fig. 8), what each part of a sequence adds to the answer (REAPS)."""
+"""Scores of grid cells: the cells that a gate keeps (SCAPNet Fig. 8), the contribution of sequence cells (REAPS)."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 ADDED = "contribution"
-_LEAST_CELL = 26  # pixels at 150 dpi: a smaller cell holds no number
+_LEAST_CELL = 26  # pixels at 150 dpi: a smaller cell has no room for a number
 
 
 def has_grid(evidence: Evidence) -> bool:
-    """Whether cells were scored."""
+    """Whether there are grids of scored cells."""
     return any(grid.kind != ADDED for grid in evidence.grids.values())
 
 
 def has_sequence(evidence: Evidence) -> bool:
-    """Whether it is known what each cell of a sequence adds to the answer."""
+    """Whether there are contributions of a sequence's cells to the logit."""
     return any(grid.kind == ADDED for grid in evidence.grids.values())
 
 
 def grid(scene: Scene) -> Strip:
-    """The picture, what speaks for the class, and every grid of cells: scores in numbers, masked cells pale."""
-    found = scene.looked.speaks_for
+    """The image, the class's heat map, and every grid: scores as numbers, masked cells pale."""
+    found = scene.looked.class_saliency
     drawn = heat_pixels(scene, found.values[scene.position], found.frame)
     draw_truth(drawn, scene)
     note = f"for {scene.named(found.classes[scene.position])}"
@@ -70,7 +70,7 @@ def _cells_panel(scene: Scene, name: str, cells: Grid, values: Values) -> Panel:
 
 
 def _number(pixels: Pixels, values: Values, frame: Values, scene: Scene) -> None:
-    """Each cell's value in its middle, where there is room."""
+    """Write each cell's value at its centre, if the cells are large enough."""
     cv2 = opencv()
     rows, columns = values.shape
     width, height = (frame[2] - frame[0]) / columns, (frame[3] - frame[1]) / rows
@@ -87,7 +87,7 @@ def _number(pixels: Pixels, values: Values, frame: Values, scene: Scene) -> None
 
 
 def sequence(scene: Scene) -> Strip:
-    """Where each sequence lies, what its cells add to the class's logit, and the same as bars in the order read."""
+    """Each sequence's contributions to the predicted class's logit, on the image and as bars in sequence order."""
     rows = []
     facts = {}
     for name, cells in scene.evidence.grids.items():
@@ -108,14 +108,14 @@ def _sequence_row(scene: Scene, name: str, cells: Grid, values: Values) -> Row:
     predicted = scene.looked.seen.probabilities[scene.position].argmax()
     note = f"for {scene.named(predicted)}"
     height = max(scene.size[0], round(0.6 * scene.side))
-    bars = Plot(_bars(values), (height, round(1.5 * scene.side)), "in the order read", inset=(0.45, 0.36, 0.02, 0.02))
+    bars = Plot(_bars(values), (height, round(1.5 * scene.side)), "in sequence order", inset=(0.45, 0.36, 0.02, 0.02))
     width = f"{largest:.2g}"
     bar = colour_bar(scene, f"-{width}", f"+{width}", SIGNED)
     return Row((plain(scene), Panel(drawn, name, note), bar, bars))
 
 
 def _bars(values: Values) -> Callable[[Axes], None]:
-    """A bar a cell, row by row of the grid, thin lines between the rows."""
+    """One bar per cell, in row-major order, with thin lines between the grid's rows."""
 
     def draw(axes: Axes) -> None:
         flat = values.flatten()
@@ -137,7 +137,7 @@ def _bars(values: Values) -> Callable[[Axes], None]:
         axes.tick_params(axis="y", labelsize=7, length=2, pad=2)
         axes.set_xlim(-0.8, len(flat) - 0.2)
         axes.set_xlabel("row of cells", fontsize=8, labelpad=2)
-        axes.set_ylabel("adds to the logit", fontsize=8, labelpad=1)
+        axes.set_ylabel("contribution to the logit", fontsize=8, labelpad=1)
         axes.spines[["top", "right"]].set_visible(False)
 
     return draw

@@ -1,4 +1,4 @@
-"""Heat maps: what speaks for a class (REAPS Fig. 4), gates and branches (CLAN Fig. 5, 6), one class against another."""
+"""Heat maps: of a class (REAPS Fig. 4), of gates and branches (CLAN Fig. 5, 6), of one class against another."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from fgvc_cli.viz.sheet import Panel, Plot, Row, Strip, short
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-HALF = 0.5  # of the peak: what lies above is boxed where the method has no region of its own
+HALF = 0.5  # of the peak: if the method has no region of its own, the box encloses the values above it
 MOST_MAPS = 5  # side by side
 
 
 def has_head(evidence: Evidence) -> bool:
-    """Whether there is a map that a classifier reads."""
+    """Whether there is a feature map with a classification head."""
     return bool(evidence.heads)
 
 
@@ -38,8 +38,8 @@ def has_attention(evidence: Evidence) -> bool:
 
 
 def cam(scene: Scene) -> Strip:
-    """The picture, the heat map with the attended box, and what is in the box."""
-    found = scene.looked.speaks_for
+    """The image, the heat map with the attended box, and the crop of that box."""
+    found = scene.looked.class_saliency
     box, whose = attended_box(scene, found)
     drawn = heat_pixels(scene, found.values[scene.position], found.frame)
     placed = scene.place(box)
@@ -62,11 +62,11 @@ def cam(scene: Scene) -> Strip:
 
 
 def attended_box(scene: Scene, found: Saliency) -> tuple[Values, str]:
-    """The region that the method looks at closer, else the box of what exceeds half the map's peak; original pixels."""
+    """The method's own region, or the box of values above half the peak, in original pixels; and a note about it."""
     for name, boxes in scene.evidence.boxes.items():
         own, _ = scene.boxes_of(name)
         if boxes.kind in ("region", "merged") and len(own):
-            return own[0], f"the method's own: {name}"
+            return own[0], f"region of the method: {name}"
     frame = found.frame[scene.position].detach().float()
     grown = torch.nn.functional.interpolate(
         found.values[scene.position][None, None], scale_factor=8, mode="bilinear", align_corners=False
@@ -80,9 +80,9 @@ def attended_box(scene: Scene, found: Saliency) -> tuple[Values, str]:
 
 
 def versus(scene: Scene) -> Strip:
-    """What speaks for a class rather than its rival, and for each of the two."""
+    """The signed map of a class against its rival, and the heat map of each of the two."""
     looked, position = scene.looked, scene.position
-    rather = looked.speaks_rather
+    rather = looked.contrast
     mine, theirs = (scene.named(classes[position]) for classes in (looked.classes, looked.rivals))
     values, inside = spread(rather.values[position].cpu().numpy(), scene.frame(rather.frame), scene.size)
     drawn = contrasted(scene.pixels, values, inside, scene.options.alpha)
@@ -92,8 +92,8 @@ def versus(scene: Scene) -> Strip:
         plain(scene),
         Panel(drawn, f"{rather.kind} of {rather.head}", f"{mine}\nrather than {theirs}"),
         colour_bar(scene, f"{theirs}", f"{mine}", SIGNED),
-        _one_side(scene, looked.speaks_for, mine, float(shares[looked.classes[position]])),
-        _one_side(scene, looked.speaks_for_rival, theirs, float(shares[looked.rivals[position]])),
+        _one_side(scene, looked.class_saliency, mine, float(shares[looked.classes[position]])),
+        _one_side(scene, looked.rival_saliency, theirs, float(shares[looked.rivals[position]])),
         colour_bar(scene, "low", "high"),
     )
     names = scene.looked.model.classes
@@ -108,7 +108,7 @@ def _one_side(scene: Scene, found: Saliency, name: str, share: float) -> Panel:
 
 
 def attention(scene: Scene) -> Strip:
-    """Every gate, attention map and branch's map, a row a kind."""
+    """Every gate, attention map and branch's map, one row per kind."""
     rows = [Row((plain(scene),))]
     for group in map_rows(scene.evidence):
         panels = tuple(_map_panel(scene, name, scene.evidence.maps[name]) for name in group)
@@ -125,7 +125,7 @@ def _shown_maps(evidence: Evidence) -> dict[str, Maps]:
 
 
 def map_rows(evidence: Evidence) -> list[list[str]]:
-    """Names of the maps in rows: a row a kind; if all are PREFIX_NAME with the same names, a row a prefix; cut at 5."""
+    """Map names in rows of at most 5: a row per kind, or per prefix if all are PREFIX_NAME with the same names."""
     shown = _shown_maps(evidence)
     rows: list[list[str]] = []
     for _, group in itertools.groupby(shown, key=lambda name: shown[name].kind):
@@ -165,20 +165,20 @@ def _map_title(kind: str, name: str) -> str:
 
 
 def heat_pixels(scene: Scene, values: Tensor, frame: Tensor) -> Pixels:
-    """The picture under a map (h, w) of values 0..1; outside the map's frame (one of (B, 4)) it is grey and pale."""
+    """The image under a map (h, w) of values 0..1, pale grey outside the map's frame, which is one of frame (B, 4)."""
     laid, inside = spread(values.detach().float().cpu().numpy(), scene.frame(frame), scene.size)
     return dimmed(heated(scene.pixels, laid, inside, scene.options.alpha), inside)
 
 
 def plain(scene: Scene) -> Panel:
-    """The picture itself, with the true box where that is asked for."""
+    """The image itself, with the true box if it is requested."""
     drawn = scene.pixels.copy()
     draw_truth(drawn, scene)
     return Panel(drawn, "image")
 
 
 def colour_bar(scene: Scene, low: str, high: str, colours: str = HEAT) -> Plot:
-    """A bar as high as the pictures: what its ends mean stands beside it."""
+    """A colour bar as high as the image, with labels at both ends."""
     dpi = scene.options.dpi
     letters = max(4, int(scene.size[0] / dpi / 2 / 0.062))
     ends = (shortened(low, letters), shortened(high, letters))
@@ -186,7 +186,7 @@ def colour_bar(scene: Scene, low: str, high: str, colours: str = HEAT) -> Plot:
 
 
 def shortened(text: str, letters: int) -> str:
-    """So many letters of a text, the last a … where more is missing."""
+    """A text of at most `letters` characters; a longer one is cut and ends with …"""
     return text if len(text) <= letters else text[: letters - 1].rstrip() + "…"
 
 
@@ -202,7 +202,7 @@ def _bar(low: str, high: str, colours: str) -> Callable[[Axes], None]:
 
 
 def _padded(pixels: Pixels, height: int) -> Pixels:
-    """White above and below, up to a height."""
+    """The picture padded to a height with white above and below."""
     missing = height - pixels.shape[0]
     if missing <= 0:
         return pixels

@@ -1,4 +1,4 @@
-"""Boxes: AP-CNN's ROI pyramid (Fig. 5), parts by scale (SCAPNet Fig. 10), and what parts take of one another."""
+"""Boxes: AP-CNN's ROI pyramid (Fig. 5), parts by scale (SCAPNet Fig. 10), and relations among parts (Eq. 11)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _LEVELS = {1: ("",), 2: ("low level", "high level"), 3: ("low level", "middle level", "high level")}
-_NUMBERED = 12  # up to so many parts have a number in their cell
+_NUMBERED = 12  # with more parts than this the cells have no numbers
 SHARES = "Purples"
 
 
@@ -29,19 +29,19 @@ def has_boxes(evidence: Evidence) -> bool:
 
 
 def has_relations(evidence: Evidence) -> bool:
-    """Whether parts were related."""
+    """Whether there are relations among parts."""
     return bool(evidence.relations)
 
 
 def rois(scene: Scene) -> Strip:
-    """All boxes on the picture, a colour a set."""
+    """All boxes on the image, in one colour per set."""
     drawn = scene.pixels.copy()
     draw_boxes(drawn, scene)
     return Strip((Row((Panel(drawn),)),), keys=(*_keys(scene), *truth_keys(scene)), facts=box_facts(scene))
 
 
 def box_facts(scene: Scene) -> dict[str, Any]:
-    """The boxes in the original image's pixels, by set."""
+    """The boxes in original pixels and their scores, by set, for the manifest."""
     found: dict[str, list[dict[str, Any]]] = {}
     for name in scene.evidence.boxes:
         pairs = zip(*scene.boxes_of(name), strict=True)
@@ -55,7 +55,7 @@ def _keys(scene: Scene) -> tuple[Key, ...]:
 
 
 def set_titles(evidence: Evidence) -> dict[str, str]:
-    """What to call each set of boxes; a level of a pyramid also by its height, a merged box so."""
+    """A title for each set of boxes, which names the level of a pyramid and marks merged boxes."""
     levels = [name for name, boxes in evidence.boxes.items() if boxes.kind == "roi"]
     heights = _LEVELS.get(len(levels), ())
     titles = {name: name for name in evidence.boxes}
@@ -64,7 +64,7 @@ def set_titles(evidence: Evidence) -> dict[str, str]:
 
 
 def parts(scene: Scene) -> Strip:
-    """The picture with its boxes, and what is in the boxes of each set."""
+    """The image with its boxes, and the crops of each set's boxes."""
     drawn = scene.pixels.copy()
     draw_boxes(drawn, scene)
     colours, titles = set_colours(scene.evidence.boxes), set_titles(scene.evidence)
@@ -78,14 +78,14 @@ def parts(scene: Scene) -> Strip:
 
 
 def _text(colour: Colour) -> Colour:
-    """A colour dark enough to read on white."""
+    """The colour darkened to be readable on white."""
     bright = 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2]
     share = min(1.0, 105 / max(bright, 1))
     return (round(colour[0] * share), round(colour[1] * share), round(colour[2] * share))
 
 
 def _grid(count: int) -> tuple[int, int]:
-    """Rows and columns of so many tiles, a column at least as high as the rows are wide."""
+    """Rows and columns for `count` tiles, with at least as many rows as columns."""
     rows = math.ceil(math.sqrt(count))
     return rows, math.ceil(count / rows)
 
@@ -101,7 +101,7 @@ def _gap(scene: Scene) -> int:
 
 
 def _tiles(crops: list[Pixels], scene: Scene, colour: Colour) -> Pixels:
-    """Crops in rows and columns on white, each framed in the colour of its set."""
+    """The crops as a grid on white, each with a border in its set's colour."""
     rows, columns = _grid(len(crops))
     height, width = max(crop.shape[0] for crop in crops), max(crop.shape[1] for crop in crops)
     gap = _gap(scene)
@@ -115,7 +115,7 @@ def _tiles(crops: list[Pixels], scene: Scene, colour: Colour) -> Pixels:
 
 
 def relations(scene: Scene) -> Strip:
-    """The parts by number, and what each takes of each: the mean over heads, then head by head."""
+    """The numbered parts and their relation weights: the mean over heads, then each head."""
     drawn = scene.pixels.copy()
     every = [(box, colour) for box, colour in _parts(scene)]
     for box, colour in every:
@@ -145,12 +145,12 @@ def _parts(scene: Scene) -> list[tuple[Values, Colour]]:
 
 
 def _taken(weights: Values) -> Values:
-    """[m, n], what part n takes of part m, turned so that a row is the part that takes."""
+    """The transpose of weights [m, n], the weight of part m for part n: a row is then the part that receives."""
     return weights.T
 
 
 def _badges(pixels: Pixels, boxes: list[tuple[Values, Colour]], scene: Scene) -> None:
-    """Each box's number in its upper left corner, beside those that stand there already."""
+    """Write each box's number at its upper left corner, to the right of numbers that are there already."""
     cv2 = opencv()
     scale = max(scene.side / 620, 0.3)
     pad = max(2, round(4 * scale))
@@ -183,7 +183,7 @@ def _draw_matrix(values: Values, thumbs: list[Pixels], *, numbers: bool) -> Call
     def draw(axes: Axes) -> None:
         count = len(values)
         top = max(float(values.max()), 1e-6)
-        shift = 1 if thumbs else 0  # the first row and column hold the parts
+        shift = 1 if thumbs else 0  # the first row and column show the parts
         for row, column in np.ndindex(count, count):
             colour = table(SHARES)[round(float(values[row, column]) / top * 235)] / 255
             place = (column + shift, column + shift + 1, row + shift + 1, row + shift)
@@ -205,7 +205,7 @@ def _draw_matrix(values: Values, thumbs: list[Pixels], *, numbers: bool) -> Call
         for spine in axes.spines.values():
             spine.set_visible(False)
         if thumbs:
-            axes.set_xlabel("… of this part", fontsize=8, labelpad=1)
-            axes.set_ylabel("this part takes …", fontsize=8, labelpad=1)
+            axes.set_xlabel("from this part", fontsize=8, labelpad=1)
+            axes.set_ylabel("to this part", fontsize=8, labelpad=1)
 
     return draw

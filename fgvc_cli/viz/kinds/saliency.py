@@ -1,4 +1,4 @@
-"""Where a head looks: its class activation map where it is linear, Grad-CAM where it is not.
+"""Heat maps of a classification head: its class activation map if it is linear, else Grad-CAM.
 
 Letters: B images, K classes, C channels, h×w a map.
 """
@@ -20,32 +20,32 @@ CAM, GRAD_CAM = "CAM", "Grad-CAM"
 
 @dataclass(frozen=True)
 class Saliency:
-    """One map an image, and what it is."""
+    """One map per image, and what it is."""
 
-    values: Tensor  # (B, h, w) float32: 0..1 per image; of a contrast -1..1
+    values: Tensor  # (B, h, w) float32: 0..1 per image, or -1..1 with `against`
     frame: Tensor  # (B, 4) the box it covers, xyxy in network-input pixels
-    kind: str  # CAM or GRAD_CAM: what the picture must say
-    classes: Tensor  # (B,) int64, the class it speaks for
+    kind: str  # CAM or GRAD_CAM, which the picture must name
+    classes: Tensor  # (B,) int64, the class of each map
     head: str
 
 
 def saliency(
     seen: Seen, head: str | None = None, classes: Tensor | None = None, against: Tensor | None = None
 ) -> Saliency:
-    """What in a head's map speaks for a class, or for one class rather than another.
+    """The map of evidence for a class, or for one class against another, from a head's feature map.
 
-    A cell's value is the sum over channels of activation times weight. Of a linear head on global average pooling the
-    weights are its own (CAM); of any other they are the gradient of its logit by the channel, summed over positions
-    (Grad-CAM). On a linear head both are the same numbers. Without `against` negative values become 0.
+    A cell's value is the sum over channels of activation times weight. For a linear head on global average pooling the
+    weights are the layer's (CAM). For any other head they are the gradients of its logit with respect to the channel,
+    summed over positions (Grad-CAM). For a linear head both are equal. Without `against` negative values become 0.
 
     Args:
-        seen: with evidence; for a head without a linear weight also with gradients.
-        head: which one. None: the one of `explaining_head`.
-        classes: (B,) int64 the class to speak for. None: the final prediction's.
-        against: (B,) int64 the class that it is told from: the map of logit_classes - logit_against, signed.
+        seen: the batch with evidence, and with gradients for a head without a linear weight.
+        head: the head's name. None: `explaining_head`.
+        classes: (B,) int64, the class of each map. None: the predicted one.
+        against: (B,) int64, the class to compare with: the signed map of logit_classes - logit_against.
 
     Returns:
-        Divided by the largest absolute value of each image; zeros where nothing speaks for the class.
+        The maps, divided by the largest absolute value of each image; all zeros if there is no evidence for the class.
 
     Raises:
         BadRequest: the method has no such head, or none at all.
@@ -54,7 +54,7 @@ def saliency(
     """
     output = seen.output
     if output.evidence is None:
-        raise ValueError("look at the pictures with evidence=True")
+        raise ValueError("call look() with evidence=True")
     name = explaining_head(output.evidence, final_branch(output)) if head is None else head
     part = _head(output.evidence, name)
     classes = output.logits.detach().argmax(1) if classes is None else classes
@@ -68,12 +68,12 @@ def saliency(
 
 
 def explaining_head(evidence: Evidence, final: str = "final") -> str:
-    """The head that shows best what the final prediction rests on.
+    """The head that best explains the final prediction.
 
-    The one named like the final branch, where there is one. Where the prediction is a mean of heads or a layer on top
-    of several, one of the heads itself must do: those with a linear weight come first (their map is exact), then those
-    with the coarsest map (the deepest, as Grad-CAM is used), then the first that the method names, which is
-    the one that sees the whole image. It never depends on the image.
+    It is the head with the name of the final branch, if there is one. If the prediction is a mean of heads, or a layer
+    on top of several, one of these heads is taken. Heads with a linear weight have priority (their map is exact), then
+    heads with the coarsest map (the deepest layer, as usual for Grad-CAM), then the first head that the method names,
+    which receives the whole image. The choice never depends on the image.
 
     Raises:
         BadRequest: the method has no head.
@@ -81,19 +81,19 @@ def explaining_head(evidence: Evidence, final: str = "final") -> str:
     if final in evidence.heads:
         return final
     if not evidence.heads:
-        raise BadRequest("this method hands over no head's map, so there is nothing to draw a CAM of")
+        raise BadRequest("this method provides no classification head with a feature map, so no CAM can be drawn")
     cells = {name: head.map.shape[2] * head.map.shape[3] for name, head in evidence.heads.items()}
-    return min(cells, key=lambda name: (evidence.heads[name].weight is None, cells[name]))  # the first of equal ones
+    return min(cells, key=lambda name: (evidence.heads[name].weight is None, cells[name]))  # the first one among equals
 
 
 def final_branch(output: Output) -> str:
-    """Name of the branch that is the prediction; `final` where none is."""
+    """The name of the branch whose logits are the prediction; `final` if there is none."""
     return next((name for name, logits in output.branches.items() if logits is output.logits), "final")
 
 
 def _head(evidence: Evidence, name: str) -> Head:
     if name not in evidence.heads:
-        raise BadRequest(f"no head is called {name!r}; there are: {', '.join(evidence.heads) or 'none'}")
+        raise BadRequest(f"there is no head {name!r}; the heads are: {', '.join(evidence.heads) or 'none'}")
     return evidence.heads[name]
 
 
@@ -103,14 +103,15 @@ def _rows(weight: Tensor, classes: Tensor, against: Tensor | None) -> Tensor:
 
 
 def _gradient(output: Output, name: str, features: Tensor, classes: Tensor, against: Tensor | None) -> Tensor:
-    """(B, C) fp32: gradient of each image's logit by its channels, summed over positions.
+    """(B, C) fp32: gradient of each image's logit with respect to its channels, summed over positions.
 
-    One backward pass for all images: in evaluation none touches another. Grad-CAM takes the mean over positions, which
-    differs by a factor that the division by the peak removes; the sum is a linear head's own weight.
+    One backward pass serves all images, as in evaluation mode no image affects another. Grad-CAM takes the mean over
+    positions. It differs from the sum by a factor that the division by the peak removes; for a linear head the sum
+    equals the layer's weight.
     """
     logits = output.branches.get(name, output.logits).float()
     if not logits.requires_grad:
-        raise ValueError("look at the pictures with gradients=True: this head has no linear weight")
+        raise ValueError("call look() with gradients=True: this head has no linear weight")
     wanted = logits.gather(1, classes[:, None])
     if against is not None:
         wanted = wanted - logits.gather(1, against[:, None])

@@ -1,4 +1,4 @@
-"""The table of what can be drawn: name → what evidence it needs, and how it is drawn."""
+"""The table of picture kinds: name → the evidence that a kind needs, and its drawing function."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ ALL = "all"
 class Kind:
     """One kind of picture."""
 
-    needs: str  # the evidence in words
+    needs: str  # name of the evidence, for messages
     wanted: Callable[[Evidence], bool]
     draw: Callable[[Scene], Strip]
-    scale: float = 1.0  # of the panels
-    of_a_class: bool = False  # whether --class means something
-    heats: bool = False  # whether it asks what speaks for a class
+    scale: float = 1.0  # size of the panels, relative to PANEL
+    of_a_class: bool = False  # whether it depends on --class
+    heats: bool = False  # whether it draws a class's heat map, which may need gradients
 
 
 KINDS: dict[str, Kind] = {
@@ -42,5 +42,5 @@ KINDS: dict[str, Kind] = {
 
 
 def kinds_of(evidence: Evidence) -> list[str]:
-    """Names of what can be drawn of such evidence."""
+    """Names of the kinds that can be drawn from this evidence."""
     return [name for name, kind in KINDS.items() if kind.wanted(evidence)]

@@ -1,1 +1,1 @@
-"""Plots of a run as a whole: how it learned, what it takes for what, how its features lie."""
+"""Plots of a whole run: training curves and feature embeddings."""

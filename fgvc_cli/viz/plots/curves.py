@@ -1,4 +1,4 @@
-"""Loss and accuracy by epoch, of one run or several."""
+"""Loss and accuracy by epoch, of one or several runs."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Column = NDArray[np.float64]
-_MARKERS = ("", "s", "^", "D", "v", "P")  # told apart by these when the colours begin anew
-_ROWS = 14  # of a legend's column
-_SHOWN_SINGLY = 12  # up to so many epochs each is a dot
+_MARKERS = ("", "s", "^", "D", "v", "P")  # the next one is used when the colours repeat
+_ROWS = 14  # in a column of the legend
+_SHOWN_SINGLY = 12  # up to this number of epochs, each is drawn as a dot
 
 
 @dataclass(frozen=True)
 class Curves:
-    """metrics.csv of a run: E epochs."""
+    """The columns of a run's metrics.csv: E epochs."""
 
     name: str
-    columns: dict[str, Column]  # (E,) each; nan where an epoch has no value
-    problems: tuple[str, ...] = ()  # what of the file could not be read
+    columns: dict[str, Column]  # (E,) each; NaN if an epoch has no value
+    problems: tuple[str, ...] = ()  # parts of the file that could not be read
 
     @classmethod
     def read(cls, run: RunFolder) -> Curves:
-        """Read them.
+        """Read a run's metrics.csv.
 
         Raises:
             BadRequest: the run has not finished an epoch.
-            FgvcError: nothing in the file can be read.
+            FgvcError: no row of the file can be read.
         """
         rows, problems = read_metrics(run.metrics_file)
         if not rows and problems and run.metrics_file.exists():
@@ -53,16 +53,16 @@ class Curves:
 
     @property
     def epochs(self) -> Column:
-        """(E,) epochs done, from 1."""
+        """(E,) numbers of the epochs, from 1."""
         return self.columns["epoch"] + 1
 
     def has(self, name: str) -> bool:
-        """Whether there is such a column, with a value in it."""
+        """Whether there is such a column with at least one value."""
         return name in self.columns and bool(np.isfinite(self.columns[name]).any())
 
     @property
     def parts(self) -> list[str]:
-        """Names of the losses that the training loss is the sum of, where it is one of several."""
+        """Names of the losses that the training loss is the sum of; empty if it is a single loss."""
         names = [name.removeprefix("train_") for name in self.columns if name.startswith("train_")]
         names = [name for name in names if name not in ("loss", "top1")]
         return names if len(names) > 1 else []
@@ -70,7 +70,7 @@ class Curves:
 
 @dataclass(frozen=True)
 class _Look:
-    """How a run's lines are drawn."""
+    """Label, colour and marker of a run's lines."""
 
     label: str
     colour: str
@@ -83,10 +83,10 @@ def draw_curves(path: Path, curves: Sequence[Curves], dpi: int) -> None:
 
 
 def curves_figure(curves: Sequence[Curves]) -> Figure:
-    """Loss and top-1 side by side; of a single run also the parts of its loss, where it has several."""
+    """Loss and top-1 side by side; for a single run also the components of its loss, if there are several."""
     looks = [
         _Look(name, COLOURS[place % len(COLOURS)], _MARKERS[place // len(COLOURS) % len(_MARKERS)])
-        for place, name in enumerate(told_apart([run.name for run in curves]))
+        for place, name in enumerate(unique_labels([run.name for run in curves]))
     ]
     parts = curves[0].parts if len(curves) == 1 else []
     panels = 3 if parts else 2
@@ -98,21 +98,21 @@ def curves_figure(curves: Sequence[Curves]) -> Figure:
         _draw_run(top1, run, "top1", look, percent=True)
     for axes in rest:
         _draw_parts(axes, curves[0], parts)
-    held_out = any(run.has("val_top1") for run in curves)
-    # Of a method with several losses the two are not the same quantity.
-    differ = held_out and any(run.parts for run in curves)
-    _label(loss, "loss (held out: cross entropy)" if differ else "loss")
+    has_validation = any(run.has("val_top1") for run in curves)
+    # With several training losses, training and validation loss are not the same quantity.
+    differ = has_validation and any(run.parts for run in curves)
+    _label(loss, "loss (validation: cross entropy)" if differ else "loss")
     _label(top1, "top-1 accuracy (%)")
     top1.set_ylim(bottom=0)
     few = all(len(run.epochs) <= _SHOWN_SINGLY for run in curves)
-    _legend(top1, looks if len(curves) > 1 else [], held_out, few)
+    _legend(top1, looks if len(curves) > 1 else [], has_validation, few)
     if len(curves) == 1:
         figure.suptitle(curves[0].name, fontsize=10, parse_math=False)
     return figure
 
 
-def told_apart(names: Sequence[str]) -> list[str]:
-    """Names as a legend shows them, with a number behind those that look the same."""
+def unique_labels(names: Sequence[str]) -> list[str]:
+    """Names as the legend shows them; equal ones get a number."""
     cut = [short(name) for name in names]
     return [
         f"{name} ({cut[: place + 1].count(name)})" if cut.count(name) > 1 else name for place, name in enumerate(cut)
@@ -120,7 +120,7 @@ def told_apart(names: Sequence[str]) -> list[str]:
 
 
 def _draw_run(axes: Axes, run: Curves, measure: str, look: _Look, *, percent: bool = False) -> None:
-    """Training full, the held-out part dashed, and a ring at the epoch whose weights the run kept."""
+    """Training as a solid line, validation dashed, and a ring at the epoch whose weights the run kept."""
     scale = 100 if percent else 1
     dots = look.marker or ("o" if len(run.epochs) <= _SHOWN_SINGLY else "")
     every = max(1, len(run.epochs) // 8)
@@ -131,7 +131,7 @@ def _draw_run(axes: Axes, run: Curves, measure: str, look: _Look, *, percent: bo
             marks: dict[str, Any] = {"marker": dots, "markersize": 4, "markevery": every if look.marker else 1}
             axes.plot(run.epochs, values, style, color=look.colour, linewidth=1.4, markerfacecolor=inside, **marks)
     if run.has(f"val_{measure}") and run.has("val_top1"):
-        kept = int(np.nanargmax(run.columns["val_top1"]))  # the first of equal ones, as training keeps it
+        kept = int(np.nanargmax(run.columns["val_top1"]))  # the first among equals, as in training
         value = scale * run.columns[f"val_{measure}"][kept]
         axes.plot(run.epochs[kept], value, "o", markersize=8, markerfacecolor="none", color=look.colour)
 
@@ -143,7 +143,7 @@ def _draw_parts(axes: Axes, run: Curves, parts: Sequence[str]) -> None:
         colour = COLOURS[place % len(COLOURS)]
         values = run.columns[f"train_{name}"]
         axes.plot(run.epochs, values, style, color=colour, marker=marker, markersize=3.5, linewidth=1.4, label=name)
-    _label(axes, "parts of the training loss")
+    _label(axes, "components of the training loss")
     legend = axes.legend(fontsize=7, frameon=False, ncols=1 + (len(parts) > 8), handlelength=1.6)
     for text in legend.get_texts():
         text.set_parse_math(False)
@@ -161,18 +161,19 @@ def _label(axes: Axes, what: str) -> None:
         axes.text(0.5, 0.5, "not in metrics.csv", transform=axes.transAxes, ha="center", color="grey")
 
 
-def _legend(axes: Axes, looks: Sequence[_Look], held_out: bool, few: bool) -> None:
-    """The runs, and what full, dashed and ringed lines are."""
+def _legend(axes: Axes, looks: Sequence[_Look], has_validation: bool, few: bool) -> None:
+    """The legend: the runs, and the meaning of solid lines, dashed lines and rings."""
     from matplotlib.lines import Line2D
 
     handles = [Line2D([], [], color=look.colour, marker=look.marker, markersize=4, label=look.label) for look in looks]
     grey: dict[str, Any] = {"color": "#444444"}
     dot: dict[str, Any] = {"marker": "o", "markersize": 4} if few else {}
     handles.append(Line2D([], [], label="training images", **grey, **dot))
-    if held_out:
+    if has_validation:
         ring: dict[str, Any] = {"marker": "o", "markersize": 8, "markerfacecolor": "none", "linestyle": "none"}
-        handles.append(Line2D([], [], label="held-out images", linestyle="--", markerfacecolor="white", **grey, **dot))
-        handles.append(Line2D([], [], label="epoch kept", **grey, **ring))
+        dashed: dict[str, Any] = {"linestyle": "--", "markerfacecolor": "white"}
+        handles.append(Line2D([], [], label="validation images", **dashed, **grey, **dot))
+        handles.append(Line2D([], [], label="selected epoch", **grey, **ring))
     if looks:
         add_legend(axes, handles, -(-len(handles) // _ROWS))
     else:

@@ -1,4 +1,4 @@
-"""How the features of a split's images lie: a point an image, coloured by its true class."""
+"""The feature embedding of a split: one point per image, coloured by its true class."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_ALL = 14  # up to so many classes each has a look of its own
+_ALL = 14  # up to this number of classes, each has its own colour and marker
 _MARKERS = ("o", "^")
-_PICKED = 10
+_PICKED = 10  # coloured classes if there are more
 
 
 @dataclass(frozen=True)
 class Features:
-    """N images with what the method's last layer reads."""
+    """The inputs of the method's last layer for N images."""
 
     values: NDArray[np.float32]  # (N, D)
     labels: NDArray[np.int64]  # (N,) true class
@@ -38,18 +38,18 @@ class Features:
 
 
 def gather(model: Model, pictures: Sequence[Picture], reporter: Reporter) -> Features:
-    """The embedding of each picture whose class is known.
+    """The embedding of each image whose class is known.
 
     Raises:
-        BadRequest: the method hands over no embedding.
+        BadRequest: the method provides no embedding.
     """
     values, labels, predicted = [], [], []
-    reporter.begin("looking", len(pictures))
+    reporter.begin("computing features", len(pictures))
     try:
         for seen in look(model, pictures, evidence=True):
             evidence = seen.output.evidence
             if evidence is None or evidence.embedding is None:
-                raise BadRequest(f"method {model.spec.method.name} hands over no embedding to draw")
+                raise BadRequest(f"method {model.spec.method.name} provides no embedding to draw")
             values.append(evidence.embedding.flatten(1).float().cpu())
             labels.append(seen.batch.labels.cpu())
             predicted.append(seen.probabilities.argmax(1).cpu())
@@ -69,10 +69,10 @@ def draw_embedding(
 
 
 def embedding_figure(projection: Projection, features: Features, classes: Sequence[str], title: str) -> Figure:
-    """A point an image, coloured by its true class.
+    """One point per image, coloured by its true class.
 
-    Up to 14 classes are all coloured; of more, the ten in the most frequent confusions, the rest grey. An image
-    that is answered wrongly is hollow.
+    Up to 14 classes are all coloured. With more classes, those in the most frequent confusions (up to ten) are coloured
+    and the rest are grey. Points with a wrong prediction are hollow.
     """
     picked = picked_classes(features, len(classes))
     figure = new_figure(5, 4.6)
@@ -92,11 +92,11 @@ def embedding_figure(projection: Projection, features: Features, classes: Sequen
 
 
 def picked_classes(features: Features, classes: int) -> list[int]:
-    """The classes that get a colour, in their order: all of few, of many those in the most frequent confusions."""
+    """The coloured classes in ascending order: all if they are few, else those in the most frequent confusions."""
     if classes <= _ALL:
         return sorted(set(features.labels.tolist()))
     wrong = features.labels != features.predicted
-    pairs = np.sort(np.stack([features.labels, features.predicted], 1)[wrong], 1)  # either way round
+    pairs = np.sort(np.stack([features.labels, features.predicted], 1)[wrong], 1)  # in both directions
     unique, counts = np.unique(pairs, axis=0, return_counts=True)
     found: dict[int, None] = {}
     for pair in unique[np.argsort(-counts, kind="stable")]:
@@ -136,5 +136,5 @@ def _legend(axes: Axes, names: Sequence[str], others: int, wrong: bool) -> None:
     if len(names) + others > _ALL:
         handles.append(handle(f"{others} other classes", GREY, "o"))
     if wrong:
-        handles.append(handle("hollow: answered wrongly", "#444444", "o", "none"))
+        handles.append(handle("hollow: wrong prediction", "#444444", "o", "none"))
     add_legend(axes, handles)

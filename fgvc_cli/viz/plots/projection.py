@@ -1,4 +1,4 @@
-"""Features of many images on a plane: principal components, or t-SNE."""
+"""Two-dimensional projections of features: principal components, or t-SNE."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ Points = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Projection:
-    """N images on a plane."""
+    """N images as points on a plane."""
 
     points: Points  # (N, 2)
-    axes: tuple[str, str]  # what the axes are
+    axes: tuple[str, str]  # axis labels
 
 
 def project(features: NDArray[np.float32], method: str) -> Projection:
-    """(N, D) features on a plane, by one of PROJECTIONS. The same features always give the same picture.
+    """Project (N, D) features to a plane with one of PROJECTIONS. The result is deterministic.
 
     Raises:
-        BadRequest: there are too few images, no such projection, or t-SNE without scikit-learn, which it needs.
-        FgvcError: a feature is no number.
+        BadRequest: fewer than three images, an unknown projection, or t-SNE without scikit-learn, which it needs.
+        FgvcError: a feature is not finite.
     """
     check_projection(method)
     if len(features) < 3:
-        raise BadRequest(f"{len(features)} images are too few to see how they lie: take three at least")
+        raise BadRequest(f"{len(features)} images are too few for a projection: select at least three")
     if not np.isfinite(features).all():
-        raise FgvcError("the features of these images hold what is no number: nothing can be drawn")
+        raise FgvcError("some features of these images are not finite: nothing can be drawn")
     if method == "tsne":
         return Projection(_tsne(features), ("t-SNE 1", "t-SNE 2"))
     points, share = principal_components(features, 2)
@@ -42,25 +42,26 @@ def project(features: NDArray[np.float32], method: str) -> Projection:
 
 
 def check_projection(method: str) -> None:
-    """BadRequest where `project` could not do it: before anything is computed."""
+    """BadRequest if `project` does not support the method; called before features are computed."""
     if method not in PROJECTIONS:
         raise BadRequest(f"--projection {method}: choose {' or '.join(PROJECTIONS)}")
     if method == "tsne" and importlib.util.find_spec("sklearn") is None:
-        raise BadRequest("--projection tsne needs scikit-learn: pip install scikit-learn, or leave it at pca")
+        raise BadRequest("--projection tsne needs scikit-learn: pip install scikit-learn, or use pca")
 
 
 def principal_components(features: NDArray[np.float32], count: int) -> tuple[Points, Points]:
-    """Coordinates on the first principal components, and the share of the variance of each.
+    """Coordinates on the first principal components, and the fraction of the variance of each.
 
-    The eigenvectors of the smaller of the two product matrices, in float64: exact, and N images of any D are quick.
-    Each component points to where its largest coordinate is, so the picture is never mirrored by chance.
+    They are computed from the eigenvectors of the smaller of X Xᵀ and Xᵀ X in float64, which is exact and fast for any
+    D. The sign of a component is chosen such that its coordinate with the largest absolute value is positive, so the
+    picture is never mirrored arbitrarily.
 
     Args:
         features: (N, D).
-        count: components; those there are not are 0.
+        count: number of components; missing ones are 0.
 
     Returns:
-        (N, count) and (count,).
+        (N, count) coordinates and (count,) fractions.
     """
     centred = features.astype(np.float64)
     centred -= centred.mean(0)
@@ -81,7 +82,7 @@ def principal_components(features: NDArray[np.float32], count: int) -> tuple[Poi
 
 
 def _tsne(features: NDArray[np.float32]) -> Points:
-    """t-SNE of the first 50 components, started from the first two.
+    """t-SNE of the first 50 principal components, initialised with the first two.
 
     Source: van der Maaten and Hinton, https://jmlr.org/papers/v9/vandermaaten08a.html
     """

@@ -76,13 +76,13 @@ def test_some_methods_from_files(command) -> None:
     assert answer.code == 0, answer.err
     assert "mc from files: " in answer.out
     assert "baseline from files: " in answer.out
-    assert "of the batch that never changes" in answer.out
+    assert "of the rate on a fixed batch" in answer.out
 
 
 @pytest.mark.parametrize(
     ("more", "words"),
     [
-        (("--batch-size", "50", "--classes", "3"), "24 training images are no batch of 50: lower --batch-size"),
+        (("--batch-size", "50", "--classes", "3"), "24 training images do not fill a batch of 50: lower --batch-size"),
         (("--classes", "2"), "has 3 classes: leave --classes 2 out"),
     ],
 )
@@ -94,7 +94,7 @@ def test_files_that_do_not_go_with_it(command, photos, more, words) -> None:
 
 def test_the_dearest_operations(command, tmp_path) -> None:
     answer = command("bench", "infer", "--method", "mc", *QUICK, "--profile", "traces")
-    assert "mc, inference: the dearest operations of 3 steps" in answer.out
+    assert "mc, inference: the operations with the most self time in 3 steps" in answer.out
     assert "aten::mkldnn_convolution" in answer.out
     assert json.loads((tmp_path / "traces/infer-mc.json").read_text())["traceEvents"]
 

@@ -49,10 +49,10 @@ def test_the_table(command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fla
     answer = command("download-data", *flags)
     assert answer.code == 0
     rows = {line.split()[0]: line for line in answer.out.splitlines() if line.strip()}
-    assert "whole: data/CUB_200_2011" in rows["cub"]
+    assert "complete: data/CUB_200_2011" in rows["cub"]
     assert "1.19 GB" in rows["cub"]
     assert "non-commercial" in rows["cub"]
-    assert "1.5 MB fetched so far" in rows["flowers"]
+    assert "1.5 MB downloaded so far" in rows["flowers"]
     assert "1.96 GB, by hand" in rows["cars"]
     assert rows["pets"].rstrip().endswith("no")
     assert set(BUNDLES) <= set(rows)
@@ -62,15 +62,15 @@ def test_licence_first_then_download(command, server: Files, monkeypatch, tmp_pa
     serve_cub(server, monkeypatch, tmp_path / "made")
     answer = command("download-data", "cub")
     assert answer.code == 2
-    assert "nobody is here to agree to the licence above: add --yes" in answer.err
+    assert "whether you accept the licence above: add --yes" in answer.err
     assert not server.asked
     answer = command("download-data", "cub", "--yes")
     assert answer.code == 0
     lines = answer.out.splitlines()
     assert lines[1] == f"  licence: {CATALOG['cub'].licence}"
-    assert lines[-1] == "cub is here and whole: data/CUB_200_2011"
+    assert lines[-1] == "cub is complete: data/CUB_200_2011"
     assert command("download-data", "cub", "--verify", "--hash").out.splitlines()[-2:] == [
-        "cub: whole: data/CUB_200_2011",
+        "cub: complete: data/CUB_200_2011",
         "  3 classes, 6 training and 3 test images; 11 images decoded",
     ]
 
@@ -84,7 +84,7 @@ def test_asked_at_a_terminal(command, server: Files, monkeypatch, tmp_path: Path
     monkeypatch.setattr(sys, "stdin", type("Terminal", (), {"isatty": lambda self: True})())
     answer = command("download-data")
     assert answer.code == 0
-    assert answer.out.splitlines()[-1] == "cub is here and whole: data/CUB_200_2011"
+    assert answer.out.splitlines()[-1] == "cub is complete: data/CUB_200_2011"
     assert not list(answers)
 
 
@@ -109,7 +109,7 @@ def test_where_it_goes(command, server: Files, monkeypatch, tmp_path: Path) -> N
 def test_what_must_be_got_by_hand(command, name: str) -> None:
     answer = command("download-data", name, "--yes")
     assert answer.code == 2
-    assert "to be got by hand:\n  1. " in answer.out
+    assert "to download by hand:\n  1. " in answer.out
     assert "https://" in answer.out
     assert f"fgvc download-data {name} --from-archive" in answer.out
     assert "cannot be downloaded, only got by hand" in answer.err
@@ -122,14 +122,14 @@ def test_cars_by_hand(command, server: Files, monkeypatch, tmp_path: Path) -> No
     labels = root / "cars_test_annos_withlabels.mat"
     answer = command("download-data", "cars", "--from-archive", "archive.zip", "--from-archive", labels)
     assert answer.code == 0, answer.err
-    assert answer.out.splitlines()[-1] == "cars is here and whole: data/stanford_cars"
+    assert answer.out.splitlines()[-1] == "cars is complete: data/stanford_cars"
 
 
 def test_one_failure_does_not_stop_the_rest(command, server: Files, monkeypatch, tmp_path: Path) -> None:  # noqa: F811
     serve_cub(server, monkeypatch, tmp_path / "made")
     answer = command("download-data", "cars", "nabirds", "cub", "--yes")
     assert answer.code == 2
-    assert "cub is here and whole" in answer.out
+    assert "cub is complete" in answer.out
     assert [line.split(":")[1] for line in answer.err.splitlines() if line.startswith("fgvc: ")] == [
         " cars",
         " nabirds",
@@ -144,7 +144,7 @@ def test_ctrl_c(command, server: Files, monkeypatch, tmp_path: Path) -> None:  #
     monkeypatch.setattr("fgvc_cli.data.download.install.fetch", stop)
     answer = command("download-data", "cub", "--yes")
     assert answer.code == 130
-    assert "what has arrived is kept: run the same command again" in answer.err
+    assert "the downloaded part is kept: run the same command again" in answer.err
     assert not (tmp_path / "data" / "CUB_200_2011").exists()
 
 
@@ -166,7 +166,7 @@ def test_verify_a_sound_part(command, tmp_path: Path) -> None:
     write_cub(tmp_path / "data")
     answer = command("download-data", "cub", "--verify")
     assert answer.code == 0
-    assert "cub: a sound part" in answer.out
+    assert "cub: a part, without errors" in answer.out
     assert "3 of 200 classes" in answer.out
 
 
@@ -174,12 +174,12 @@ def test_verify_a_sound_part(command, tmp_path: Path) -> None:
     ("arguments", "line"),
     [
         (["cubs"], "no dataset is called 'cubs'; there are cub, cars"),
-        (["demo"], "demo is nothing to download: it is drawn by fgvc"),
-        (["folder"], "folder is nothing to download: it is your own images"),
-        (["--from-archive", "x.tgz"], "--from-archive goes with one dataset"),
-        (["cub", "cars", "--from-archive", "x.tgz"], "--from-archive goes with one dataset"),
-        (["cub", "--mini"], "--mini is for inat2021 alone"),
-        (["cub", "--hash"], "--hash goes with --verify"),
+        (["demo"], "demo cannot be downloaded: it is generated by fgvc"),
+        (["folder"], "folder cannot be downloaded: it is your own images"),
+        (["--from-archive", "x.tgz"], "--from-archive needs exactly one dataset"),
+        (["cub", "cars", "--from-archive", "x.tgz"], "--from-archive needs exactly one dataset"),
+        (["cub", "--mini"], "--mini is for inat2021 only"),
+        (["cub", "--hash"], "--hash needs --verify"),
         (["cub", "--verify"], "run `fgvc download-data cub`"),
         (["--verify"], "no dataset is in data"),
         (["cub", "--from-archive", "x.tgz"], "x.tgz: does not exist"),

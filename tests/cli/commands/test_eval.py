@@ -83,4 +83,4 @@ def test_temperature_parts_and_odd_names(capsys) -> None:
 def test_a_split_that_is_not_there_is_one_line(run) -> None:
     done = fgvc("eval", run, "--split", "val")
     assert done.returncode == 2
-    assert "has no val split; --val-fraction holds one out of train" in done.stderr
+    assert "has no val split; --val-fraction takes one from train" in done.stderr

@@ -46,12 +46,12 @@ def test_answers_alone_are_on_stdout(command: Command, run: Path, photos: Path, 
     rows = [json.loads(line) for line in done.out.splitlines()]
     assert done.code == 1
     assert [row["image"] for row in rows[:4]] == [f"mine/blue/{name}.png" for name in ("0", "1", "2", "cut")]
-    assert rows[3] == {"image": "mine/blue/cut.png", "error": "is no readable image (unknown format or damaged)"}
+    assert rows[3] == {"image": "mine/blue/cut.png", "error": "is not a readable image (unknown format or damaged)"}
     assert len(rows) == 10
     assert all(len(row["top"]) == 2 and len(row["boxes"]["ran"]) == 1 for row in rows if "top" in row)
     assert done.err.splitlines() == [
         "run: reaps, 3 classes, on cpu, probabilities calibrated at temperature 0.500",
-        "mine/blue/cut.png: is no readable image (unknown format or damaged)",
+        "mine/blue/cut.png: is not a readable image (unknown format or damaged)",
         "9 predicted, 0 of them unsure, 1 failed",
     ]
 
@@ -124,8 +124,8 @@ def test_ctrl_c_leaves_whole_lines(
             ["{photos}", "--run", "{plain}", "--boxes"],
             "--boxes: method baseline has none; leave it out, or name a run of",
         ),
-        (["{photos}", "--run", "{plain}", "--output", "a.jpg"], "--output a.jpg: that is the name of an image"),
-        (["{photos}", "--run", "{plain}", "--output", "/dev/null"], "that is no file"),
+        (["{photos}", "--run", "{plain}", "--output", "a.jpg"], "--output a.jpg: this is the name of an image"),
+        (["{photos}", "--run", "{plain}", "--output", "/dev/null"], "this is not a regular file"),
         (["{photos}", "--run", "{plain}", "--precision", "fp8"], "train.precision"),
         (["{photos}", "--top", "0"], "Invalid value for '--top'"),
         (["{photos}", "--min-confidence", "80"], "Invalid value for '--min-confidence'"),

@@ -24,7 +24,7 @@ def test_what_is_printed(run, command, tmp_path) -> None:
     assert (tmp_path / "page.html").stat().st_size > 10_000
     again = command("report", run, "-o", "page.html")
     assert (again.code, again.out) == (2, "")
-    assert "fgvc: page.html exists: --force writes over it" in again.err
+    assert "fgvc: page.html already exists: --force overwrites it" in again.err
     assert command("report", run, "-o", "page.html", "--sample", 0, "--force").code == 0
 
 

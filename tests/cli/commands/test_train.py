@@ -46,7 +46,7 @@ def test_flags_that_were_given_are_named_even_where_they_say_no() -> None:
         (["--mixup", "-1"], "regularise.mixup_alpha: must be at least 0"),
         (["--patience", "0"], "train.patience: must be at least 1"),
         (["--set", "regularise.mix_probability=2"], "regularise.mix_probability: must be at most 1"),
-        (["--dry-run", "--resume", "x"], "--dry-run tells about a run that has not begun"),
+        (["--dry-run", "--resume", "x"], "--dry-run estimates a run that has not started"),
         (["--dry-run", "--epochs", "0"], "train.epochs: must be at least 1"),
     ],
 )

@@ -58,5 +58,5 @@ def test_aircraft_by_family_and_manufacturer(tmp_path: Path) -> None:
 
 
 def test_levels_are_for_aircraft_alone() -> None:
-    with pytest.raises(ValueError, match="level is for aircraft alone, cub has none"):
+    with pytest.raises(ValueError, match="level is only for aircraft, and cub has no levels"):
         spec_of("cub", level="family")

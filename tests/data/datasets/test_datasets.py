@@ -209,7 +209,7 @@ def test_cars_without_devkit_and_with_a_damaged_one(tmp_path: Path) -> None:
     write_cars_devkit(tmp_path)
     meta = tmp_path / "devkit" / "cars_meta.mat"
     meta.write_bytes(b"<html>gone</html>" * 100)
-    assert "cars_meta.mat: is no readable .mat file" in refused("cars", tmp_path)
+    assert "cars_meta.mat: is not a readable .mat file" in refused("cars", tmp_path)
     scipy.io.savemat(meta, {"other": 1})
     assert "holds no class_names" in refused("cars", tmp_path)
     meta.unlink()
@@ -323,7 +323,7 @@ def test_images_cut_along_their_boxes(tmp_path: Path, dataset: str) -> None:
         for file, (x1, y1, x2, y2) in zip(split.files, split.boxes, strict=True):
             write_image(given.root / file, round((x2 - x1) / 3), round((y2 - y1) / 3))
     index = load_index(spec_of(dataset, root))
-    assert any("cut along their boxes" in note for note in index.notes)
+    assert any("cropped to their boxes" in note for note in index.notes)
     for split, before in ((index.train, given.train), (index.test, given.test)):
         assert split.boxes is not None
         sides = np.rint((before.boxes[:, 2:] - before.boxes[:, :2]) / 3)
@@ -367,7 +367,7 @@ def test_real_cars(realdata: Path) -> None:
     index = load_index(spec_of("cars", realdata))
     check_splits(index, 98, 2868, 1240)
     # These images were cut out along their boxes, and scaled: the boxes in the file are those of the whole photographs.
-    assert any("cut along their boxes" in note for note in index.notes)
+    assert any("cropped to their boxes" in note for note in index.notes)
     for split in (index.train, index.test):
         assert split.boxes is not None
         with Image.open(index.root / split.files[-1]) as image:

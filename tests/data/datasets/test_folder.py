@@ -110,7 +110,7 @@ def test_nested_images_and_what_is_ignored(tmp_path: Path) -> None:
         "b/2021/may/1.png",
         "b/2022/0.png",
     ]
-    assert any("2 files that are no images" in note and "labels.csv" in note for note in index.notes)
+    assert any("2 files that are not images" in note and "labels.csv" in note for note in index.notes)
 
 
 def test_linked_class_folder(tmp_path: Path) -> None:
@@ -143,7 +143,7 @@ def test_root_must_be_given_and_be_a_folder(tmp_path: Path) -> None:
     assert "--data-dir" in refused(None)
     assert "does not exist" in refused(tmp_path / "none")
     write_lines(tmp_path / "file", "x")
-    assert "is no folder" in refused(tmp_path / "file")
+    assert "is not a folder" in refused(tmp_path / "file")
 
 
 def test_index_of_many_images_is_built_fast(tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ def test_one_class_is_none(tmp_path: Path) -> None:
     for name in ("classes", "train", "test"):
         path = root / "meta" / f"{name}.txt"
         path.write_text("".join(line for line in path.read_text().splitlines(True) if line.startswith("pho")))
-    assert "two at least" in refused("food101", tmp_path)
+    assert "at least two" in refused("food101", tmp_path)
 
 
 def test_two_classes_of_one_name_are_refused(tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ def test_training_images_without_their_list(tmp_path: Path) -> None:
         (lambda tree: tree["annotations"].clear(), ["has no annotation"]),
         (lambda tree: tree["annotations"][0].update(category_id=10), ["category 10", "not listed"]),
         (lambda tree: tree["annotations"][0].update(category_id=4), ["category 4", "not listed"]),
-        (lambda tree: tree["images"][0].pop("file_name"), ["train.json", "images holds", "lacks an entry"]),
+        (lambda tree: tree["images"][0].pop("file_name"), ["train.json", "images holds", "is not a valid entry"]),
         (lambda tree: tree["images"].insert(0, 7), ["train.json", "images holds '7'"]),
     ],
 )
@@ -59,4 +59,4 @@ def test_contradictions_are_named(tmp_path: Path, change: Callable[[dict[str, An
 def test_a_file_that_is_cut_off_is_named(tmp_path: Path) -> None:
     path = write_inat(tmp_path) / "train.json"
     path.write_text(path.read_text()[:-60])
-    assert "train.json: is no whole JSON file" in refused("inat2021", tmp_path)
+    assert "train.json: is not a complete JSON file" in refused("inat2021", tmp_path)

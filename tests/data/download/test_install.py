@@ -70,7 +70,7 @@ def test_from_archives_to_an_index(server: Files, monkeypatch: pytest.MonkeyPatc
     asked, heard = len(server.asked), Heard()
     assert put("cub", place) == put("cub", place, tmp_path / "made", heard=heard) == here
     assert len(server.asked) == asked
-    assert heard.lines == ["cub is here already, so what was given is not used"]
+    assert heard.lines == ["cub is installed already, so the given files are not used"]
     check = ["sha256sum", "--quiet", "-c", SUMS]
     if shutil.which("sha256sum"):
         assert subprocess.run(check, cwd=home, check=False).returncode == 0
@@ -95,7 +95,7 @@ def test_masks_may_be_missing(server: Files, monkeypatch: pytest.MonkeyPatch, tm
     del server.bodies["/segmentations.tgz"]
     heard = Heard()
     assert put("cub", tmp_path / "data", heard=heard).whole
-    assert any("left out, since the dataset is whole without: segmentations.tgz" in line for line in heard.lines)
+    assert any("left out, since the dataset is complete without it: segmentations.tgz" in line for line in heard.lines)
 
 
 def test_archives_that_unpack_to_another_set(server: Files, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -165,7 +165,7 @@ def test_a_part_that_is_there_is_not_touched(server: Files, monkeypatch: pytest.
 def test_another_folder_of_that_name(server: Files, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     serve_cub(server, monkeypatch, tmp_path / "made")
     write_lines(tmp_path / "data" / "CUB_200_2011" / "notes.txt", "mine")
-    with pytest.raises(BadRequest, match=r"is there, but is not CUB-200-2011 birds; move it away"):
+    with pytest.raises(BadRequest, match=r"exists, but is not CUB-200-2011 birds; move it away"):
         put("cub", tmp_path / "data")
 
 
@@ -218,7 +218,7 @@ def test_the_second_waits_and_says_so(server: Files, monkeypatch: pytest.MonkeyP
             time.sleep(0.01)
         assert not server.asked
     waiting.join(timeout=60)
-    assert heard.lines[0] == "another fgvc is at work on cub; waiting until it is done"
+    assert heard.lines[0] == "another fgvc process is installing cub; waiting for it to finish"
     assert look("cub", tmp_path / "data").whole
 
 

@@ -178,7 +178,7 @@ def test_a_wrong_checksum_of_the_whole(tmp_path: Path) -> None:
 def test_what_is_no_archive(tmp_path: Path, head: bytes, what: str) -> None:
     source = tmp_path / "x.bin"
     source.write_bytes(head * 1000)
-    with pytest.raises(BadRequest, match=f"is no tar or zip archive{what}; unpack it yourself and pass the folder"):
+    with pytest.raises(BadRequest, match=f"is not a tar or zip archive{what}; unpack it yourself and pass the folder"):
         unpack(source, tmp_path / "home", CONTENTS)
 
 

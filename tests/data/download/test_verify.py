@@ -63,7 +63,7 @@ def test_a_cut_image_and_a_lost_line_are_both_named(cub: Path, file: str, line: 
     truncate(cub / IMAGE)
     lose_line(cub / file, line)
     found = verify("cub", cub)
-    assert named(found, f"{IMAGE}: is no readable image", words), found.problems
+    assert named(found, f"{IMAGE}: is not a readable image", words), found.problems
 
 
 def test_an_image_whose_line_is_lost(cub: Path) -> None:
@@ -100,12 +100,12 @@ def test_what_changed_since_it_was_put_there(cub: Path) -> None:
     assert not verify("cub", cub, hashes=True).problems
     (cub / "bounding_boxes.txt").write_text((cub / "bounding_boxes.txt").read_text().replace("2.0", "3.0"))
     (cub / IMAGE).unlink()
-    assert named(verify("cub", cub), f"{IMAGE}: is gone")
-    assert named(verify("cub", cub, hashes=True), f"{IMAGE}: is gone", "bounding_boxes.txt: was changed")
+    assert named(verify("cub", cub), f"{IMAGE}: is missing")
+    assert named(verify("cub", cub, hashes=True), f"{IMAGE}: is missing", "bounding_boxes.txt: was changed")
 
 
 def test_nothing_to_compare_with(cub: Path) -> None:
-    assert named(verify("cub", cub, hashes=True), "no checksums were noted, since fgvc did not put it there")
+    assert named(verify("cub", cub, hashes=True), "has no recorded checksums, since fgvc did not install it")
 
 
 def test_images_beside_the_lists(cub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,7 +113,7 @@ def test_images_beside_the_lists(cub: Path, monkeypatch: pytest.MonkeyPatch) -> 
         write_image(cub / "images" / "002.Laysan_Albatross" / f"{number}_rgb.jpg")
     found = verify("cub", cub)  # all that should be listed is: these are none of it
     assert named(found)
-    assert "9 images are in no list and not used" in found.notes[-1]
+    assert "9 images are in no list and are not used" in found.notes[-1]
     counts(monkeypatch, "cub", 3, 7, 3)
     assert len(verify("cub", cub).doubts) == 9
     (cub / "images" / "002.Laysan_Albatross" / "0_rgb.jpg").unlink()
@@ -200,4 +200,4 @@ def test_real_cars(realdata: Path, tmp_path: Path) -> None:
     cut_link(root / "cars_test" / "00007.jpg")
     found = verify("cars", root)
     assert (found.train, found.test, found.decoded) == (299, 300, 600)
-    assert named(found, "cars_test/00007.jpg: is no readable image", "cars_train/00001.jpg: is in no list")
+    assert named(found, "cars_test/00007.jpg: is not a readable image", "cars_train/00001.jpg: is in no list")

@@ -41,7 +41,7 @@ def test_every_cut_is_noticed(tmp_path: Path) -> None:
     text = json.dumps(TREE)
     for end in random.Random(0).sample(range(len(text)), 60):
         (tmp_path / "x.json").write_text(text[:end])
-        with pytest.raises(BadRequest, match=r"x\.json: is no whole JSON file"):
+        with pytest.raises(BadRequest, match=r"x\.json: is not a complete JSON file"):
             list(elements(tmp_path / "x.json"))
 
 

@@ -44,16 +44,16 @@ def bomb(width: int = 20000, height: int = 20000) -> bytes:
 
 BAD = {
     "zero.jpg": (b"", "the image file is empty"),
-    "text.jpg": (b"<html>404 not found</html>", "is no readable image"),
-    "cut.jpg": (encoded("JPEG")[:-200], "is no readable image"),
-    "half.jpg": (encoded("JPEG", progressive=True)[:3000], "is no readable image"),
-    "head.jpg": (encoded("JPEG")[:20], "is no readable image"),
-    "cut.png": (encoded("PNG")[:-300], "is no readable image"),
-    "cut.webp": (encoded("WEBP")[:-300], "is no readable image"),
-    "cut.gif": (encoded("GIF")[:-300], "is no readable image"),
-    "cut.tif": (encoded("TIFF")[:-300], "is no readable image"),
-    "cut.bmp": (encoded("BMP")[:-300], "is no readable image"),
-    "cut.avif": (encoded("AVIF")[:-300], "is no readable image"),
+    "text.jpg": (b"<html>404 not found</html>", "is not a readable image"),
+    "cut.jpg": (encoded("JPEG")[:-200], "is not a readable image"),
+    "half.jpg": (encoded("JPEG", progressive=True)[:3000], "is not a readable image"),
+    "head.jpg": (encoded("JPEG")[:20], "is not a readable image"),
+    "cut.png": (encoded("PNG")[:-300], "is not a readable image"),
+    "cut.webp": (encoded("WEBP")[:-300], "is not a readable image"),
+    "cut.gif": (encoded("GIF")[:-300], "is not a readable image"),
+    "cut.tif": (encoded("TIFF")[:-300], "is not a readable image"),
+    "cut.bmp": (encoded("BMP")[:-300], "is not a readable image"),
+    "cut.avif": (encoded("AVIF")[:-300], "is not a readable image"),
     "bomb.png": (bomb(), "has 20000 x 20000 pixels, over the limit of 178956970"),
     "phone.jpg": (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + b"\0" * 40, "HEIC image"),
 }
@@ -172,7 +172,7 @@ def test_a_run_whose_images_went_bad_is_told_so(photos: Path) -> None:
     spec = spec_of("folder", photos, on_bad_image="skip")
     record = split_record(index_of(photos, on_bad_image="skip"))
     (photos / "train" / "b" / "2.png").write_bytes(b"")
-    with pytest.raises(BadRequest, match=r"1 of 12 images .* the run was made with them: put back readable ones"):
+    with pytest.raises(BadRequest, match=r"1 of 12 images .* the run was made with them: restore readable files"):
         examine(apply_record(load_index(spec), record), spec, recorded=True)
 
 
@@ -183,7 +183,7 @@ def test_skip_refuses_to_lose_a_class_or_a_split(photos: Path) -> None:
     assert "no readable training image is left in 1 of 2 classes ('b'): add images to them or remove them" in message
     for file in (photos / "test").rglob("*.png"):
         file.write_bytes(b"")
-    assert "not one readable test image is left" in refused(photos, on_bad_image="skip")
+    assert "no readable test image is left" in refused(photos, on_bad_image="skip")
 
 
 def damaged_within(path: Path) -> None:
@@ -200,7 +200,7 @@ def test_what_only_decoding_shows_is_one_line_in_training(photos: Path) -> None:
     with pytest.raises(ImageError) as caught:
         list(make_loader(index, index.train, spec, batch_size=4, train=True).epoch(0))
     message = str(caught.value)
-    assert message.startswith(f"{photos / 'train/a/0.png'}: is no readable image")
+    assert message.startswith(f"{photos / 'train/a/0.png'}: is not a readable image")
     assert "--resume" in message
     assert "--on-bad-image skip" in message
     assert "\n" not in message
@@ -257,5 +257,5 @@ def test_a_cut_photograph_is_named(realdata: Path, tmp_path: Path) -> None:
     cut.write_bytes(cut.read_bytes()[:-1500])
     message = refused(tmp_path)
     assert message.startswith("1 of 20 images cannot be used: ")
-    assert f"{cut}: is no readable image (" in message
+    assert f"{cut}: is not a readable image (" in message
     assert len(index_of(tmp_path, on_bad_image="skip").train) + len(index_of(tmp_path, on_bad_image="skip").test) == 19

@@ -244,7 +244,7 @@ def test_heic_is_read_where_its_reader_is_there(tmp_path: Path, monkeypatch: pyt
 def test_avif_names_what_reads_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Image.fromarray(QUARTERS).save(tmp_path / "a.avif")
     monkeypatch.setattr(features, "get_supported", lambda: ["jpg"])
-    with pytest.raises(ImageError, match="AVIF image; to read those: pip install"):
+    with pytest.raises(ImageError, match="AVIF image; to read AVIF: pip install"):
         read_image(tmp_path / "a.avif")
 
 

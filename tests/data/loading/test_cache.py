@@ -172,7 +172,7 @@ def test_an_image_that_changes_meanwhile_is_named(index: DatasetIndex, monkeypat
         return original(self, file)
 
     monkeypatch.setattr(Wanted, "read", touching)
-    with pytest.raises(FgvcError, match=r"2\.png changed while it was cached"):
+    with pytest.raises(FgvcError, match=r"2\.png changed while it was being cached"):
         kept(index, "disk")
     assert not [path for path in (caching.cache_home() / "squares").iterdir() if path.is_dir()]
 
@@ -270,7 +270,7 @@ def test_full_disk_is_one_line_and_leaves_nothing(index: DatasetIndex, monkeypat
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(caching, "reserve", full)
-    with pytest.raises(FgvcError, match=r"cannot keep images in .*squares: no room for .* MiB; make room") as caught:
+    with pytest.raises(FgvcError, match=r"cannot cache images in .*squares: no room for .* MiB; free") as caught:
         kept(index, "disk")
     assert "\n" not in str(caught.value)
     assert not [path for path in (caching.cache_home() / "squares").iterdir() if path.is_dir()]
@@ -285,7 +285,7 @@ def test_too_little_room_is_told_before(
     with pytest.raises(BadRequest, match=f"--cache {place}: 13 images of 32 x 32 pixels take .*{advice}"):
         kept(index, place)
     monkeypatch.setattr(caching, "available_memory", lambda: 1000)
-    with pytest.raises(BadRequest, match=r"in memory; take --cache disk|XDG_CACHE_HOME"):
+    with pytest.raises(BadRequest, match=r"in memory; use --cache disk|XDG_CACHE_HOME"):
         kept(index, place)
 
 
@@ -338,11 +338,11 @@ def test_what_a_killed_process_left_in_memory_goes(index: DatasetIndex, tmp_path
 def test_somebody_elses_memory_is_not_used(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / f"shm/fgvc-{os.getuid()}").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(BadRequest, match="belongs to somebody else"):
+    with pytest.raises(BadRequest, match="belongs to another user"):
         cache_files.shared_memory()
     (tmp_path / f"shm/fgvc-{os.getuid()}").unlink()
     (tmp_path / f"shm/fgvc-{os.getuid()}").write_text("")
-    with pytest.raises(BadRequest, match=r"--cache ram: cannot use .*; take --cache disk"):
+    with pytest.raises(BadRequest, match=r"--cache ram: cannot use .*; use --cache disk"):
         cache_files.shared_memory()
 
 
@@ -351,7 +351,7 @@ def test_a_cache_folder_that_is_none_is_one_line(
 ) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    with pytest.raises(FgvcError, match=r"cannot keep images in .*: Not a directory; .*choose another --cache"):
+    with pytest.raises(FgvcError, match=r"cannot cache images in .*: Not a directory; .*use another --cache"):
         kept(index, "disk")
 
 

@@ -177,7 +177,7 @@ def test_processes_share_each_batch(index: DatasetIndex, train: bool) -> None:
 
 
 def test_more_processes_than_images_of_a_step_are_refused(index: DatasetIndex) -> None:
-    with pytest.raises(BadRequest, match="1 images cannot be shared by 2 processes: start fewer, or raise"):
+    with pytest.raises(BadRequest, match="1 images cannot be shared by 2 processes: start fewer processes, or raise"):
         make_loader(index, index.train, spec_of("folder", workers=0), batch_size=1, train=True, shard=(0, 2))
 
 

@@ -205,12 +205,12 @@ def test_the_grid_is_at_most_the_map(make: Make, relation: str) -> None:
 
 
 def test_parts_that_no_map_has_room_for(make: Make) -> None:
-    with pytest.raises(BadRequest, match=r"method.parts: none fits the 2x2 cells"):
+    with pytest.raises(BadRequest, match=r"method.parts: no part fits the 2x2 cells"):
         make(image_size=16, parts=(0, 0, 1))
 
 
 def test_a_backbone_without_a_middle_map(build: Callable[..., Method]) -> None:
-    with pytest.raises(BadRequest, match="has no three maps of rising strides"):
+    with pytest.raises(BadRequest, match="has no three maps of doubling strides"):
         build(ScapNetSpec(), K, 64, "timm:vit_tiny_patch16_224")
 
 
@@ -374,9 +374,9 @@ def test_fields_hidden_margin_and_part_scale(make: Make) -> None:
 @pytest.mark.parametrize(
     ("fields", "line"),
     [
-        ({"parts": (0, 0)}, r"parts \[0, 0\]: none fits a grid of 4; off means none"),
-        ({"parts": (0, 0, 1), "grid": 2}, r"parts \[0, 0, 1\]: none fits a grid of 2"),
-        ({"parts": "off", "two_stage": 3}, "two_stage begins without the sub-network"),
+        ({"parts": (0, 0)}, r"parts \[0, 0\]: no part fits a grid of 4; use off for no parts"),
+        ({"parts": (0, 0, 1), "grid": 2}, r"parts \[0, 0, 1\]: no part fits a grid of 2"),
+        ({"parts": "off", "two_stage": 3}, "two_stage needs parts: with parts off there is no sub-network"),
         ({"gate": "off", "selection": "max_score"}, "with gate off only L_con trains the scores"),
         ({"gate": "off", "weight_con": 0}, "with gate off only L_con trains the scores"),
         ({"gate": "off", "parts": (1,)}, "with gate off only L_con trains the scores"),

@@ -120,7 +120,8 @@ def test_weights_go_into_what_is_not_widened_and_the_rest_is_told(tmp_path: Path
     torch.save(donor.backbone.trunk.state_dict(), tmp_path / "w.pth")
     method, notes = build_method(run_spec("tdsa", tmp_path / "w.pth"), 200)
     assert len(notes) == 1
-    assert notes[0].startswith("start anew, as their widths follow the classes: layer4.0.conv1, layer4.0.bn1")
+    told = "randomly initialised, since their widths depend on the number of classes: layer4.0.conv1, layer4.0.bn1"
+    assert notes[0].startswith(told)
     for key in ("conv1", "layer1", "layer2", "layer3"):
         assert equal(donor, method, f"backbone.trunk.{key}")
     assert build_method(run_spec("tdsa", tmp_path / "w.pth", projection="none"), 200)[1] == []
@@ -135,7 +136,7 @@ def test_runs_with_a_widened_trunk(tmp_path: Path) -> None:
     assert notes == []
     plain, notes = build_method(run_spec("baseline", tmp_path / "run"), 7)
     assert equal(donor, plain, "backbone.trunk.layer3")
-    assert "of another shape: layer4.0.conv1.weight" in notes[0]
+    assert "different shape: layer4.0.conv1.weight" in notes[0]
     other, notes = build_method(run_spec("mc", tmp_path / "run", channels_per_class=9), 7)
     assert equal(other, donor, "backbone.")
 

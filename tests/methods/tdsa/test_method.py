@@ -253,7 +253,7 @@ def test_field_projection(build: Build) -> None:
     assert method.high_adapter is method.middle_adapter is None
     assert (output.features["middle"].shape[1], output.features["high"].shape[1]) == (96, 160)
     assert method.backbone.channels["conv5"] == 160
-    with pytest.raises(BadRequest, match=r"96 channels of tiny cannot be shared out among 97 classes; take --set"):
+    with pytest.raises(BadRequest, match=r"96 channels of tiny cannot be divided among 97 classes; use --set"):
         build(OWN, 97)
     assert build(McSpec(projection="none"), 160).num_classes == 160
     with pytest.raises(BadRequest, match="160 channels"):

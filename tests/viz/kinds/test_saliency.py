@@ -215,9 +215,9 @@ def test_which_head_explains_the_prediction() -> None:
     assert explaining_head(Evidence(heads=levels)) == "raw_p5"
     assert explaining_head(Evidence(heads=levels | {"fine": head_of(9, True)})) == "fine"
     assert explaining_head(Evidence(heads={"ran": head_of(2, True), "psn": head_of(2, True)}), "joint") == "ran"
-    with pytest.raises(BadRequest, match="no head's map"):
+    with pytest.raises(BadRequest, match="no classification head"):
         explaining_head(Evidence())
-    with pytest.raises(BadRequest, match=r"no head is called 'x'; there are: final"):
+    with pytest.raises(BadRequest, match=r"there is no head 'x'; the heads are: final"):
         saliency(linear_head()[0], "x")
 
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from fgvc_cli.errors import BadRequest, FgvcError
 from fgvc_cli.runs.folder import RunFolder
-from fgvc_cli.viz.plots.curves import Curves, curves_figure, draw_curves, told_apart
+from fgvc_cli.viz.plots.curves import Curves, curves_figure, draw_curves, unique_labels
 from fgvc_cli.viz.plots.palette import COLOURS
 
 PLAIN = """epoch,step,lr,seconds,train_loss,train_final,train_top1
@@ -49,7 +49,7 @@ def test_held_out_images_parts_of_the_loss_and_the_epoch_kept(tmp_path: Path) ->
     np.testing.assert_array_equal(lines(loss)[1][2], [2, np.nan, 1.5])  # an epoch without a value is a gap
     assert lines(top1)[1:] == [("--", [1, 2, 3], [12.5, 62.5, 62.5]), ("None", [2], [62.5])]  # the first of the best
     assert [line.get_label() for line in parts.lines] == ["cls", "act"]
-    assert loss.get_ylabel() == "loss (held out: cross entropy)"
+    assert loss.get_ylabel() == "loss (validation: cross entropy)"
 
 
 def test_one_epoch_is_a_dot(tmp_path: Path) -> None:
@@ -77,7 +77,7 @@ def test_many_runs_are_told_apart(tmp_path: Path) -> None:
     names = [text.get_text() for text in top1.get_legend().get_texts()]
     assert names[:3] == ["same (1)", "same (2)", "run$_{2}$"]
     assert not any(text.get_parse_math() for text in top1.get_legend().get_texts())
-    assert told_apart(["a" * 40 + "1", "a" * 40 + "2"]) == ["a" * 35 + "… (1)", "a" * 35 + "… (2)"]
+    assert unique_labels(["a" * 40 + "1", "a" * 40 + "2"]) == ["a" * 35 + "… (1)", "a" * 35 + "… (2)"]
     draw_curves(tmp_path / "many.png", runs[: len(COLOURS)], 110)
     pixels = np.asarray(Image.open(tmp_path / "many.png").convert("RGB")).reshape(-1, 3)
     seen = {"#{:02x}{:02x}{:02x}".format(*pixel) for pixel in np.unique(pixels, axis=0)}

@@ -74,5 +74,5 @@ def test_points_and_legend(classes: int) -> None:
     }
     texts = axes.get_legend().get_texts()
     others = ["2"] if classes == 3 else ["38 other classes"]
-    assert [text.get_text() for text in texts] == ["a$x$", "1", *others, "hollow: answered wrongly"]
+    assert [text.get_text() for text in texts] == ["a$x$", "1", *others, "hollow: wrong prediction"]
     assert not any(text.get_parse_math() for text in texts)

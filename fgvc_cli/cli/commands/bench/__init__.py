@@ -14,7 +14,7 @@ bench = typer.Typer(no_args_is_help=True, help="Measure how fast things are on t
 @bench.callback()
 def _group() -> None:
     """Measure how fast things are on this machine."""
-    # Read where PyTorch is loaded: its profiler reports on itself otherwise, in lines that look like failures.
+    # PyTorch reads these at import; without them, its profiler logs lines about itself that look like failures.
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
 

@@ -21,19 +21,19 @@ def data(
     device: options.Device = None,
     data_dir: options.DataDir = None,
     workers: options.Workers = None,
-    images: Annotated[int, typer.Option(min=2, help="Use so many images.")] = 512,
+    images: Annotated[int, typer.Option(min=2, help="Number of images to use.")] = 512,
     rounds: Rounds = 8,
     json: Json = None,
 ) -> None:
-    """Images a second of each way to load training images, beside the usual one.
+    """Measure images per second of each way to load training images, compared with the usual one.
 
-    Without a dataset: photographs of 500 x 400 pixels that are drawn for it, resized to 512 and cropped to 448.
+    Without a dataset, images of 500 x 400 pixels are generated, resized to 512 and cropped to 448.
     """
     flags = dict(locals())
     if json is not None:
         check_writable(json, folder=False)
-    drawn = () if named(flags) else ("data.image_size=448", "data.resize=512")
-    spec = options.spec_of({**flags, "sets": [*drawn, *(sets or ())]})
+    generated = () if named(flags) else ("data.image_size=448", "data.resize=512")
+    spec = options.spec_of({**flags, "sets": [*generated, *(sets or ())]})
 
     from rich.console import Console
 

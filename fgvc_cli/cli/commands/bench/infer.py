@@ -25,9 +25,9 @@ def infer(
     profile: Trace = None,
     json: Json = None,
 ) -> None:
-    """Images a second in batches, and how long one image takes, beside the plain backbone in the same rounds.
+    """Measure images per second in batches and the latency of one image, next to the plain backbone in the same rounds.
 
-    Weights are random, nothing is fetched; no dataset is needed.
+    Weights are random and nothing is downloaded; no dataset is needed.
     """
     flags = dict(locals())
     Bench("infer", flags, options.spec_of({**flags, "weights": "none"})).run(("infer",))

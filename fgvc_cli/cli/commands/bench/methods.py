@@ -11,7 +11,9 @@ if TYPE_CHECKING:
 
 from fgvc_cli.cli.commands.bench.shared import MEASURE, Bench, FromFiles, Json, Rounds, Steps, Stock, Trace
 
-Methods = Annotated[str | None, options.flag("These alone, between commas. Default: every method.", MEASURE)]
+Methods = Annotated[
+    str | None, options.flag("Only these methods, separated by commas. Default: every method.", MEASURE)
+]
 
 
 def methods(
@@ -34,9 +36,9 @@ def methods(
     profile: Trace = None,
     json: Json = None,
 ) -> None:
-    """Every method as its paper has it on CUB-200-2011, or all with one backbone and size: training and inference.
+    """Measure training and inference of every method as in its paper on CUB-200-2011, or with one backbone and size.
 
-    Batches are those of the presets on a GPU, of 2 on a CPU. --from-files takes CUB from --data-dir, or drawn images.
+    The batch size is the preset's on a GPU and 2 on a CPU. --from-files reads CUB from --data-dir, or generated images.
     """
     from fgvc_cli.spec.methods import METHOD_SPECS, method_spec
 
@@ -50,7 +52,7 @@ def methods(
 
 
 def _batch_size(spec: RunSpec) -> int | None:
-    """On a CPU two images, the fewest that BatchNorm trains on; elsewhere the presets decide."""
+    """On a CPU 2, the smallest batch that BatchNorm trains on; elsewhere None: the presets decide."""
     from fgvc_cli.machine.device import resolve_device
 
     return 2 if resolve_device(spec.train.device).type == "cpu" else None

@@ -1,4 +1,4 @@
-"""What the benches share: flags, measuring, printing, writing."""
+"""What the benchmarks share: flags, measuring, printing, writing."""
 
 from __future__ import annotations
 
@@ -27,32 +27,40 @@ if TYPE_CHECKING:
 MEASURE = "What is measured"
 
 
-Rounds = Annotated[int, typer.Option(min=1, help="Measure every way so many times, in turns.")]
+Rounds = Annotated[int, typer.Option(min=1, help="Measure every way this many times, in turn.")]
 Steps = Annotated[
-    int | None, options.flag("Steps of a way in a round. Default: what there is time for, 20 at most.", MEASURE, min=1)
+    int | None,
+    options.flag("Steps of each way in a round. Default: as many as time allows, at most 20.", MEASURE, min=1),
 ]
 Stock = Annotated[
-    bool, options.flag("Also the plain backbone as PyTorch comes: fp32, NCHW, eager.", MEASURE, "--stock")
+    bool,
+    options.flag("Also measure the plain backbone with PyTorch's defaults: fp32, NCHW, eager.", MEASURE, "--stock"),
 ]
 Trace = Annotated[
     Path | None,
-    options.flag("Write a trace of some steps into this folder; print the dearest operations.", MEASURE, "--profile"),
+    options.flag(
+        "Write a profiler trace of a few steps into this folder; print the slowest operations.", MEASURE, "--profile"
+    ),
 ]
 Json = Annotated[
-    Path | None, options.flag("Write everything there as JSON; - prints it instead of the table.", MEASURE, "--json")
+    Path | None,
+    options.flag("Write all results to this file as JSON; - prints them instead of the tables.", MEASURE, "--json"),
 ]
 FromFiles = Annotated[
-    bool, options.flag("Also training on images from files, through the run's own loader.", MEASURE, "--from-files")
+    bool,
+    options.flag(
+        "Also measure training on images from files, read by the run's own data loader.", MEASURE, "--from-files"
+    ),
 ]
 
 
 def named(flags: dict[str, Any]) -> bool:
-    """Whether the user said whose data."""
+    """Whether the user named a dataset, by --dataset, --preset or --config."""
     return any(flags.get(key) is not None for key in ("dataset", "preset", "config"))
 
 
 def index_of(spec: RunSpec, console: Console) -> DatasetIndex:
-    """The data that a spec names, its splits drawn."""
+    """The index of the spec's dataset, with the spec's splits."""
     from fgvc_cli.data.datasets import load_index
     from fgvc_cli.data.splits import apply_spec
     from fgvc_cli.progress import progress_of
@@ -76,7 +84,7 @@ class Bench:
         self.short: list[str] = []  # what did not fit into memory
 
     def run(self, kinds: Sequence[What]) -> None:
-        """Measure all there is, a table as soon as it is known."""
+        """Measure everything and print each table as soon as it is complete."""
         from fgvc_cli.bench.ways import cases_of, comparable
         from fgvc_cli.errors import FgvcError
         from fgvc_cli.machine.compiling import check_compiler
@@ -97,24 +105,24 @@ class Bench:
 
     def _compare(self, cases: list[Case], kind: What, device: torch.device) -> None:
         from fgvc_cli.bench.measure import Plan, measure
-        from fgvc_cli.cli.bench_tables import print_dearest, print_measured
+        from fgvc_cli.cli.bench_tables import print_measured, print_operations
         from fgvc_cli.progress import progress_of
 
         plan = Plan(self.flags["rounds"], self.flags["steps"])
-        dearest: dict[str, list[Operation]] = {}
+        slowest: dict[str, list[Operation]] = {}
         told = progress_of(self.console, "")
         with self._feeds(cases, kind, device, plan) as feeds:
-            visit = self._visit(dearest, kind, device)
+            visit = self._visit(slowest, kind, device)
             measured = measure(cases, kind, device, plan, told, feeds, visit)
-        self.found.append(self._as_json(measured, dearest))
+        self.found.append(self._as_json(measured, slowest))
         self.short += [f"{row.name} ({kind})" for row in measured.rows if row.trouble]
         if self.flags["json"] != Path("-"):
             print_measured(measured, device)
-            for name, operations in dearest.items():
-                print_dearest(name, kind, operations, self._trace_file(name, kind))
+            for name, operations in slowest.items():
+                print_operations(name, kind, operations, self._trace_file(name, kind))
 
     def _feeds(self, cases: list[Case], kind: What, device: torch.device, plan: Plan) -> Any:
-        """Loaders, where training on images from files was asked for."""
+        """A context with the data loaders if training from files is measured, else an empty one."""
         if kind != "train" or not self.flags["from_files"]:
             return nullcontext()
         from fgvc_cli.bench.feed import opened_feeds
@@ -126,15 +134,15 @@ class Bench:
         return opened_feeds(cases, index, device, plan.steps or MOST_STEPS, progress_of(self.console, ""))
 
     def _visit(
-        self, dearest: dict[str, list[Operation]], kind: What, device: torch.device
+        self, slowest: dict[str, list[Operation]], kind: What, device: torch.device
     ) -> Callable[[Case, Way], None]:
-        """Records a trace of what was asked for, where there is a folder for it."""
+        """A callback that records a profiler trace of each case the user asked for, if --profile is given."""
 
         def visit(case: Case, way: Way) -> None:
             from fgvc_cli.bench.dearest import record
 
             if self.flags["profile"] is not None and case.asked:
-                dearest[case.name] = record(way.step, device, self._trace_file(case.name, kind))
+                slowest[case.name] = record(way.step, device, self._trace_file(case.name, kind))
 
         return visit
 
@@ -142,21 +150,21 @@ class Bench:
         return Path(self.flags["profile"]) / f"{kind}-{name}.json"
 
     @staticmethod
-    def _as_json(measured: Measured, dearest: dict[str, list[Operation]]) -> dict[str, Any]:
+    def _as_json(measured: Measured, slowest: dict[str, list[Operation]]) -> dict[str, Any]:
         from dataclasses import asdict
 
-        operations = {name: [asdict(one) for one in rows] for name, rows in dearest.items()}
+        operations = {name: [asdict(one) for one in rows] for name, rows in slowest.items()}
         return measured.as_json() | ({"dearest_operations": operations} if operations else {})
 
     def _write(self, device: torch.device, *, whole: bool) -> None:
-        """The file after each comparison, standard output when all is known."""
+        """Write the file after each comparison, but to stdout only when everything is measured."""
         if whole or self.flags["json"] != Path("-"):
             settings = {"rounds": self.flags["rounds"], "classes": self.classes, "specs": self.specs, "complete": whole}
             write_found(self.flags["json"], self.what, device, settings, self.found)
 
 
 def check_writable(path: Path, *, folder: bool) -> None:
-    """BadRequest where a file or folder cannot be written: minutes of measuring would be lost."""
+    """BadRequest if a file or folder cannot be written, before minutes of measuring would be lost."""
     from fgvc_cli.errors import BadRequest
 
     if path == Path("-") and not folder:
@@ -171,7 +179,7 @@ def check_writable(path: Path, *, folder: bool) -> None:
 def write_found(
     path: Path | None, what: str, device: torch.device, settings: dict[str, Any], found: list[dict[str, Any]]
 ) -> None:
-    """Everything as JSON where it was asked for."""
+    """Write all results as JSON to `path`: - is stdout, None writes nothing."""
     if path is None:
         return
     import json

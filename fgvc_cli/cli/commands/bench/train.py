@@ -29,9 +29,9 @@ def train(
     profile: Trace = None,
     json: Json = None,
 ) -> None:
-    """Training steps on a batch that never changes, beside the plain backbone's in the same rounds.
+    """Measure training steps on a fixed batch, next to those of the plain backbone in the same rounds.
 
-    Weights are random, nothing is fetched; without --from-files no dataset is needed.
+    Weights are random and nothing is downloaded; without --from-files no dataset is needed.
     """
     flags = dict(locals())
     Bench("train", flags, options.spec_of({**flags, "weights": "none"})).run(("train",))

@@ -7,20 +7,20 @@ import typer
 from fgvc_cli.cli.commands.viz import confusion, curves, embedding, kinds
 
 viz = typer.Typer(
-    help="Draw what a model looked at. Without --run the newest run under runs/ is taken that has the evidence.",
+    help="Draw what a model looked at. Without --run, the newest run under runs/ that has the evidence is used.",
     no_args_is_help=True,
 )
 
 _HELP = {
-    "rois": "Boxes: AP-CNN's ROI pyramid (red high, blue middle, green low level), or any method's.",
-    "cam": "What speaks for the class, the attended box and what is in it.",
-    "grid": "The scored cells of a gate beside the class activation map.",
-    "parts": "The picked parts, by scale.",
-    "relations": "What parts take of one another.",
-    "channels": "A class's own channels, high level framed red, middle level green.",
-    "attention": "Gates, attention maps and the maps of branches.",
-    "sequence": "What each part of a sequence adds to the answer.",
-    "all": "Everything that the model has evidence of, a folder a kind.",
+    "rois": "Boxes: AP-CNN's ROI pyramid (red: high level, blue: middle, green: low), or any other method's.",
+    "cam": "The class activation heat map, the attended box and the crop of that box.",
+    "grid": "The scored cells of a gate next to the class activation map.",
+    "parts": "The selected parts, by scale.",
+    "relations": "How much each part takes from every other part.",
+    "channels": "The channels of a class; red frames: high level, green frames: middle level.",
+    "attention": "Gates, attention maps and the maps of the branches.",
+    "sequence": "How much each part of a sequence adds to the logit of the class.",
+    "all": "Every kind that the model has evidence for, one folder per kind.",
 }
 
 for _kind, _help in _HELP.items():

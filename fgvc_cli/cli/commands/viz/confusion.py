@@ -1,4 +1,4 @@
-"""`fgvc viz confusion`: which classes are taken for which."""
+"""`fgvc viz confusion`: which classes are confused with which."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def confusion(
     batch_size: options.BatchSize = None,
     data_dir: options.DataDir = None,
 ) -> None:
-    """Draw which classes are taken for which, as `fgvc eval` measured it; what is not measured yet is now."""
+    """Draw the confusion matrix that `fgvc eval` saved; a split that is not evaluated yet is evaluated first."""
     folder = open_run(run)
     file = picture_file(folder, out, f"confusion-{split}", force)
 
@@ -40,7 +40,7 @@ def confusion(
 
 
 def _is_of_the_model(folder: RunFolder, split: str) -> bool:
-    """Whether what is kept of a split was measured with the weights that are there now."""
+    """Whether the saved result of a split was measured with the current weights."""
     from fgvc_cli.errors import FgvcError
     from fgvc_cli.evaluation.results import kept_result
     from fgvc_cli.runs.checkpoint import about_model

@@ -18,7 +18,7 @@ def curves(
     dpi: Dpi = 150,
     force: Force = False,
 ) -> None:
-    """Draw loss and accuracy by epoch, of one run or of several beside one another."""
+    """Draw loss and accuracy by epoch, of one run or of several in comparison."""
     from fgvc_cli.runs.folder import RunFolder
 
     folders = [RunFolder.open(run) for run in runs] if runs else [newest_run()]

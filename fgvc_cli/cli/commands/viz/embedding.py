@@ -1,4 +1,4 @@
-"""`fgvc viz embedding`: how the features of a split's images lie."""
+"""`fgvc viz embedding`: the features of a split's images in two dimensions."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from fgvc_cli.cli.commands.viz.whole_run import Dpi, Force, Out, Run, Split, ope
 
 def embedding(
     run: Run = None,
-    projection: Annotated[str, typer.Option(metavar="pca|tsne", help="How features come on a plane.")] = "pca",
+    projection: Annotated[str, typer.Option(metavar="pca|tsne", help="Projection to two dimensions.")] = "pca",
     split: Split = "test",
-    sample: Annotated[int, typer.Option(min=3, help="At most so many images, spread over the classes.")] = 2000,
+    sample: Annotated[int, typer.Option(min=3, help="At most this many images, spread over the classes.")] = 2000,
     out: Out = None,
     dpi: Dpi = 150,
     force: Force = False,
@@ -22,7 +22,7 @@ def embedding(
     batch_size: options.BatchSize = None,
     data_dir: options.DataDir = None,
 ) -> None:
-    """Draw how the features of a split's images lie: look-alike classes overlap. Hollow points are answered wrongly."""
+    """Draw the features of a split's images in two dimensions: look-alike classes overlap, hollow points are wrong."""
     folder = open_run(run)
     file = picture_file(folder, out, f"embedding-{split}-{projection}", force)
 

@@ -1,4 +1,4 @@
-"""`fgvc viz KIND`: what a model looked at, as pictures; every kind takes the same flags."""
+"""`fgvc viz KIND`: pictures of what a model looked at; every kind takes the same flags."""
 
 from __future__ import annotations
 
@@ -24,17 +24,21 @@ Compare = Annotated[
 Dataset = Annotated[str | None, options.flag("Take a split of a dataset instead of images.", _WHAT)]
 Split = Annotated[str | None, options.flag("train, val or test of the dataset. Default: test.", _WHAT)]
 Sample = Annotated[
-    int | None, options.flag("So many images, of a split spread over the classes. Default: 24 of a split.", _WHAT)
+    int | None, options.flag("Number of images, of a split spread over the classes. Default for a split: 24.", _WHAT)
 ]
-Only = Annotated[str | None, options.flag("Of a split: right or wrong, as the (first) run answers.", _WHAT)]
-Truth = Annotated[bool, options.flag("Add the true boxes.", _LOOK, "--truth")]
-Alpha = Annotated[float, options.flag("How much a heat map covers the image, 0 to 1. Default: 0.6.", _LOOK)]
-Dpi = Annotated[int, options.flag("Pixels an inch. Default: 150.", _LOOK)]
-Class = Annotated[str | None, options.flag("Speak for this class instead of the predicted one.", _LOOK, "--class")]
-Against = Annotated[str | None, options.flag("The class it is told from. Default: the likeliest other one.", _LOOK)]
-Gallery = Annotated[bool, options.flag("One sheet of all images instead of a file each.", _OUT, "--gallery")]
+Only = Annotated[
+    str | None, options.flag("Only images of a split that the (first) run predicts right or wrong.", _WHAT)
+]
+Truth = Annotated[bool, options.flag("Also draw the true boxes.", _LOOK, "--truth")]
+Alpha = Annotated[float, options.flag("Opacity of a heat map over the image, 0 to 1. Default: 0.6.", _LOOK)]
+Dpi = Annotated[int, options.flag("Pixels per inch. Default: 150.", _LOOK)]
+Class = Annotated[str | None, options.flag("Explain this class instead of the predicted one.", _LOOK, "--class")]
+Against = Annotated[
+    str | None, options.flag("The class to compare it with. Default: the most likely other one.", _LOOK)
+]
+Gallery = Annotated[bool, options.flag("One sheet of all images instead of one file per image.", _OUT, "--gallery")]
 Out = Annotated[Path | None, options.flag("Folder. Default: viz/ in the run's folder.", _OUT)]
-Force = Annotated[bool, options.flag("Replace files that are there already.", _OUT, "--force")]
+Force = Annotated[bool, options.flag("Replace existing files.", _OUT, "--force")]
 
 
 def _draw(kind: str, given: dict[str, Any]) -> None:
@@ -69,7 +73,7 @@ def _draw(kind: str, given: dict[str, Any]) -> None:
 
 
 def command_of(kind: str) -> Callable[..., None]:
-    """The command that draws a kind: all take the same flags."""
+    """The command that draws one kind; all take the same flags."""
 
     def command(
         paths: Paths = None,
@@ -115,5 +119,5 @@ def versus(
     batch_size: options.BatchSize = None,
     data_dir: options.DataDir = None,
 ) -> None:
-    """What speaks for one class rather than another: by default the two likeliest."""
+    """What speaks for one class rather than another; by default, for the two most likely classes."""
     _draw("versus", locals())

@@ -1,4 +1,4 @@
-"""What the plots of a run as a whole share: their flags, the run, the file they go to."""
+"""What the plots of a whole run share: their flags, the choice of run, and the output file."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 Run = Annotated[Path | None, typer.Argument(help="Run folder. Default: the newest under runs/.", show_default=False)]
 Out = Annotated[Path | None, typer.Option(help="A .png file, or a folder. Default: viz/ in the run's folder.")]
-Force = Annotated[bool, typer.Option("--force", help="Replace a picture that is there already.")]
-Dpi = Annotated[int, typer.Option(min=30, max=1200, help="Pixels an inch.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace an existing picture.")]
+Dpi = Annotated[int, typer.Option(min=30, max=1200, help="Pixels per inch.")]
 Split = Annotated[str, typer.Option(help="train, val or test.")]
 
 
 def open_run(run: Path | None) -> RunFolder:
-    """The run that is named, else the newest."""
+    """The given run, else the newest."""
     from fgvc_cli.runs.folder import RunFolder
 
     return RunFolder.open(run) if run else newest_run()
@@ -37,7 +37,7 @@ def newest_run() -> RunFolder:
 
 
 def picture_file(folder: RunFolder, out: Path | None, name: str, force: bool) -> Path:
-    """Where the picture goes. BadRequest where one is there already, before anything is computed."""
+    """The path of the picture. BadRequest if it exists (without `force`), before anything is computed."""
     if out is not None and out.suffix.lower() == ".png" and not out.is_dir():
         file = out
     else:

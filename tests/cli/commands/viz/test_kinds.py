@@ -73,7 +73,7 @@ def test_nothing_is_overwritten_unless_forced(here: Command) -> None:
     before = file.stat().st_mtime_ns
     again = here("viz", "rois", "images/bird0.png")
     assert again.code == 2
-    assert again.err.splitlines()[-1] == f"fgvc: {file} is there already: --force replaces it, --out names a folder"
+    assert again.err.splitlines()[-1] == f"fgvc: {file} already exists: --force replaces it, --out names a folder"
     assert file.stat().st_mtime_ns == before
     assert here("viz", "rois", "images/bird1.png").code == 0  # another image does not disturb it
     assert here("viz", "rois", "images/bird0.png", "--force").code == 0
@@ -101,7 +101,7 @@ def test_bad_images_are_told_and_the_others_drawn(here: Command) -> None:
     Image.new("RGB", (1, 1)).save("images/one.png")
     answer = here("viz", "cam", "images", "--run", "runs/baseline-photos", "--out", "o", "--dpi", 50)
     assert answer.code == 1
-    assert "left out: images/b.jpg" in answer.err
+    assert "skipped: images/b.jpg" in answer.err
     assert answer.err.splitlines()[-1] == "fgvc: 1 of 5 images could not be read; the others are drawn"
     assert answer.out == "4 pictures in o/\n"
     assert len(list(Path("o").glob("*.png"))) == len(manifest("o")) == 4
@@ -153,7 +153,9 @@ def test_two_runs_side_by_side(here: Command) -> None:
     assert sorted(path.name for path in Path("o").iterdir()) == ["attention", "cam", "parts", "rois", "versus"]
     lacking = here("viz", "rois", "images", "--compare", "runs/reaps-photos", "runs/baseline-photos")
     assert lacking.code == 2
-    assert "baseline-photos (method baseline) has no boxes; methods that have: reaps, apcnn, scapnet" in lacking.err
+    assert (
+        "baseline-photos (method baseline) has no boxes; methods that have them: reaps, apcnn, scapnet" in lacking.err
+    )
 
 
 def test_versus_takes_two_classes(here: Command) -> None:
@@ -178,9 +180,9 @@ def test_a_list_on_stdin_and_a_model_that_lies_alone(here: Command, monkeypatch:
     [
         (("rois", "nowhere.jpg"), "there is no such file or folder"),
         (("rois", "empty"), "no image in this folder"),
-        (("rois",), "which images?"),
+        (("rois",), "no images given"),
         (("rois", "images", "--run", "nowhere"), "there is no run at nowhere"),
-        (("rois", "images", "--run", "runs/baseline-photos"), "has no boxes; methods that have: reaps"),
+        (("rois", "images", "--run", "runs/baseline-photos"), "has no boxes; methods that have them: reaps"),
         (
             ("relations", "images"),
             "has relations among parts: train one",
@@ -192,9 +194,9 @@ def test_a_list_on_stdin_and_a_model_that_lies_alone(here: Command, monkeypatch:
         (("cam", "--split", "test", "--only", "bad"), "give right or wrong"),
         (("cam", "--split", "val"), "--split val: the folder data have train, test"),
         (("cam", "images", "--truth"), "--truth needs a split"),
-        (("cam", "--split", "test", "--truth"), "no true boxes are known"),
+        (("cam", "--split", "test", "--truth"), "this dataset has no true boxes"),
         (("cam", "images", "--dataset", "folder"), "either images or --dataset"),
-        (("cam", "--dataset", "fishes"), "--dataset fishes: there is demo, cub"),
+        (("cam", "--dataset", "fishes"), "--dataset fishes: choose one of demo, cub"),
         (("cam", "--dataset", "cub"), "no CUB_200_2011 in data"),
         (("cam", "--split", "test", "--sample", 0), "at least 1"),
         (("cam", "images", "--alpha", 2), "--alpha"),
@@ -245,7 +247,7 @@ def test_a_manifest_that_is_none(here: Command) -> None:
     Path("o/manifest.json").write_text("{")
     refused = here("viz", "rois", "images/bird0.png", "--out", "o")
     assert refused.code == 2
-    assert "o/manifest.json is none that fgvc wrote" in refused.err
+    assert "o/manifest.json was not written by fgvc" in refused.err
     assert here("viz", "rois", "images/bird0.png", "--out", "o", "--force").code == 0
     assert len(manifest("o")) == 1
 

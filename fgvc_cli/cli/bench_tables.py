@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import torch
 
     from fgvc_cli.bench.data import Found
-    from fgvc_cli.bench.dearest import Operation
+    from fgvc_cli.bench.profiler import Operation
 
 _WHAT = {"train": "training", "infer": "inference"}
 
@@ -91,7 +91,7 @@ _MEMORY = {
 
 def print_operations(name: str, what: str, operations: list[Operation], file: Path) -> None:
     """Print the operations with the most self time."""
-    from fgvc_cli.bench.dearest import STEPS
+    from fgvc_cli.bench.profiler import STEPS
 
     numbers = ("calls", "ms", "share")
     table = new_table("operation", *numbers, numbers=numbers)

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     import torch
     from rich.console import Console
 
-    from fgvc_cli.bench.dearest import Operation
     from fgvc_cli.bench.measure import Plan
+    from fgvc_cli.bench.profiler import Operation
     from fgvc_cli.bench.rows import Measured
     from fgvc_cli.bench.ways import Case, Way, What
     from fgvc_cli.data.types import DatasetIndex
@@ -139,7 +139,7 @@ class Bench:
         """A callback that records a profiler trace of each case the user asked for, if --profile is given."""
 
         def visit(case: Case, way: Way) -> None:
-            from fgvc_cli.bench.dearest import record
+            from fgvc_cli.bench.profiler import record
 
             if self.flags["profile"] is not None and case.asked:
                 slowest[case.name] = record(way.step, device, self._trace_file(case.name, kind))

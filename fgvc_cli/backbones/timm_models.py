@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from importlib import import_module
 from typing import Any
 
@@ -68,20 +68,33 @@ def _segments(trunk: nn.Module) -> list[Segment]:
 
 
 def _sequence(trunk: nn.Module) -> list[tuple[str, ...]]:
-    """The modules that lead to each map, for the feature extractor that runs its children in a row; else none.
+    """The modules that lead to each map, for the feature extractors that run theirs in a row; else none.
 
-    timm has others that hook into a model, or run it by code of its own: these give no such list.
+    timm has others that hook into a model, or run it by code of their own: these give no such list.
     """
-    if type(trunk) is not _timm().models.FeatureListNet:
-        return []
-    returned: Any = trunk.return_layers
+    paths, returned = _row(trunk)
     runs, run = [], []
-    for name, _ in trunk.named_children():
-        run.append(name)
-        if name in returned:
+    for path in paths:
+        run.append(path)
+        if path in returned:
             runs.append(tuple(run))
             run = []
     return runs
+
+
+def _row(trunk: nn.Module) -> tuple[list[str], Collection[str]]:
+    """Paths of the modules that a trunk runs in a row, and those of them whose results are maps; else none."""
+    models = _timm().models
+    extractor: Any = trunk
+    children = [name for name, _ in trunk.named_children()]
+    if type(trunk) is models.FeatureListNet:
+        return children, extractor.return_layers
+    if type(trunk) not in (models.efficientnet.EfficientNetFeatures, models.mobilenetv3.MobileNetV3Features):
+        return [], ()
+    paths = [name for name in children if name != "blocks"]  # the stem's, which come first
+    paths += [f"blocks.{name}" for name, _ in trunk.get_submodule("blocks").named_children()]
+    maps = extractor.feature_info.module_name()
+    return (paths, maps) if extractor.feature_hooks is None and set(maps) <= set(paths) else ([], ())
 
 
 class TimmBackbone(Backbone):

@@ -9,6 +9,11 @@ import typer
 
 from fgvc_cli.cli import options
 
+_CHOSEN = (
+    "fgvc reports the last epoch or, with a validation split, the best on that. Where a published number is the best epoch "
+    "on the test set, as the authors' code reports it, it was chosen on the images it is measured on."
+)
+
 presets = typer.Typer(help="Recipes: what a method and a dataset start from.", invoke_without_command=True)
 
 
@@ -26,6 +31,7 @@ def list_presets(context: typer.Context) -> None:
         published = next(line.removeprefix("Published: ") for line in lines if line.startswith("Published: "))
         table.add_row(name, lines[0], published)
     show(table)
+    typer.echo(_CHOSEN)
 
 
 @presets.command("show")
@@ -34,7 +40,7 @@ def show_preset(name: Annotated[str, typer.Argument(help="A preset's name.")]) -
     from fgvc_cli.spec.presets import PRESETS, load_preset
 
     spec = load_preset(name)
-    typer.echo(inspect.getdoc(PRESETS[name]))
+    typer.echo(f"{inspect.getdoc(PRESETS[name])}\n{_CHOSEN}")
     typer.echo(spec.model_dump_json(indent=2))
 
 

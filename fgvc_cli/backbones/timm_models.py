@@ -91,10 +91,12 @@ def _row(trunk: nn.Module) -> tuple[list[str], Collection[str]]:
         return children, extractor.return_layers
     if type(trunk) not in (models.efficientnet.EfficientNetFeatures, models.mobilenetv3.MobileNetV3Features):
         return [], ()
-    paths = [name for name in children if name != "blocks"]  # the stem's, which come first
-    paths += [f"blocks.{name}" for name, _ in trunk.get_submodule("blocks").named_children()]
-    maps = extractor.feature_info.module_name()
-    return (paths, maps) if extractor.feature_hooks is None and set(maps) <= set(paths) else ([], ())
+    if extractor.feature_hooks is not None:
+        return [], ()
+    stem = [name for name in children if name != "blocks"]
+    blocks = [f"blocks.{name}" for name, _ in trunk.get_submodule("blocks").named_children()]
+    stages = [stem[-1], *blocks]  # as timm counts them, the stem being stage 0
+    return stem + blocks, [stages[info["stage"]] for info in extractor.feature_info.get_dicts()]
 
 
 class TimmBackbone(Backbone):
@@ -135,7 +137,7 @@ class TimmBackbone(Backbone):
 
     def _in_units(self, x: Tensor) -> list[Tensor]:
         """What the trunk returns, which runs its modules in a row up to the last map."""
-        concat: Any = self.trunk.concat
+        concat = getattr(self.trunk, "concat", False)
 
         def one(value: Any) -> Tensor:
             """Of the several tensors that some models hand on, what timm takes for the map."""

@@ -10,8 +10,8 @@ import typer
 from fgvc_cli.cli import options
 
 _CHOSEN = (
-    "fgvc reports the last epoch or, with a validation split, the best on that. Where a published number is the best epoch "
-    "on the test set, as the authors' code reports it, it was chosen on the images it is measured on."
+    "fgvc reports the last epoch or, with a validation split, the best on that. Where a published number is the best "
+    "epoch on the test set, as the authors' code reports it, it was chosen on the images it is measured on."
 )
 
 presets = typer.Typer(help="Recipes: what a method and a dataset start from.", invoke_without_command=True)

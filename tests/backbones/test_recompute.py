@@ -67,7 +67,10 @@ def test_a_step_is_the_same_to_the_bit(spec: MethodSpec) -> None:
     both(build(spec))
 
 
-@pytest.mark.parametrize("backbone", ["resnet18", "vgg16_bn", "timm:resnet10t", "timm:convnext_atto", "timm:dpn48b"])
+@pytest.mark.parametrize(
+    "backbone",
+    ["resnet18", "vgg16_bn", "timm:resnet10t", "timm:convnext_atto", "timm:dpn48b", "timm:test_efficientnet"],
+)
 def test_a_step_of_a_backbone_is_the_same_to_the_bit(backbone: str) -> None:
     both(build(next(iter(METHODS))(), backbone))
 
@@ -167,7 +170,9 @@ def peak(backbone: Backbone, images: Tensor) -> int:
     return most
 
 
-@pytest.mark.parametrize("name", ["tiny", "resnet50", "vgg16", "vgg16_bn", "timm:resnet10t", "timm:convnext_atto"])
+@pytest.mark.parametrize(
+    "name", ["tiny", "resnet50", "vgg16", "vgg16_bn", "timm:resnet10t", "timm:convnext_atto", "timm:test_efficientnet"]
+)
 def test_less_than_half_is_kept(name: str) -> None:
     backbone, images = build_backbone(name).train(), batch(2)[0]
     usual = kept(backbone, images)

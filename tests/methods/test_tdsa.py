@@ -324,7 +324,7 @@ def test_mc_is_the_high_level_alone(build: Build) -> None:
 
 
 def test_the_published_weights(build: Build) -> None:
-    """MC-Loss: 1.5 · L_dis − 20 · L_div (a pair of its own, not μ and λ). TDSA-Loss: μ = 1.5 and λ = 10 of Eq. 1 and 9."""
+    """MC-Loss: 1.5 · L_dis − 20 · L_div, a pair of its own. TDSA-Loss: μ = 1.5 and λ = 10 of Eq. 1 and 9."""
     for published, dis, div in ((McSpec(), 1.5, 20), (TdsaSpec(), 1.5, 15)):
         plain = type(published)(mu=1, lambda_div=1)
         one, found = (total_of(*trained(build, spec)) for spec in (plain, published))

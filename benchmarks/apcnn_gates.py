@@ -2,10 +2,10 @@
 
     python -m benchmarks.apcnn_gates PHOTOS RUN [RUN ...]
 
-PHOTOS is a folder of images (all below it, 200 at most, evenly spread), RUN the folder of a run of `apcnn`. Of each level:
-the mean gate; the share of cells below 0.01 or above 0.99, where a sigmoid hardly learns; how much a gate differs within an
-image (standard deviation over its cells, the mean of all images); and the share of images whose strongest cell is the one that is
-strongest in most images: near 1 the gate looks at one place, whatever is to be seen.
+PHOTOS is a folder of images (all below it, 200 at most, evenly spread), RUN the folder of a run of `apcnn`. Of each
+level: the mean gate; the share of cells below 0.01 or above 0.99, where a sigmoid hardly learns; how much a gate
+differs within an image (standard deviation over its cells, the mean of all images); and the share of images whose
+strongest cell is the one that is strongest in most of them: near 1 it looks at one place, whatever is to be seen.
 """
 
 from __future__ import annotations

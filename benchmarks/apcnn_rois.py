@@ -18,6 +18,7 @@ from torch import Tensor
 from torchvision.ops import nms
 
 from fgvc_cli.methods.apcnn.rois import RoiPyramid
+from fgvc_cli.ops.anchors import inside
 from fgvc_cli.spec.methods.apcnn import ApCnnSpec
 
 IMAGE = (448, 448)
@@ -34,7 +35,7 @@ def image_by_image(gates: list[Tensor], anchors: list[Tensor], pyramid: RoiPyram
             inner = one[0, rows.start : rows.stop, columns.start : columns.stop].flatten()
             candidates = inner > inner.sum() / one.numel()
             boxes, scores = anchors[level][candidates], inner[candidates]
-            of_level.append(boxes[nms(boxes, scores, spec.nms_iou)[: spec.top_k[level]]])
+            of_level.append(inside(boxes[nms(boxes, scores, spec.nms_iou)[: spec.top_k[level]]], IMAGE))
         found.append(of_level)
     return found
 

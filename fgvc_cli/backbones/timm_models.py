@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from importlib import import_module
 from typing import Any
 
@@ -68,20 +68,35 @@ def _segments(trunk: nn.Module) -> list[Segment]:
 
 
 def _sequence(trunk: nn.Module) -> list[tuple[str, ...]]:
-    """The modules that lead to each map, if timm's feature extractor runs its children one after another; else empty.
+    """The modules that lead to each map, if timm's feature extractor runs its modules one after another; else empty.
 
     timm's other extractors use hooks or the model's own forward code, so there is no such list.
     """
-    if type(trunk) is not _timm().models.FeatureListNet:
-        return []
-    returned: Any = trunk.return_layers
+    paths, returned = _row(trunk)
     runs, run = [], []
-    for name, _ in trunk.named_children():
-        run.append(name)
-        if name in returned:
+    for path in paths:
+        run.append(path)
+        if path in returned:
             runs.append(tuple(run))
             run = []
     return runs
+
+
+def _row(trunk: nn.Module) -> tuple[list[str], Collection[str]]:
+    """Paths of the modules that a trunk runs in a row, and those of them whose results are maps; else none."""
+    models = _timm().models
+    extractor: Any = trunk
+    children = [name for name, _ in trunk.named_children()]
+    if type(trunk) is models.FeatureListNet:
+        return children, extractor.return_layers
+    if type(trunk) not in (models.efficientnet.EfficientNetFeatures, models.mobilenetv3.MobileNetV3Features):
+        return [], ()
+    if extractor.feature_hooks is not None:
+        return [], ()
+    stem = [name for name in children if name != "blocks"]
+    blocks = [f"blocks.{name}" for name, _ in trunk.get_submodule("blocks").named_children()]
+    stages = [stem[-1], *blocks]  # as timm counts them, the stem being stage 0
+    return stem + blocks, [stages[info["stage"]] for info in extractor.feature_info.get_dicts()]
 
 
 class TimmBackbone(Backbone):
@@ -121,8 +136,8 @@ class TimmBackbone(Backbone):
         return {name: value for name, value in zip(self.names, maps, strict=True) if name in taps}
 
     def _in_units(self, x: Tensor) -> list[Tensor]:
-        """The maps that the trunk returns, computed unit by unit (gradient checkpointing)."""
-        concat: Any = self.trunk.concat
+        """The maps that the trunk returns, computed unit by unit up to the last map (gradient checkpointing)."""
+        concat = getattr(self.trunk, "concat", False)
 
         def one(value: Any) -> Tensor:
             """The map; where a module returns several tensors, chosen or concatenated as timm does."""

@@ -159,7 +159,8 @@ def _fit(backbone: Backbone, tensors: Mapping[str, Tensor], source: str, *, same
     """
     own = {backbone.canonical(key): value for key, value in backbone.trunk.state_dict().items()}
     given = {backbone.canonical(key): value for key, value in tensors.items()}
-    counters = {key for key in own if key.endswith("num_batches_tracked")}  # old files lack them
+    names = backbone.trunk.state_dict()
+    counters = {backbone.canonical(key) for key in names if key.endswith("num_batches_tracked")}  # old files lack them
     matched = [key for key in own if key in given and own[key].shape == given[key].shape]
     reshaped = [key for key in own if key in given and own[key].shape != given[key].shape]
     missing = [key for key in own if key not in given and key not in counters]

@@ -1,4 +1,4 @@
-"""Square anchors on the cells of a map, and boxes rounded to whole cells."""
+"""Square anchors on the cells of a map, the part of a box inside the image, and boxes rounded to whole cells."""
 
 from __future__ import annotations
 
@@ -21,8 +21,7 @@ def _edges(cells: range, stride: int, side: float, offset: float, length: int, d
     """(n, 2) start and end (exclusive) of the anchors along one axis of an image of `length` pixels."""
     numbers = torch.arange(cells.start, cells.stop, device=device, dtype=torch.float32)
     centre = ((numbers + offset) * stride).clamp_max(length - 1)
-    first, last = (centre - side / 2).clamp_min(0), (centre + side / 2).clamp_max(length - 1)
-    return torch.stack([first, last + 1], 1)
+    return torch.stack([centre - side / 2, centre + side / 2 + 1], 1)
 
 
 @torch.no_grad()
@@ -36,7 +35,7 @@ def anchor_boxes(
     image: tuple[int, int],
     device: torch.device | None = None,
 ) -> Tensor:
-    """One square anchor per cell, centred at (row or column + offset) · stride, clipped to the image.
+    """One square anchor per cell, centred at (row or column + offset) · stride; it may reach out of the image.
 
     An anchor reaches from centre − side/2 to centre + side/2 *inclusive*: by this convention a box from x1 to x2 is
     x2 − x1 + 1 wide. The half-open box ends one pixel later, so its IoU equals the IoU computed with "+1".
@@ -46,7 +45,7 @@ def anchor_boxes(
         stride: input pixels per cell.
         side: of an anchor, in image pixels.
         offset: 0 puts the centre at the cell's first pixel, 0.5 in its middle.
-        image: (height, width); inclusive coordinates are clamped to height − 1 and width − 1.
+        image: (height, width); centres are clamped to height − 1 and width − 1.
         device: of the result.
 
     Returns:
@@ -57,6 +56,14 @@ def anchor_boxes(
     down = y[:, None].expand(-1, len(x), -1)
     across = x[None].expand(len(y), -1, -1)
     return torch.stack([across[..., 0], down[..., 0], across[..., 1], down[..., 1]], 2).flatten(0, 1)
+
+
+@torch.no_grad()
+def inside(boxes: Tensor, image: tuple[int, int]) -> Tensor:
+    """What of (..., 4) half-open xyxy boxes lies in an image of (height, width) pixels."""
+    height, width = image
+    x, y = boxes[..., 0::2].clamp(0, width), boxes[..., 1::2].clamp(0, height)
+    return torch.stack([x[..., 0], y[..., 0], x[..., 1], y[..., 1]], -1)
 
 
 @torch.no_grad()

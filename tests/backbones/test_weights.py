@@ -64,6 +64,15 @@ def test_safetensors_file_of_half_precision(tmp_path: Path, resnet18: dict[str, 
     assert_trunk_is(backbone, {k: v.to(resnet18[k].dtype) for k, v in halves.items()})
 
 
+def test_an_old_file_lacks_the_counters_of_timm_s_batch_norm_too(tmp_path: Path) -> None:
+    """Their names are longer inside timm's extractors; a file without them is whole all the same."""
+    donor = build_backbone("timm:resnet18").trunk.state_dict()
+    save_file({k: v for k, v in donor.items() if not k.endswith("num_batches_tracked")}, tmp_path / "w.safetensors")
+    backbone, notes = load("timm:resnet18", tmp_path / "w.safetensors")
+    assert_trunk_is(backbone, donor)
+    assert notes == []
+
+
 def test_vgg_file_without_batch_norm(tmp_path: Path) -> None:
     donor = build_backbone("vgg16").trunk.state_dict()
     torch.save({**donor, "classifier.6.weight": torch.zeros(4, 2)}, tmp_path / "w.pt")

@@ -83,6 +83,10 @@ def test_a_bad_request_is_one_line_and_exit_2(arguments, line, tmp_path) -> None
 def test_lists() -> None:
     assert "reaps-cub" in fgvc("presets").stdout
     assert '"tau": 0.1' in fgvc("presets", "show", "reaps-cub").stdout
+    for arguments in (["presets"], ["presets", "show", "mc-cub"]):
+        shown = " ".join(fgvc(*arguments).stdout.split())
+        assert "best epoch on the test set." in shown
+        assert "fgvc reports the last epoch or, with a validation split, the best on that." in shown
     assert "apcnn" in fgvc("methods").stdout
     assert "method.tau" in fgvc("methods", "reaps").stdout
     assert "CUB-200-2011" in fgvc("datasets").stdout

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from fgvc_cli.ops.anchors import anchor_boxes, inner_span, whole_cells
+from fgvc_cli.ops.anchors import anchor_boxes, inner_span, inside, whole_cells
 
 
 @pytest.mark.parametrize(
@@ -31,22 +31,24 @@ def test_rows_and_columns_inside_the_border(cells: int, border: float, expected:
 def test_anchors_equal_the_literal_loop(stride: int, side: float, image: tuple[int, int], offset: float) -> None:
     h, w = (-(-length // stride) for length in image)
     found = anchor_boxes(range(1, h), range(0, w), stride=stride, side=side, offset=offset, image=image)
-    expected = []
+    whole, cut = [], []
     for row in range(1, h):
         for column in range(w):
             y, x = min((row + offset) * stride, image[0] - 1), min((column + offset) * stride, image[1] - 1)
-            box = [max(x - side / 2, 0), max(y - side / 2, 0)]
-            box += [min(x + side / 2, image[1] - 1) + 1, min(y + side / 2, image[0] - 1) + 1]
-            expected.append(box)
-    torch.testing.assert_close(found, torch.tensor(expected).float())
+            whole.append([x - side / 2, y - side / 2, x + side / 2 + 1, y + side / 2 + 1])
+            first = [max(x - side / 2, 0), max(y - side / 2, 0)]
+            cut.append([*first, min(x + side / 2, image[1] - 1) + 1, min(y + side / 2, image[0] - 1) + 1])
+    torch.testing.assert_close(found, torch.tensor(whole).float())
+    torch.testing.assert_close(inside(found, image), torch.tensor(cut).float())
 
 
 def test_the_published_anchors_by_hand() -> None:
-    """At 448, level 3: cell (3, 5) of 8 pixels, 64 a side: centre (40, 24), first to last pixel 8..72, 0..56."""
+    """At 448, level 3: cell (3, 5) of 8 pixels, 64 a side: centre (40, 24), first to last pixel 8..72, −8..56."""
     box = anchor_boxes(range(3, 4), range(5, 6), stride=8, side=64, offset=0, image=(448, 448))
-    assert box.tolist() == [[8, 0, 73, 57]]
+    assert box.tolist() == [[8, -8, 73, 57]]
+    assert inside(box, (448, 448)).tolist() == [[8, 0, 73, 57]]
     corner = anchor_boxes(range(55, 56), range(55, 56), stride=8, side=64, offset=0, image=(448, 448))
-    assert corner.tolist() == [[408, 408, 448, 448]]  # last pixel 447
+    assert inside(corner, (448, 448)).tolist() == [[408, 408, 448, 448]]  # last pixel 447
 
 
 @pytest.mark.parametrize(

@@ -210,6 +210,15 @@ def test_every_preset_survives_json_and_tells_its_source(name) -> None:
         assert word in text
 
 
+@pytest.mark.parametrize("method", ["apcnn", "tdsa", "mc"])
+def test_published_numbers_say_that_they_were_chosen_on_the_test_set(method) -> None:
+    """The released code of these three reports the best epoch on the test set."""
+    texts = [preset.__doc__ for name, preset in PRESETS.items() if name.startswith(f"{method}-")]
+    numbers = [text for text in texts if "% top-1" in text]
+    assert len(numbers) >= 3
+    assert all(", best epoch on the test set.\n" in text for text in numbers)
+
+
 def test_specs_are_frozen() -> None:
     with pytest.raises(ValueError, match="frozen"):
         build_spec().train.epochs = 3

@@ -7,6 +7,11 @@ from typing import Annotated
 
 import typer
 
+_CHOSEN = (
+    "fgvc reports the last epoch or, with a validation split, the best epoch on that split. A published number that is "
+    "the best epoch on the test set, as the authors' code reports it, was selected on the images it is measured on."
+)
+
 presets = typer.Typer(help="List the presets: the recipes for each method and dataset.", invoke_without_command=True)
 
 
@@ -24,6 +29,7 @@ def list_presets(context: typer.Context) -> None:
         published = next(line.removeprefix("Published: ") for line in lines if line.startswith("Published: "))
         table.add_row(name, lines[0], published)
     show(table)
+    typer.echo(_CHOSEN)
 
 
 @presets.command("show")
@@ -32,5 +38,5 @@ def show_preset(name: Annotated[str, typer.Argument(help="A preset's name.")]) -
     from fgvc_cli.spec.presets import PRESETS, load_preset
 
     spec = load_preset(name)
-    typer.echo(inspect.getdoc(PRESETS[name]))
+    typer.echo(f"{inspect.getdoc(PRESETS[name])}\n{_CHOSEN}")
     typer.echo(spec.model_dump_json(indent=2))

@@ -21,6 +21,7 @@ from fgvc_cli.methods.apcnn.pyramid import (
     attended,
     average,
     classifier,
+    start_as_released,
 )
 from fgvc_cli.methods.apcnn.rois import RoiPyramid, Rois, chosen_roi, joined, merged_cells, random_rois
 from fgvc_cli.methods.base import Boxes, Evidence, Head, Maps, Method, Output
@@ -65,6 +66,8 @@ class ApCnn(Method):
         else:
             self.neck = FeaturePyramid(channels, spec.width, self.layout)
         self.gates = AttentionPyramid(spec, len(self.levels), spec.width)
+        if spec.start == "released":
+            start_as_released(nn.ModuleList([self.neck, self.gates]))
         self.heads = self._heads(channels[-1])
         self.refined_map = self._refined_map() if spec.refine else INPUT
         if spec.refine:

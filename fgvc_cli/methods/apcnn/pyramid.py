@@ -152,6 +152,23 @@ class AttentionPyramid(nn.Module):
         return merged
 
 
+def start_as_released(module: nn.Module) -> None:
+    """Start what is inside as the authors' released code does; draws come from the device's default generator.
+
+    Every convolution is He-normal by its fan-out, and so is every linear layer: the channel gates' two are 1×1
+    convolutions there. A *transposed* convolution is none and gets PyTorch's own start, ±1/3, with which the spatial
+    gates begin saturated (`SpatialGate`). Biases and BatchNorm stay as they are.
+
+    Args:
+        module: neck and gates; the classifiers start PyTorch's way in both codes.
+    """
+    for part in module.modules():
+        if isinstance(part, nn.Conv2d | nn.Linear):
+            nn.init.kaiming_normal_(part.weight, mode="fan_out", nonlinearity="relu")
+        elif isinstance(part, nn.ConvTranspose2d):
+            part.reset_parameters()
+
+
 def attended(level: Tensor, pooled: Tensor, spatial: Tensor | None, channel: Tensor | None) -> Tensor:
     """GAP of F' = F · (A_s ⊕ A_c) (Eq. 3, 4), as GAP(F · A_s) + A_c · GAP(F): F' itself is never stored.
 

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fgvc_cli.ops.anchors import anchor_boxes, inner_span, whole_cells
+from fgvc_cli.ops.anchors import anchor_boxes, inner_span, inside, whole_cells
 from fgvc_cli.ops.boxes import greedy_top_k, overlapping, whole_image
 from fgvc_cli.spec.methods.apcnn import ApCnnSpec
 
@@ -27,11 +27,20 @@ class Rois(NamedTuple):
     valid: Tensor  # (B, R) bool
 
 
+class Anchors(NamedTuple):
+    """N candidates of a level."""
+
+    whole: Tensor  # (N, 4) xyxy, half-open, in network-input pixels
+    inside: Tensor  # (N, 4) what of them lies in the image
+    near: Tensor | None  # (N, N) bool: which suppress each other; none: not computed beforehand
+
+
 class RoiPyramid(nn.Module):
     """Selects the ROIs of every level by its spatial gate.
 
     The anchors outside the border are never candidates, so the candidates depend on the sizes alone and which of them
-    suppress each other is computed once, for the image size the method is built for.
+    suppress each other is computed once, for the image size the method is built for. As in the authors' code they
+    suppress each other as whole squares, and what is kept is cut at the image's edges after.
 
     Args:
         spec: sizes, border, NMS.
@@ -48,6 +57,7 @@ class RoiPyramid(nn.Module):
         for level, size in enumerate(maps):
             boxes = self.candidates(level, size, (image_size, image_size), None)
             self.register_buffer(f"boxes{level}", boxes, persistent=False)
+            self.register_buffer(f"inside{level}", inside(boxes, (image_size, image_size)), persistent=False)
             near = overlapping(boxes, spec.nms_iou) if len(boxes) <= _MOST else None
             self.register_buffer(f"near{level}", near, persistent=False)
 
@@ -56,7 +66,7 @@ class RoiPyramid(nn.Module):
         return inner_span(size[0], self.spec.border), inner_span(size[1], self.spec.border)
 
     def candidates(self, level: int, size: Size, image: Size, device: torch.device | None) -> Tensor:
-        """(N, 4) anchors of a level whose map has (h, w) `size`, for images of (H, W) pixels."""
+        """(N, 4) anchors, whole, of a level whose map has (h, w) `size`, for images of (H, W) pixels."""
         rows, columns = self.spans(size)
         return anchor_boxes(
             rows,
@@ -81,16 +91,18 @@ class RoiPyramid(nn.Module):
         rows, columns = self.spans((h, w))
         scores = gate.detach()[:, 0, rows.start : rows.stop, columns.start : columns.stop].float().flatten(1)
         valid = scores > scores.sum(1, keepdim=True) / (h * w)
-        boxes, near = self._anchors(level, (h, w), image, gate.device)
-        index, kept = greedy_top_k(boxes, scores, valid, self.spec.top_k[level], self.spec.nms_iou, near)
-        return Rois(F.embedding(index, boxes), scores.gather(1, index) * kept, kept)
+        anchors, spec = self._anchors(level, (h, w), image, gate.device), self.spec
+        index, kept = greedy_top_k(anchors.whole, scores, valid, spec.top_k[level], spec.nms_iou, anchors.near)
+        return Rois(F.embedding(index, anchors.inside), scores.gather(1, index) * kept, kept)
 
-    def _anchors(self, level: int, size: Size, image: Size, device: torch.device) -> tuple[Tensor, Tensor | None]:
-        """Candidates and their overlaps: those kept from the start, or for other sizes new ones without overlaps."""
+    def _anchors(self, level: int, size: Size, image: Size, device: torch.device) -> Anchors:
+        """The candidates kept from the start, or for other sizes new ones without overlaps."""
         planned, maps = self.planned
         if image != planned or size != maps[level]:
-            return self.candidates(level, size, image, device), None
-        return self.get_buffer(f"boxes{level}").float(), self._buffers[f"near{level}"]
+            boxes = self.candidates(level, size, image, device)
+            return Anchors(boxes, inside(boxes, image), None)
+        whole, cut = (self.get_buffer(f"{name}{level}").float() for name in ("boxes", "inside"))
+        return Anchors(whole, cut, self._buffers[f"near{level}"])
 
 
 @torch.no_grad()

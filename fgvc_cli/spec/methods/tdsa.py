@@ -36,7 +36,10 @@ class ChannelLossSpec(MethodSpec):
 
 
 class McSpec(ChannelLossSpec):
-    """Mutual-channel loss (Eq. 1-6): on the high-level channels alone. The row "MC-Loss" of Table II to IV."""
+    """Mutual-channel loss (Eq. 1-6): on the high-level channels alone. The row "MC-Loss" of Table II to IV.
+
+    Its own paper weighs L_dis by 1.5 and L_div by 20, which here are μ and μ·λ.
+    """
 
     title: ClassVar[str] = "MC-Loss: mutual-channel loss on class-aligned channels"
     paper: ClassVar[str] = (
@@ -45,7 +48,7 @@ class McSpec(ChannelLossSpec):
 
     name: Literal["mc"] = "mc"
     high_stride: Literal[1, 2] = Field(1, description="stride of a residual network's last stage; VGG's stays")
-    lambda_div: float = Field(20.0, ge=0, description="λ, weight of the diversity (Eq. 1)")
+    lambda_div: float = Field(20 / 1.5, ge=0, description="λ, weight of the diversity (Eq. 1); μ·λ = 20 as published")
 
 
 class TdsaSpec(ChannelLossSpec):

@@ -121,7 +121,9 @@ def test_presets_have_the_papers_recipe() -> None:
 # ---------------------------------------------------------------- backbones and sizes
 
 
-@pytest.mark.parametrize("backbone", ["resnet18", "vgg16_bn", "timm:resnet18", "timm:convnext_atto"])
+@pytest.mark.parametrize(
+    "backbone", ["resnet18", "vgg16_bn", "timm:resnet18", "timm:convnext_atto", "timm:tf_efficientnet_lite0"]
+)
 @pytest.mark.parametrize("refine_at", ["conv3", "conv2"])
 def test_other_backbones_run_both_stages(backbone: str, refine_at: str) -> None:
     torch.manual_seed(0)
@@ -134,7 +136,7 @@ def test_other_backbones_run_both_stages(backbone: str, refine_at: str) -> None:
 
 
 def test_a_backbone_that_runs_whole_is_refined_at_its_input() -> None:
-    backbone = build_backbone("timm:efficientnet_b0")
+    backbone = build_backbone("timm:xception41")
     with pytest.raises(BadRequest, match=r"refine_at=conv3: .*runs whole only: set method.refine_at=input"):
         ApCnn(ApCnnSpec(), backbone, K, SIZE)
     method = ApCnn(ApCnnSpec(width=16, refine_at="input", trunk_rate=0.5), backbone, K, SIZE).eval()

@@ -5,6 +5,7 @@ ROIs and refinement: test_apcnn_rois.py; fields: test_apcnn_fields.py.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -14,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fgvc_cli.backbones import build_backbone
 from fgvc_cli.methods.apcnn.method import ApCnn
 from fgvc_cli.methods.apcnn.pyramid import (
     AttentionPyramid,
@@ -98,6 +100,43 @@ def test_the_spatial_gate_starts_where_it_can_learn() -> None:
     for channels in (32, 256):
         logits = SpatialGate(channels)(torch.randn(4, channels, 16, 16)).logit()
         assert 0.3 < float(logits.detach().std()) < 1
+
+
+@functools.cache
+def stds(start: str) -> dict[str, float]:
+    """Of weights of the paper's network, by state-dict name."""
+    torch.manual_seed(0)
+    spec = ApCnnSpec(start=start)  # type: ignore[arg-type]
+    state = ApCnn(spec, build_backbone("resnet50"), 200, 448).state_dict()
+    return {name: float(value.std()) for name, value in state.items() if value.ndim > 1}
+
+
+@pytest.mark.parametrize(
+    ("name", "pytorch", "released"),
+    [
+        ("neck.top.0.weight", 0.013, 0.088),
+        ("neck.top_pooled.0.weight", 0.013, 0.088),
+        ("neck.laterals.1.weight", 0.018, 0.088),  # that of p4
+        ("neck.smooth.0.weight", 0.012, 0.029),
+        ("gates.channel.0.layers.0.weight", 0.036, 0.354),  # √(2 / 16)
+        ("gates.channel.2.layers.2.weight", 0.144, 0.088),
+        ("gates.spatial.0.squeeze.weight", 0.012, 0.192),  # ±1/3: PyTorch's own of a transposed convolution
+        ("heads.p3.1.weight", 0.036, 0.036),
+    ],
+)
+def test_the_two_starts_of_neck_and_gates(name: str, pytorch: float, released: float) -> None:
+    """The released code's, at the paper's ResNet-50."""
+    assert stds("pytorch")[name] == pytest.approx(pytorch, rel=0.05)
+    assert stds("released")[name] == pytest.approx(released, rel=0.05)
+
+
+def test_equal_seeds_start_equally(apcnn: Callable[..., ApCnn]) -> None:
+    """Both starts draw from the default generator, and only the neck and the gates differ by them."""
+    first, second, other = (apcnn(start=start).state_dict() for start in ("released", "released", "pytorch"))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert all(torch.equal(first[name], other[name]) for name in first if name.startswith("backbone."))
+    differ = {name.split(".")[0] for name in first if not torch.equal(first[name], other[name])}
+    assert {"neck", "gates"} <= differ
 
 
 def test_the_channel_gate_equals_eq_2() -> None:

@@ -9,7 +9,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torchvision.ops import nms
 
 from fgvc_cli.methods.apcnn.method import ApCnn
 from fgvc_cli.methods.apcnn.rois import RoiPyramid, Rois, chosen_roi, joined, merged_cells, random_rois
@@ -29,29 +28,44 @@ def gates(batch: int, image: tuple[int, int], seed: int = 0) -> list[Tensor]:
     return [torch.randn(batch, 1, -(-image[0] // s), -(-image[1] // s)).sigmoid() for s in STRIDES]
 
 
-def literal_rois(gate: Tensor, level: int, spec: ApCnnSpec, image: tuple[int, int]) -> list[list[float]]:
-    """One image, one level: anchors cell by cell, those above the mean, NMS; first and last pixel, both inside."""
+def literal_rois(
+    gate: Tensor, level: int, spec: ApCnnSpec, image: tuple[int, int], *, cut_first: bool = False
+) -> list[list[float]]:
+    """One image, one level, in float64: anchors cell by cell, those above the mean, NMS, then cut to the image.
+
+    Boxes are first and last pixel, both inside. `cut_first` cuts them before the NMS, which the authors' code does not.
+    """
     h, w = gate.shape
     side = spec.anchor_sizes[level] * min(image) / 448
-    zeroed = torch.zeros(h, w, dtype=torch.float64)
+    values = gate.double().tolist()
     rows = range(int(spec.border * h), int((1 - spec.border) * h))
     columns = range(int(spec.border * w), int((1 - spec.border) * w))
+    mean = sum(values[i][j] for i in rows for j in columns) / (h * w)
+    candidates = []
     for i in rows:
         for j in columns:
-            zeroed[i, j] = gate[i, j]
-    boxes, scores = [], []
-    for i in rows:
-        for j in columns:
-            if zeroed[i, j] > zeroed.mean():
+            if values[i][j] > mean:
                 y, x = (i + spec.anchor_offset) * STRIDES[level], (j + spec.anchor_offset) * STRIDES[level]
-                box = [max(x - side / 2, 0), max(y - side / 2, 0)]
-                boxes.append([*box, min(x + side / 2, image[1] - 1), min(y + side / 2, image[0] - 1)])
-                scores.append(float(gate[i, j]))
-    if not boxes:
-        return []
-    half_open = torch.tensor(boxes) + torch.tensor([0, 0, 1, 1])
-    kept = nms(half_open, torch.tensor(scores), spec.nms_iou)[: spec.top_k[level]]
-    return half_open[kept].tolist()
+                box = [x - side / 2, y - side / 2, x + side / 2, y + side / 2]
+                candidates.append((values[i][j], cut(box, image) if cut_first else box))
+    kept: list[list[float]] = []
+    for _, box in sorted(candidates, key=lambda candidate: -candidate[0]):
+        if len(kept) < spec.top_k[level] and all(literal_iou(box, one) <= spec.nms_iou for one in kept):
+            kept.append(box)
+    return [[x1, y1, x2 + 1, y2 + 1] for x1, y1, x2, y2 in (cut(box, image) for box in kept)]
+
+
+def cut(box: list[float], image: tuple[int, int]) -> list[float]:
+    return [max(box[0], 0), max(box[1], 0), min(box[2], image[1] - 1), min(box[3], image[0] - 1)]
+
+
+def literal_iou(first: list[float], second: list[float]) -> float:
+    """Of boxes whose last pixel is inside: the IoU "with +1"."""
+    width = min(first[2], second[2]) - max(first[0], second[0]) + 1
+    height = min(first[3], second[3]) - max(first[1], second[1]) + 1
+    overlap = max(width, 0) * max(height, 0)
+    areas = [(x2 - x1 + 1) * (y2 - y1 + 1) for x1, y1, x2, y2 in (first, second)]
+    return overlap / (sum(areas) - overlap)
 
 
 @pytest.mark.parametrize(
@@ -72,6 +86,18 @@ def test_the_rois_equal_the_literal_version(fields: dict[str, Any], built: int, 
             scores = rois.scores[b]
             assert (scores.diff() <= 0).all()  # by falling score, 0 where not valid
             assert not scores[~rois.valid[b]].any()
+
+
+def test_anchors_suppress_each_other_before_they_are_cut() -> None:
+    """The released order, on sets where the other one keeps other boxes: at level 4 some in a thousand."""
+    pyramid, image = pyramid_of(), (448, 448)
+    gate = torch.rand(600, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+    rois, differ = pyramid.select(1, gate, image), 0
+    for b in range(600):
+        expected = literal_rois(gate[b, 0], 1, pyramid.spec, image)
+        torch.testing.assert_close(rois.boxes[b][rois.valid[b]], torch.tensor(expected))
+        differ += expected != literal_rois(gate[b, 0], 1, pyramid.spec, image, cut_first=True)
+    assert differ > 0
 
 
 def test_what_is_kept_from_the_start_follows_the_module() -> None:

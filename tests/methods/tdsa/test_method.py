@@ -21,6 +21,7 @@ from fgvc_cli.methods.tdsa.method import Mc, Tdsa
 from fgvc_cli.ops.channels import ChannelGroups, channel_groups, draw_channel_mask, top_down_attention
 from fgvc_cli.spec.methods.base import MethodSpec
 from fgvc_cli.spec.methods.tdsa import McSpec, TdsaSpec
+from fgvc_cli.spec.presets import load_preset
 from tests.methods import test_contract as contract
 from tests.methods.common import Build, images
 from tests.ops.test_channels import sizes_of
@@ -318,9 +319,21 @@ def test_mc_is_the_high_level_alone(build: Build) -> None:
     method, output = trained(build, McSpec())
     assert list(output.features) == ["high"]
     assert list(total_of(method, output)) == ["final", "high_dis", "high_div"]
-    assert (McSpec().mu, McSpec().lambda_div) == (1.5, 20)
     vgg = made(build, McSpec(), 200, 224, "vgg16_bn")
     assert (vgg.backbone.channels["conv4_3"], vgg.backbone.channels["conv5_3"]) == (600, 600)
+
+
+def test_the_published_weights(build: Build) -> None:
+    """MC-Loss: 1.5 · L_dis − 20 · L_div, a pair of its own. TDSA-Loss: μ = 1.5 and λ = 10 of Eq. 1 and 9."""
+    for published, dis, div in ((McSpec(), 1.5, 20), (TdsaSpec(), 1.5, 15)):
+        plain = type(published)(mu=1, lambda_div=1)
+        one, found = (total_of(*trained(build, spec)) for spec in (plain, published))
+        for name, loss in found.items():
+            weight = {"final": 1, "dis": dis, "div": div}[name.rpartition("_")[2]]
+            assert loss == pytest.approx(weight * one[name], rel=1e-5), name
+    presets = [load_preset(f"mc-{name}").method for name in ("cub", "cars", "aircraft", "flowers", "demo", "folder")]
+    assert all(isinstance(method, McSpec) for method in presets)
+    assert {method.mu * method.lambda_div for method in presets} == {20}  # type: ignore[attr-defined]
 
 
 # ---------------------------------------------------------------- the contract, where K = 300 is no case

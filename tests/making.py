@@ -10,7 +10,7 @@ from PIL import Image
 
 
 def mk(folder: Path, *classes: str) -> None:
-    """For each "NAME=N", write N noise JPEGs of 80 × 60 pixels into folder/NAME; the noise is seeded by folder and name."""
+    """For each "NAME=N", write N noise JPEGs of 80 × 60 pixels into folder/NAME, seeded by folder and name."""
     for text in classes:
         name, _, count = text.rpartition("=")
         for i in range(int(count)):

@@ -46,6 +46,7 @@ def predict(
     batch_size: options.BatchSize = None,
     device: options.Device = None,
     precision: options.Precision = None,
+    follow_links: options.FollowLinks = None,
 ) -> None:
     """Classify images. Predictions go to stdout, everything else to stderr.
 
@@ -64,8 +65,10 @@ def predict(
     from fgvc_cli.progress import Reporter
 
     check_output(output)
-    pictures = find_pictures(paths, listed(sys.stdin))
     reporter = Reporter(Console(stderr=True))
+    pictures = find_pictures(
+        paths, listed(sys.stdin), follow_links=bool(follow_links), note=lambda text: reporter.line(f"note: {text}")
+    )
     model = open_model(run or _newest(boxes, reporter), EvalRequest("test", device, precision, batch_size))
     _tell(model, boxes, min_confidence, reporter)
     answers = predict(model, pictures, top=top, min_confidence=min_confidence, boxes=boxes)

@@ -54,7 +54,9 @@ def _draw(kind: str, given: dict[str, Any]) -> None:
     lines = sys.stdin if "-" in words else ()
     request = VizRequest(
         kind,
-        Selection(words, lines, given["dataset"], given["split"], given["sample"], given["only"]),
+        Selection(
+            words, lines, given["dataset"], given["split"], given["sample"], given["only"], bool(given["follow_links"])
+        ),
         given["run"],
         given["compare"],
         given["out"],
@@ -93,6 +95,7 @@ def command_of(kind: str) -> Callable[..., None]:
         device: options.Device = None,
         batch_size: options.BatchSize = None,
         data_dir: options.DataDir = None,
+        follow_links: options.FollowLinks = None,
     ) -> None:
         _draw(kind, locals())
 
@@ -118,6 +121,7 @@ def versus(
     device: options.Device = None,
     batch_size: options.BatchSize = None,
     data_dir: options.DataDir = None,
+    follow_links: options.FollowLinks = None,
 ) -> None:
     """What speaks for one class rather than another; by default, for the two most likely classes."""
     _draw("versus", locals())

@@ -154,7 +154,7 @@ class _Holdout:
         return cls(counts, room, wanted, np.zeros_like(wanted), np.zeros(len(counts), dtype=bool))
 
     def cost_of(self, group: int) -> float:
-        """Change of the distance to `wanted` if the group is held out, in images; infinite if it would empty a class."""
+        """Change of the distance to `wanted` if the group is held out, in images; infinite if it empties a class."""
         cost = 0
         for label, images in self.counts[group].items():
             held, wanted = self.held[label], self.wanted[label]

@@ -68,7 +68,7 @@ def test_help_is_quick_and_loads_no_torch() -> None:
         (["eval"], "no trained run under runs/"),
         (["eval", "nowhere"], "there is no run at nowhere"),
         (["presets", "show", "x"], "no preset is called 'x'"),
-        (["summary", "--dataset", "folder"], "say how many classes there are with --classes"),
+        (["summary", "--dataset", "folder"], "give the number of classes with --classes"),
     ],
 )
 def test_a_bad_request_is_one_line_and_exit_2(arguments, line, tmp_path) -> None:

@@ -156,11 +156,11 @@ def test_what_is_missing_the_page_says(run: Path) -> None:
     (run / "environment.json").unlink()
     text = Page(report(run).file).text
     for words in (
-        "What this page cannot tell, and why",
+        "What is missing on this page, and why",
         "There are no numbers for the test split",
         "There are no curves",
         "There are no pictures",
-        "What the run ran on is not recorded",
+        "The machine of this run is not recorded",
     ):
         assert words in text
 

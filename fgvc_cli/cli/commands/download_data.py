@@ -199,8 +199,8 @@ def _verify(names: list[str], root: Path | None, hashes: bool) -> None:
                 damaged.append(name)
     if damaged:
         raise FgvcError(
-            f"{', '.join(damaged)}: damaged, see above; repair it, or move the folder away and download it again with "
-            f"`fgvc download-data {damaged[0]}`"
+            f"{', '.join(damaged)}: problems found, see above; repair it, or move the folder away and download it "
+            f"again with `fgvc download-data {damaged[0]}`"
         )
 
 

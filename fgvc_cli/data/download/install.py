@@ -252,7 +252,7 @@ def _check_unpacked(
     if found.problems:
         more = f"; and {len(found.problems) - _NAMED} more" if len(found.problems) > _NAMED else ""
         named = "; ".join(problem.replace(f"{home}/", "") for problem in found.problems[:_NAMED])
-        raise FgvcError(f"{request.name} is damaged and was not installed: {named}{more}; get the archives again")
+        raise FgvcError(f"{request.name} is damaged, so it was not installed: {named}{more}; get the archives again")
     for doubt in found.doubts[:_NAMED]:
         progress.say(doubt.replace(f"{home}/", ""))
     if not found.full and not request.given:

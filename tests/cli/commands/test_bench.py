@@ -129,7 +129,7 @@ def test_loading_as_json(command, photos) -> None:
         ("train --method cnn", 2, "no method is called 'cnn'; there are"),
         ("methods --methods reaps,cnn", 2, "no method is called 'cnn'; there are"),
         ("methods --methods ,", 2, "no method is called ''; there are"),
-        ("train --dataset folder", 2, "say how many classes there are with --classes"),
+        ("train --dataset folder", 2, "give the number of classes with --classes"),
         ("train --rounds 0", 2, "'--rounds'"),
         ("infer --steps 0", 2, "'--steps'"),
         ("infer --image-size 8", 2, "data.image_size: must be at least 32"),

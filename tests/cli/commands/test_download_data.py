@@ -159,7 +159,7 @@ def test_verify_names_what_is_wrong(command, monkeypatch, tmp_path: Path) -> Non
     assert "cub: damaged: data/CUB_200_2011" in answer.out
     assert "PROBLEM data/CUB_200_2011/images/002.Laysan_Albatross/Laysan_Albatross_0003.jpg: is no" in answer.out
     assert "PROBLEM data/CUB_200_2011/images.txt:2: image 2 has no line in train_test_split.txt" in answer.out
-    assert "get it again with `fgvc download-data cub`" in answer.err
+    assert "download it again with `fgvc download-data cub`" in answer.err
 
 
 def test_verify_a_sound_part(command, tmp_path: Path) -> None:

@@ -126,7 +126,7 @@ def test_linked_class_folder(tmp_path: Path) -> None:
     ("folders", "words"),
     [
         ({}, "no folders"),
-        ({"a": 3}, "a classifier needs two"),
+        ({"a": 3}, "a classifier needs at least two"),
         ({"a": 3, "b": 0}, "'b' holds no images"),
         ({"train/a": 3, "train/b": 1, "test/c": 1}, "'c' is in the test folder"),
         ({"train/a": 3, "train/b": 1, "val/d": 1, "test/a": 1}, "'d' is in the val folder"),

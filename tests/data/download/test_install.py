@@ -211,7 +211,7 @@ def test_two_processes_at_once(server: Files, monkeypatch: pytest.MonkeyPatch, t
 def test_the_second_waits_and_says_so(server: Files, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     serve_cub(server, monkeypatch, tmp_path / "made")
     heard, request = Heard(), Request("cub", tmp_path / "data")
-    with install_module._alone(request, Heard()):
+    with install_module._locked(request, Heard()):
         waiting = threading.Thread(target=put, args=("cub", tmp_path / "data"), kwargs={"heard": heard})
         waiting.start()
         while not heard.lines:

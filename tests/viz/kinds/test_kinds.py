@@ -152,7 +152,7 @@ def test_the_box_of_a_map_that_covers_a_part_of_the_image() -> None:
 def test_cam_shows_the_methods_own_region() -> None:
     strip = cam(scene(Evidence(heads=heads(), boxes={"ran": boxes((4, 4, 20, 28))})))
     assert strip.facts["box"] == pytest.approx([8 / 40 * 61, 8 / 40 * 37, 24 / 40 * 61, 32 / 40 * 37], abs=0.01)
-    assert panels(strip)[2].note == "the method's own: ran"
+    assert panels(strip)[2].note == "region of the method: ran"
 
 
 def test_grad_cam_says_so() -> None:

@@ -200,7 +200,7 @@ def test_a_list_on_stdin_and_a_model_that_lies_alone(here: Command, monkeypatch:
         (("cam", "--dataset", "cub"), "no CUB_200_2011 in data"),
         (("cam", "--split", "test", "--sample", 0), "at least 1"),
         (("cam", "images", "--alpha", 2), "--alpha"),
-        (("cam", "images", "--out", "images/bird0.png"), "is a file; name a folder"),
+        (("cam", "images", "--out", "images/bird0.png"), "is a file: name a folder"),
         (("cam", "images", "--dpi", 5), "--dpi"),
         (("cam", "images", "--device", "cuda:77"), "cuda"),
         (("cam", "images", "--run", "runs/a", "--compare", "runs/a", "runs/b"), "either --run or --compare"),

@@ -143,6 +143,7 @@ def apply_record(index: DatasetIndex, record: dict[str, Any]) -> DatasetIndex:
         val=splits.get("val"),
         drawn=True,
         notes=index.notes + note,
+        doubt=None,
     )
 
 

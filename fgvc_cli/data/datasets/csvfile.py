@@ -207,12 +207,13 @@ def _on_disk(file: Path, root: Path, rows: _Rows, skip: bool) -> tuple[_Rows, tu
         raise BadRequest(f"{file}:{rows.lines[missing[0]]}: {root / listed} does not exist{near}; {many}; {hint}")
     if missing:
         notes += (f"{many} and left out (first: line {rows.lines[missing[0]]}, {listed})",)
+    if not notes:
+        return rows, ()
     rows.files = [there or name for name, there in zip(rows.files, found, strict=True)]
     kept = [i for i, name in enumerate(found) if name is not None] if missing else range(len(found))
     left = {name: [values[i] for i in kept] if values else [] for name, values in vars(rows).items()}
     rows = _Rows(**left)
-    if notes:
-        _no_file_twice(file, rows)
+    _no_file_twice(file, rows)
     return rows, notes
 
 

@@ -18,7 +18,6 @@ from fgvc_cli.errors import BadRequest
 from fgvc_cli.spec.data import DataSpec
 
 _SAY = "name the splits train, val and test, or say which they are with --train-dir and --test-dir"
-_OR_CLASSES = f"{_SAY} (if they are classes: --train-dir .)"
 
 
 @dataclass
@@ -71,7 +70,9 @@ def _splits(root: Path, folders: Sequence[str]) -> dict[str, str]:
         return splits
     unclear = look_like_splits(folders)
     if unclear:
-        raise BadRequest(f"{root}: {unclear[0]!r} and {unclear[1]!r} look like splits, not classes; {_OR_CLASSES}")
+        which = f"{unclear[0]!r} and {unclear[1]!r}"
+        are = "if they are classes: --train-dir ."
+        raise BadRequest(f"{root}: {which} look like splits, not classes; {_SAY} ({are})")
     return {}
 
 
@@ -126,7 +127,8 @@ def _doubt(root: Path, found: _Part) -> str | None:
         shared = inside[names[0]] & inside[name]
         if len(shared) > 1 and 2 * len(shared) > len(inside[name]):
             same = f"{names[0]!r} and {name!r} hold the same folders ({', '.join(sorted(shared)[:2])})"
-            return f"{root}: {same} and look like splits, not classes; {_OR_CLASSES}"
+            are = "if they are classes: --train-dir ., or --group-by folder"
+            return f"{root}: {same} and look like splits, not classes; {_SAY} ({are})"
     return None
 
 

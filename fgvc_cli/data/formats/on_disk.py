@@ -20,10 +20,10 @@ class _Disk:
         self.entries = lru_cache(maxsize=8)(self._entries)  # parents of folders that are spelled otherwise
 
     def find(self, folder: str, name: str) -> str | None:
-        """The path as on disk; None if there is none, or several that look alike."""
+        """A path as on disk; None if there is none, or several that look alike."""
         place = self.place(folder)
         found = None if place is None else self.entries(place).find(name)
-        return f"{place}/{found}" if found and place else found
+        return found and _joined(place, found)
 
     def place(self, folder: str) -> str | None:
         """A folder as it is on disk."""
@@ -51,10 +51,18 @@ def on_disk(root: Path, files: Sequence[str]) -> list[str | None]:
     disk = _Disk(root)
     found: list[str | None] = [None] * len(files)
     for folder, positions in inside.items():
+        place = disk.place(folder)
+        entries = Alike(()) if place is None else disk.entries(place)
         for i in positions:
-            path = disk.find(folder, files[i].rpartition("/")[2])
-            found[i] = files[i] if path == files[i] else path  # one text, not two, for each of a million files
+            name = files[i].rpartition("/")[2]
+            there = entries.find(name)
+            # One text, not two, for each of a million files.
+            found[i] = files[i] if there == name and place == folder else there and _joined(place, there)
     return found
+
+
+def _joined(place: str | None, name: str) -> str:
+    return f"{place}/{name}" if place else name
 
 
 def near_on_disk(root: Path, file: str) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Set
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fgvc_cli.data.catalog import cache_home
+from fgvc_cli.data.catalog import CACHE_NAME, cache_home
 from fgvc_cli.data.images.names import has_image_ending, is_passed_over
 from fgvc_cli.errors import BadRequest
 
@@ -54,16 +54,17 @@ def list_images(root: Path, folder: str = "", *, follow_links: bool = False) -> 
     while waiting or linked:
         is_link = not waiting
         place = linked.popleft() if is_link else waiting.pop()
-        if (is_link or place == folder) and place and leads_up(root / place):
+        here = root / place
+        if place and (is_link or place == folder) and leads_up(here):
             found.links.append(place)
             continue
         if follow_links:
-            real = os.path.realpath(root / place)
+            real = os.path.realpath(here)
             if real in seen:
                 found.links.extend([place] if is_link else [])
                 continue
             seen.add(real)
-        folders, links = _read(root, place, found)
+        folders, links = _read(here, place, found)
         waiting += folders
         (linked if follow_links else found.links).extend(links)
     for paths in vars(found).values():
@@ -71,28 +72,28 @@ def list_images(root: Path, folder: str = "", *, follow_links: bool = False) -> 
     return found
 
 
-def _read(root: Path, place: str, found: Listing) -> tuple[list[str], list[str]]:
-    """Sort a folder's files into `found`. Returns its folders and its linked folders."""
-    entries = _entries(root / place)
+def _read(here: Path, place: str, found: Listing) -> tuple[list[str], list[str]]:
+    """Sort the files of a folder, `place` relative to the root, into `found`. Returns its folders and linked folders."""
+    entries = _entries(here)
     names = {entry.name for entry in entries}
-    if place and is_own(root / place, names):
+    if place and is_own(here, names):
         found.own.append(place)
         return [], []
-    drawn = _pictures(root / place) if _PICTURES in names else set()
+    drawn = _pictures(here) if _PICTURES in names else set()
     prefix = f"{place}/" if place else ""
     folders, links = [], []
     for entry in entries:
-        path = prefix + entry.name
-        if is_passed_over(entry.name):
+        name = entry.name
+        if is_passed_over(name):
             continue
         if entry.is_dir(follow_symlinks=False):
-            folders.append(path)
-        elif is_folder(entry):
-            links.append(path)
-        elif entry.name in drawn:
-            found.own.append(path)
+            folders.append(prefix + name)
+        elif entry.is_symlink() and is_folder(entry):
+            links.append(prefix + name)
+        elif name in drawn:
+            found.own.append(prefix + name)
         else:
-            (found.images if has_image_ending(entry.name) else found.others).append(path)
+            (found.images if has_image_ending(name) else found.others).append(prefix + name)
     return folders, sorted(links)
 
 
@@ -135,7 +136,7 @@ def is_own(folder: Path, names: Set[str] | None = None) -> bool:
         return True
     if folder.name.startswith(_DEMO[0]) and _DEMO[1] in names:
         return True
-    return folder.name == cache_home().name and folder.resolve() == cache_home().resolve()
+    return folder.name == CACHE_NAME and folder.resolve() == cache_home().resolve()
 
 
 def _pictures(folder: Path) -> set[str]:

@@ -35,8 +35,7 @@ _SYSTEM = frozenset(  # what archives, operating systems, file servers and Pytho
 
 def has_image_ending(name: str) -> bool:
     """Whether a file's name ends as an image's does."""
-    _, dot, suffix = name.rpartition(".")
-    return dot + suffix.lower() in EXTENSIONS
+    return name[name.rfind(".") :].lower() in EXTENSIONS  # without a dot: the last letter, which is none
 
 
 def is_system(name: str) -> bool:
@@ -46,7 +45,7 @@ def is_system(name: str) -> bool:
 
 def is_passed_over(name: str) -> bool:
     """Whether a file or folder of this name is hidden or the system's: it is never read when its folder is named."""
-    return name.startswith(".") or is_system(name)
+    return name[:1] == "." or name.lower() in _SYSTEM
 
 
 def is_image_path(path: PurePath) -> bool:

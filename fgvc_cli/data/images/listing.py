@@ -73,7 +73,7 @@ def list_images(root: Path, folder: str = "", *, follow_links: bool = False) -> 
 
 
 def _read(here: Path, place: str, found: Listing) -> tuple[list[str], list[str]]:
-    """Sort the files of a folder, `place` relative to the root, into `found`. Returns its folders and linked folders."""
+    """Sort the files of the folder `place`, relative to the root, into `found`. Returns its folders and linked ones."""
     entries = _entries(here)
     names = {entry.name for entry in entries}
     if place and is_own(here, names):

@@ -28,7 +28,7 @@ class Measures:
         self, classes: int, device: torch.device, located: Localisation | None = None, temperature: float = 1.0
     ) -> None:
         self.branches = BranchMetrics(classes)
-        self.predictions = Predictions(temperature).to(device)
+        self.predictions = Predictions(temperature, device)
         self.located = located
         self.loss = torch.zeros((), device=device)
         self.images = 0

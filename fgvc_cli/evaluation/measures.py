@@ -36,7 +36,7 @@ class Measures:
     def update(self, output: Output, batch: Batch) -> None:
         """Count a batch. No value is read from the device."""
         self.branches.update({"final": output.logits, **output.branches}, batch.labels)
-        self.predictions.update(output.logits, batch.labels)
+        self.predictions.update(output.logits, batch.labels, batch.index)
         self.loss += F.cross_entropy(output.logits.float(), batch.labels, reduction="sum")
         if self.located is not None and output.evidence is not None:
             self.located.update(output.evidence, batch, output.logits)

@@ -135,6 +135,7 @@ class BranchMetrics:
 class Predicted:
     """The final prediction of N images, (N,) each."""
 
+    index: Integers  # the image's position in the split
     labels: Integers
     classes: Integers  # the predicted class
     confidence: Floats  # softmax probability of the predicted class
@@ -150,7 +151,7 @@ class Predicted:
 
 
 class Predictions:
-    """Keeps label, predicted class and confidence of every image: 24 bytes each.
+    """Keeps position, label, predicted class and confidence of every image: 32 bytes each.
 
     They are kept in two tensors that double when they are full. Lists of each batch's tensors would fragment the
     memory: new logits would not fit into the gaps of freed ones, and memory would grow every few batches.
@@ -163,29 +164,31 @@ class Predictions:
     def __init__(self, temperature: float = 1.0, device: torch.device | str = "cpu") -> None:
         self.temperature = temperature
         self.filled = 0
-        # (room, 2) label and predicted class, -1 in unused rows; (room, 2) confidence, plain and calibrated
-        self.classes = torch.full((_ROOM, 2), -1, device=device)
+        # (room, 3) position, label and predicted class, -1 in unused rows; (room, 2) confidence, plain and calibrated
+        self.classes = torch.full((_ROOM, 3), -1, device=device)
         self.confidence = torch.zeros(_ROOM, 2, device=device)
 
-    def update(self, logits: Tensor, labels: Tensor) -> None:
-        """Keep a batch: (B, K) final logits, (B,) labels. No value is read from the device."""
+    def update(self, logits: Tensor, labels: Tensor, index: Tensor) -> None:
+        """Keep a batch: (B, K) final logits, (B,) labels and positions. No value is read from the device."""
         logits, end = logits.float(), self.filled + len(labels)
         while end > len(self.classes):
             self.classes = torch.cat([self.classes, torch.full_like(self.classes, -1)])
             self.confidence = torch.cat([self.confidence, torch.zeros_like(self.confidence)])
         classes, confidence = self.classes[self.filled : end], self.confidence[self.filled : end]
-        classes[:, 0], classes[:, 1] = labels, logits.argmax(1)
+        classes[:, 0], classes[:, 1], classes[:, 2] = index, labels, logits.argmax(1)
         confidence[:, 0] = logits.softmax(1).amax(1)
         scaled = self.temperature != 1
         confidence[:, 1] = (logits / self.temperature).softmax(1).amax(1) if scaled else confidence[:, 0]
         self.filled = end
 
     def read(self) -> Predicted:
-        """Everything kept by all processes, on the CPU. All processes must call this."""
+        """Everything kept by all processes, on the CPU, in the split's order. All processes must call this."""
         own = [kept[: self.filled].cpu().numpy() for kept in (self.classes, self.confidence)]
         classes, confidence = (np.concatenate(parts) for parts in zip(*gathered(own), strict=True))
-        confidence = confidence.astype(np.float64)
-        return Predicted(classes[:, 0], classes[:, 1], confidence[:, 0], confidence[:, 1])
+        order = np.argsort(classes[:, 0], kind="stable")
+        index, labels, predicted = classes[order].T
+        plain, calibrated = confidence[order].astype(np.float64).T
+        return Predicted(index, labels, predicted, plain, calibrated)
 
 
 def calibration_error(confidence: Floats, right: NDArray[np.bool_], bins: int = CALIBRATION_BINS) -> float:

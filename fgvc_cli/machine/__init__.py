@@ -1,0 +1,1 @@
+"""What the computer is and does; it knows nothing of methods."""

@@ -4,10 +4,10 @@
 
 A spin count is a process', read when PyTorch is loaded; so each is a process that waits until it is asked. They take
 turns: in every round each of them trains, then infers, for `--seconds`, alone, beside one busy process and beside two.
-300000 is what libgomp does when it is told nothing, `passive` is `OMP_WAIT_POLICY=PASSIVE`. Printed are the medians
-over all steps, what each setting takes alone over what 300000 takes, and what it takes beside the others over its own
-time alone. With `--twin` the busy process is another run of the same setting that trains. A turn in which anything else
-took more than `--foreign` of a core does not count (Linux: /proc). Every round is printed as it is done.
+300000 is what libgomp does when it is told nothing, `passive` is `OMP_WAIT_POLICY=PASSIVE`, `fgvc` what fgvc does.
+Printed are, after every round, the medians over all steps, what each setting takes alone over what the first of them
+takes, and what it takes beside the others over its own time alone. With `--twin` the busy process is another run of the
+same setting that trains. A turn in which anything else took more than `--foreign` of a core does not count.
 """
 
 from __future__ import annotations
@@ -29,13 +29,17 @@ import torch
 from fgvc_cli.engine.device import prepare_device
 from fgvc_cli.engine.folding import fold_batch_norm
 from fgvc_cli.engine.learner import Learner, random_batch
+from fgvc_cli.machine.crowd import busy_seconds
 from fgvc_cli.spec.build import build_spec
 
 CLASSES = 200
 WORK = ("training", "inference")
 OWN = "300000"
 NETWORKS = {"lite0": ("timm:tf_efficientnet_lite0", 8, 160), "resnet50": ("resnet50", 4, 160)}
-SPINS = (OWN, "100000", "30000", "10000", "5000", "2000", "1000", "passive")
+SPINS = (OWN, "fgvc", "10000", "5000", "3000", "1000", "passive")
+VARIABLES = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
+CORES = set(range(os.cpu_count() or 1))
+SETTLE = 1.6  # seconds, in which fgvc sees that others are busy, or no longer
 Times = dict[tuple[str, int, str], list[float]]
 
 
@@ -83,11 +87,13 @@ class Side:
     """A process with one setting."""
 
     def __init__(self, spin: str, network: str, threads: int) -> None:
-        variable = {"OMP_WAIT_POLICY": "PASSIVE"} if spin == "passive" else {"GOMP_SPINCOUNT": spin}
+        given = {"fgvc": {}, "passive": {"OMP_WAIT_POLICY": "PASSIVE"}}.get(spin, {"GOMP_SPINCOUNT": spin})
+        variables = {name: value for name, value in os.environ.items() if name not in VARIABLES} | given
         own = [sys.executable, "-m", "benchmarks.busy_machine", "--serve"]
         own += ["--network", network, "--threads", str(threads)]
         pipe = subprocess.PIPE
-        self.process = subprocess.Popen(own, stdin=pipe, stdout=pipe, text=True, env=os.environ | variable)
+        self.settles = spin == "fgvc"
+        self.process = subprocess.Popen(own, stdin=pipe, stdout=pipe, text=True, env=variables)
 
     def say(self, work: str, seconds: float) -> None:
         """Ask for so many seconds of work."""
@@ -113,12 +119,6 @@ def busy(count: int) -> Iterator[list[int]]:
             process.wait()
 
 
-def machine_seconds() -> float:
-    """CPU time that the whole machine has spent, or has had taken from it, so far."""
-    ticks = [int(number) for number in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
-    return (sum(ticks) - ticks[3] - ticks[4]) / os.sysconf("SC_CLK_TCK")  # less idle, and idle for the disk
-
-
 def process_seconds(pid: int) -> float:
     """CPU time that one process has spent so far."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
@@ -128,14 +128,15 @@ def process_seconds(pid: int) -> float:
 def turn(side: Side, twin: Side | None, count: int, given: argparse.Namespace, work: str) -> tuple[list[float], float]:
     """The times of one setting's turn, and how much of a core was taken by what does not belong to it."""
     with busy(count if twin is None else 0) as others:
+        time.sleep(SETTLE if side.settles else 0)
         own = [side.process.pid, os.getpid(), *others, *([twin.process.pid] if twin else [])]
-        before, started = machine_seconds() - sum(map(process_seconds, own)), time.perf_counter()
+        before, started = busy_seconds(CORES) - sum(map(process_seconds, own)), time.perf_counter()
         if twin is not None:
             twin.say("training", given.seconds)
         side.say(work, given.seconds)
         times: list[float] = json.loads(side.hear())
         wall = time.perf_counter() - started
-        foreign = (machine_seconds() - sum(map(process_seconds, own)) - before) / wall
+        foreign = (busy_seconds(CORES) - sum(map(process_seconds, own)) - before) / wall
         if twin is not None:
             twin.hear()
     return times, foreign

@@ -10,6 +10,7 @@ import torch
 
 from fgvc_cli.engine.distributed import own_device
 from fgvc_cli.errors import BadRequest
+from fgvc_cli.machine.crowd import yield_to_others
 from fgvc_cli.spec.train import TrainSpec
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -37,6 +38,7 @@ def prepare_device(spec: TrainSpec) -> torch.device:
         torch.set_num_threads(spec.threads)
     if device.type == "cpu":
         keep_freed_memory()
+        yield_to_others()
     torch.use_deterministic_algorithms(spec.deterministic, warn_only=True)
     if device.type == "cuda":
         _prepare_cuda(spec)

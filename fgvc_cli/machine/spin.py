@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-SPINS = 3000
+SPINS = 10000
 """Rounds of libgomp's waiting loop before a thread sleeps. Chosen by docs/performance.md, "A busy machine"."""
 
 
@@ -17,6 +17,10 @@ def bound_spin() -> None:
     libgomp reads its environment once, when PyTorch loads it: afterwards there is nothing to set. Processes started by
     this one inherit the variable. Results stay the same to the bit: what each thread computes does not change.
     """
-    spoken = {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & os.environ.keys()
-    if not spoken and "torch" not in sys.modules:
+    if "torch" not in sys.modules and spin_is_ours():
         os.environ["GOMP_SPINCOUNT"] = str(SPINS)
+
+
+def spin_is_ours() -> bool:
+    """Whether the user has left it to fgvc how threads wait."""
+    return "OMP_WAIT_POLICY" not in os.environ and os.environ.get("GOMP_SPINCOUNT", str(SPINS)) == str(SPINS)

@@ -36,9 +36,10 @@ CLASSES = 200
 WORK = ("training", "inference")
 OWN = "300000"
 NETWORKS = {"lite0": ("timm:tf_efficientnet_lite0", 8, 160), "resnet50": ("resnet50", 4, 160)}
-SPINS = (OWN, "fgvc", "10000", "5000", "3000", "1000", "passive")
+SPINS = (OWN, "fgvc", "10001", "5000", "3000", "1000", "passive")
 VARIABLES = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
 CORES = set(range(os.cpu_count() or 1))
+BUSY = "import os\nparent = os.getppid()\nwhile os.getppid() == parent:\n    for _ in range(1_000_000): pass"
 SETTLE = 1.6  # seconds, in which fgvc sees that others are busy, or no longer
 Times = dict[tuple[str, int, str], list[float]]
 
@@ -92,7 +93,6 @@ class Side:
         own = [sys.executable, "-m", "benchmarks.busy_machine", "--serve"]
         own += ["--network", network, "--threads", str(threads)]
         pipe = subprocess.PIPE
-        self.settles = spin == "fgvc"
         self.process = subprocess.Popen(own, stdin=pipe, stdout=pipe, text=True, env=variables)
 
     def say(self, work: str, seconds: float) -> None:
@@ -109,7 +109,7 @@ class Side:
 @contextmanager
 def busy(count: int) -> Iterator[list[int]]:
     """So many processes that do nothing but compute: their ids."""
-    running = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
+    running = [subprocess.Popen([sys.executable, "-c", BUSY]) for _ in range(count)]
     time.sleep(0.3 if count else 0)
     try:
         yield [process.pid for process in running]
@@ -128,7 +128,7 @@ def process_seconds(pid: int) -> float:
 def turn(side: Side, twin: Side | None, count: int, given: argparse.Namespace, work: str) -> tuple[list[float], float]:
     """The times of one setting's turn, and how much of a core was taken by what does not belong to it."""
     with busy(count if twin is None else 0) as others:
-        time.sleep(SETTLE if side.settles else 0)
+        time.sleep(SETTLE)
         own = [side.process.pid, os.getpid(), *others, *([twin.process.pid] if twin else [])]
         before, started = busy_seconds(CORES) - sum(map(process_seconds, own)), time.perf_counter()
         if twin is not None:
@@ -151,7 +151,7 @@ def measure(given: argparse.Namespace) -> Iterator[Times]:
     times: Times = {}
     ends = time.monotonic() + given.limit
     for _ in range(given.rounds):
-        for count, work, spin in itertools.product(range(2 if given.twin else 3), WORK, given.spins):
+        for count, work, spin in itertools.product(given.beside, WORK, given.spins):
             twin = twins[spin] if given.twin and count else None
             found, foreign = turn(sides[spin], twin, count, given, work)
             if foreign <= given.foreign:
@@ -189,6 +189,7 @@ def main() -> None:
     parser.add_argument("--network", choices=NETWORKS, default="lite0")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--spins", nargs="+", default=list(SPINS))
+    parser.add_argument("--beside", nargs="+", type=int, default=[0, 1, 2], help="how many busy processes")
     parser.add_argument("--rounds", type=int, default=6)
     parser.add_argument("--seconds", type=float, default=0.8)
     parser.add_argument("--limit", type=float, default=240, help="stop after so many seconds")

@@ -1,9 +1,10 @@
 """While other processes need the cores, OpenMP's threads sleep at once instead of spinning.
 
-No count suits both a quiet machine, where a thread that sleeps is slow to wake, and a busy one, where a thread that
-spins keeps the one it waits for from getting a core. libgomp knows this: once it counts more of its threads than there
-are cores they spin 100 rounds at most (manual of libgomp, GOMP_SPINCOUNT). What it does not see are other processes.
-So while those are busy a second team of threads exists, which never does anything but be counted.
+No spin count suits both a quiet machine, where a thread that sleeps is slow to wake, and a busy one, where a thread
+that spins keeps the one that it waits for from getting a core. libgomp knows this of its own threads: once it counts
+more of them than there are cores, each spins 100 rounds at most (its manual, GOMP_SPINCOUNT). What it does not see are
+other processes. So while those are busy there are further teams of threads, which do nothing but be counted. What the
+threads compute, and how many share it, stays the same.
 """
 
 from __future__ import annotations
@@ -29,10 +30,16 @@ _GRAIN = 32768  # elements that PyTorch gives a thread at least
 
 @functools.cache
 def yield_to_others() -> None:
-    """Begin to watch, once a process, unless threads have nobody to wait for or the user has said how they wait."""
-    threads = torch.get_num_threads()
-    if sys.platform == "linux" and threads > 1 and spin_is_ours():
-        threading.Thread(target=_watch, args=(threads,), name="fgvc-crowd", daemon=True).start()
+    """Begin to watch, once a process, unless threads never spin or the user has said how they wait."""
+    if sys.platform == "linux" and spin_is_ours() and torch.get_num_threads() > 1:
+        cores, threads = os.sched_getaffinity(0), torch.get_num_threads()
+        if teams_for(len(cores), threads):
+            threading.Thread(target=_watch, args=(cores, threads), name="fgvc-crowd", daemon=True).start()
+
+
+def teams_for(cores: int, threads: int) -> int:
+    """How many further teams make more threads than cores; a team adds all of its threads but the one it belongs to."""
+    return max(0, (cores - threads) // (threads - 1) + 1)
 
 
 def cores_of_others(cores: set[int], seconds: float) -> float:
@@ -53,33 +60,35 @@ def busy_seconds(cores: set[int]) -> float:
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
-def _watch(threads: int) -> None:
-    cores = os.sched_getaffinity(0)
+def _watch(cores: set[int], threads: int) -> None:
     room = len(cores) - threads + _PART
     while True:
         while cores_of_others(cores, _SECONDS) <= room:
             pass
-        with second_team():
+        with more_teams(teams_for(len(cores), threads)):
             calm = 0
             while calm < _CALM:
                 calm = calm + 1 if cores_of_others(cores, _SECONDS) <= room else 0
 
 
 @contextmanager
-def second_team() -> Iterator[None]:
-    """Another team of as many threads, asleep. It belongs to the thread that asks for it and ends with it."""
-    there, over = threading.Event(), threading.Event()
+def more_teams(count: int) -> Iterator[None]:
+    """So many further teams, asleep. A team belongs to the thread that first computes with it, and ends with it."""
+    over = threading.Event()
+    all_there = threading.Barrier(count + 1)
 
     def hold() -> None:
         torch.zeros(_GRAIN * torch.get_num_threads()).add_(1)  # large enough for all of them
-        there.set()
+        all_there.wait()
         over.wait()
 
-    holder = threading.Thread(target=hold, name="fgvc-crowd-team", daemon=True)
-    holder.start()
-    there.wait()
+    holders = [threading.Thread(target=hold, name="fgvc-crowd-team", daemon=True) for _ in range(count)]
+    for holder in holders:
+        holder.start()
+    all_there.wait()
     try:
         yield
     finally:
         over.set()
-        holder.join()
+        for holder in holders:
+            holder.join()

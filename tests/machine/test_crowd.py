@@ -13,9 +13,10 @@ from fgvc_cli.machine import crowd
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="what other processes do is read from /proc/stat")
 
 TEAMS = """
-import time, torch
-from fgvc_cli.machine.crowd import second_team
-torch.set_num_threads(max(2, len(__import__("os").sched_getaffinity(0))))
+import os, time, torch
+from fgvc_cli.machine.crowd import more_teams, teams_for
+cores = len(os.sched_getaffinity(0))
+torch.set_num_threads(max(2, cores // 2))
 numbers = torch.zeros(1 << 22)
 
 def spun():
@@ -26,7 +27,7 @@ def spun():
 
 spun()
 for _ in range(2):
-    with second_team():
+    with more_teams(teams_for(cores, torch.get_num_threads())):
         spun()
     spun()
 """
@@ -35,21 +36,24 @@ WATCH = """
 import sys, threading
 from fgvc_cli.machine import crowd
 import torch
-torch.set_num_threads(2)
+torch.set_num_threads(max(2, crowd.os.cpu_count()))
 crowd.yield_to_others()
 crowd.yield_to_others()
 print(sum(thread.name == "fgvc-crowd" for thread in threading.enumerate()))
 """
 
 
+VARIABLES = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
+
+
 def python(code: str, **variables: str) -> list[str]:
-    environment = {name: value for name, value in os.environ.items() if name != "GOMP_SPINCOUNT"} | variables
+    environment = {name: value for name, value in os.environ.items() if name not in VARIABLES} | variables
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     return done.stdout.split()
 
 
 @pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="with one core threads never spin")
-def test_with_a_second_team_no_thread_spins() -> None:
+def test_with_more_teams_no_thread_spins() -> None:
     """A thread told to spin for as good as ever, while the one that it waits for does nothing."""
     assert python(TEAMS, GOMP_SPINCOUNT="1000000000") == ["True", "False", "True", "False", "True"]
 
@@ -58,7 +62,17 @@ def test_it_watches_once_unless_the_user_says_how_threads_wait() -> None:
     assert python(WATCH) == ["1"]
     assert python(WATCH, GOMP_SPINCOUNT="7") == ["0"]
     assert python(WATCH, OMP_WAIT_POLICY="passive") == ["0"]
-    assert python(WATCH.replace("threads(2)", "threads(1)")) == ["0"]
+    assert python(WATCH.replace("max(2,", "min(1,")) == ["0"]
+
+
+@pytest.mark.parametrize(
+    ("cores", "threads", "teams"), [(2, 2, 1), (8, 8, 1), (8, 4, 2), (8, 2, 7), (2, 4, 0), (2, 3, 0), (64, 63, 1)]
+)
+def test_there_are_as_few_teams_as_make_more_threads_than_cores(cores, threads, teams) -> None:
+    assert crowd.teams_for(cores, threads) == teams
+    counted = [threads + count * (threads - 1) for count in (teams - 1, teams)]
+    assert counted[1] > cores
+    assert teams == 0 or counted[0] <= cores
 
 
 def test_what_others_take_is_seen_and_what_this_process_takes_is_not() -> None:
@@ -102,7 +116,7 @@ def test_a_team_lives_from_the_first_busy_look_to_the_last_of_some_calm_ones(loo
             found.append((opened.pop(), seen))
 
     monkeypatch.setattr(crowd, "cores_of_others", look)
-    monkeypatch.setattr(crowd, "second_team", Team)
+    monkeypatch.setattr(crowd, "more_teams", lambda count: Team())
     with pytest.raises(Over):
-        crowd._watch(len(os.sched_getaffinity(0)))
+        crowd._watch({0, 1}, 2)
     assert found == spans

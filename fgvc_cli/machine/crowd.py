@@ -9,13 +9,14 @@ threads compute, and how many share it, stays the same.
 
 from __future__ import annotations
 
+import atexit
 import functools
 import os
 import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import torch
@@ -34,7 +35,10 @@ def yield_to_others() -> None:
     if sys.platform == "linux" and spin_is_ours() and torch.get_num_threads() > 1:
         cores, threads = os.sched_getaffinity(0), torch.get_num_threads()
         if teams_for(len(cores), threads):
-            threading.Thread(target=_watch, args=(cores, threads), name="fgvc-crowd", daemon=True).start()
+            over = threading.Event()
+            watcher = threading.Thread(target=_watch, args=(cores, threads, over), name="fgvc-crowd", daemon=True)
+            watcher.start()
+            atexit.register(_end, watcher, over)
 
 
 def teams_for(cores: int, threads: int) -> int:
@@ -42,10 +46,10 @@ def teams_for(cores: int, threads: int) -> int:
     return max(0, (cores - threads) // (threads - 1) + 1)
 
 
-def cores_of_others(cores: set[int], seconds: float) -> float:
-    """How many of these cores other processes keep busy, over so many seconds. Reads /proc/stat."""
+def cores_of_others(cores: set[int], over: threading.Event, seconds: float = _SECONDS) -> float:
+    """How many of these cores other processes keep busy, over so many seconds or until it is over. Reads /proc/stat."""
     before, started = busy_seconds(cores) - time.process_time(), time.monotonic()
-    time.sleep(seconds)
+    over.wait(seconds)
     return (busy_seconds(cores) - time.process_time() - before) / (time.monotonic() - started)
 
 
@@ -60,15 +64,23 @@ def busy_seconds(cores: set[int]) -> float:
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
-def _watch(cores: set[int], threads: int) -> None:
+def _watch(cores: set[int], threads: int, over: threading.Event) -> None:
     room = len(cores) - threads + _PART
-    while True:
-        while cores_of_others(cores, _SECONDS) <= room:
-            pass
-        with more_teams(teams_for(len(cores), threads)):
-            calm = 0
-            while calm < _CALM:
-                calm = calm + 1 if cores_of_others(cores, _SECONDS) <= room else 0
+    calm = _CALM
+    with ExitStack() as teams:
+        while not over.is_set():
+            crowded = cores_of_others(cores, over) > room
+            if crowded and calm >= _CALM:
+                teams.enter_context(more_teams(teams_for(len(cores), threads)))
+            calm = 0 if crowded else calm + 1
+            if calm == _CALM:
+                teams.close()
+
+
+def _end(watcher: threading.Thread, over: threading.Event) -> None:
+    """Before Python ends, since a thread that is computing then would end it with an error."""
+    over.set()
+    watcher.join()
 
 
 @contextmanager

@@ -6,7 +6,8 @@ import os
 import sys
 
 SPINS = 10000
-"""Rounds of libgomp's waiting loop before a thread sleeps. Chosen by docs/performance.md, "A busy machine"."""
+"""Rounds of libgomp's waiting loop before a thread sleeps: the fewest that cost nothing on a quiet machine
+(docs/performance.md, "A busy machine"); while other processes are busy, crowd.py sees to it that there are fewer."""
 
 
 def bound_spin() -> None:

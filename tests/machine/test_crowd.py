@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from threading import Event
 
 import pytest
 
@@ -79,11 +80,11 @@ def test_what_others_take_is_seen_and_what_this_process_takes_is_not() -> None:
     cores = os.sched_getaffinity(0)
     busy = subprocess.Popen([sys.executable, "-c", "while True: pass"])
     try:
-        assert max(crowd.cores_of_others(cores, 0.3) for _ in range(5)) > 0.4
+        assert max(crowd.cores_of_others(cores, Event(), 0.3) for _ in range(5)) > 0.4
     finally:
         busy.kill()
         busy.wait()
-    assert min(crowd.cores_of_others(set(), 0.05) for _ in range(3)) <= 0  # no core, nothing taken
+    assert min(crowd.cores_of_others(set(), Event(), 0.05) for _ in range(3)) <= 0  # no core, nothing taken
 
 
 @pytest.mark.parametrize(
@@ -92,20 +93,18 @@ def test_what_others_take_is_seen_and_what_this_process_takes_is_not() -> None:
         ([0.1, 0.2, 0.0], []),
         ([0.1, 0.9, 0.0, 0.1, 0.0, 0.1, 0.0], [(2, 6)]),
         ([0.9, 0.0, 0.0, 0.9, 0.0, 0.0, 0.0, 0.0, 0.0], [(1, 8)]),
+        ([0.9, 0.0, 0.0, 0.0, 0.0, 0.0, 0.9, 0.9], [(1, 5), (7, 8)]),
     ],
-    ids=["room", "one busy moment", "again before it is calm"],
+    ids=["room", "one busy moment", "again before it is calm", "twice, and the process ends"],
 )
 def test_a_team_lives_from_the_first_busy_look_to_the_last_of_some_calm_ones(looks, spans, monkeypatch) -> None:
-    class Over(Exception):
-        pass
-
     seen, found, opened = 0, [], []
 
-    def look(cores: set[int], seconds: float) -> float:
+    def look(cores: set[int], over: Event) -> float:
         nonlocal seen
-        if seen == len(looks):
-            raise Over
         seen += 1
+        if seen == len(looks):
+            over.set()
         return looks[seen - 1]
 
     class Team:
@@ -117,6 +116,5 @@ def test_a_team_lives_from_the_first_busy_look_to_the_last_of_some_calm_ones(loo
 
     monkeypatch.setattr(crowd, "cores_of_others", look)
     monkeypatch.setattr(crowd, "more_teams", lambda count: Team())
-    with pytest.raises(Over):
-        crowd._watch({0, 1}, 2)
+    crowd._watch({0, 1}, 2, Event())
     assert found == spans

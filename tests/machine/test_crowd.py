@@ -33,6 +33,22 @@ for _ in range(2):
     spun()
 """
 
+SAME = """
+import torch
+from fgvc_cli.machine.crowd import more_teams
+torch.set_num_threads(2)
+images, layer = torch.randn(8, 16, 40, 40), torch.nn.Conv2d(16, 32, 3)
+
+def gradients():
+    layer.zero_grad()
+    torch.nn.functional.batch_norm(layer(images), None, None, training=True).relu().square().sum().backward()
+    return [weight.grad.clone() for weight in layer.parameters()]
+
+alone = gradients()
+with more_teams(2):
+    print(all(torch.equal(*pair) for pair in zip(alone, gradients(), strict=True)))
+"""
+
 WATCH = """
 import sys, threading
 from fgvc_cli.machine import crowd
@@ -57,6 +73,10 @@ def python(code: str, **variables: str) -> list[str]:
 def test_with_more_teams_no_thread_spins() -> None:
     """A thread told to spin for as good as ever, while the one that it waits for does nothing."""
     assert python(TEAMS, GOMP_SPINCOUNT="1000000000") == ["True", "False", "True", "False", "True"]
+
+
+def test_results_stay_the_same_to_the_bit() -> None:
+    assert python(SAME) == ["True"]
 
 
 def test_it_watches_once_unless_the_user_says_how_threads_wait() -> None:

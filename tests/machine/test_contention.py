@@ -57,7 +57,7 @@ import torch
 torch.set_num_threads(max(2, crowd.os.cpu_count()))
 crowd.yield_to_others()
 crowd.yield_to_others()
-print(sum(thread.name == "fgvc-crowd" for thread in threading.enumerate()))
+print(sum(thread.name == "fgvc-contention" for thread in threading.enumerate()))
 """
 
 

@@ -9,7 +9,7 @@ from threading import Event
 
 import pytest
 
-from fgvc_cli.machine import crowd
+from fgvc_cli.machine import contention
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="what other processes do is read from /proc/stat")
 
@@ -52,11 +52,11 @@ with more_teams(2):
 
 WATCH = """
 import sys, threading
-from fgvc_cli.machine import crowd
+from fgvc_cli.machine import contention
 import torch
-torch.set_num_threads(max(2, crowd.os.cpu_count()))
-crowd.yield_to_others()
-crowd.yield_to_others()
+torch.set_num_threads(max(2, contention.os.cpu_count()))
+contention.yield_to_others()
+contention.yield_to_others()
 print(sum(thread.name == "fgvc-contention" for thread in threading.enumerate()))
 """
 
@@ -91,7 +91,7 @@ def test_it_watches_once_unless_the_user_says_how_threads_wait() -> None:
     ("cores", "threads", "teams"), [(2, 2, 1), (8, 8, 1), (8, 4, 2), (8, 2, 7), (2, 4, 0), (2, 3, 0), (64, 63, 1)]
 )
 def test_there_are_as_few_teams_as_make_more_threads_than_cores(cores, threads, teams) -> None:
-    assert crowd.teams_for(cores, threads) == teams
+    assert contention.teams_for(cores, threads) == teams
     counted = [threads + count * (threads - 1) for count in (teams - 1, teams)]
     assert counted[1] > cores
     assert teams == 0 or counted[0] <= cores
@@ -101,11 +101,11 @@ def test_what_others_take_is_seen_and_what_this_process_takes_is_not() -> None:
     cores = os.sched_getaffinity(0)
     busy = subprocess.Popen([sys.executable, "-c", "while True: pass"])
     try:
-        assert max(crowd.cores_of_others(cores, Event(), 0.3) for _ in range(5)) > 0.4
+        assert max(contention.cores_of_others(cores, Event(), 0.3) for _ in range(5)) > 0.4
     finally:
         busy.kill()
         busy.wait()
-    assert min(crowd.cores_of_others(set(), Event(), 0.05) for _ in range(3)) <= 0  # no core, nothing taken
+    assert min(contention.cores_of_others(set(), Event(), 0.05) for _ in range(3)) <= 0  # no core, nothing taken
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ def test_a_team_lives_from_the_first_busy_look_to_the_last_of_some_calm_ones(loo
         def __exit__(self, *error: object) -> None:
             found.append((opened.pop(), seen))
 
-    monkeypatch.setattr(crowd, "cores_of_others", look)
-    monkeypatch.setattr(crowd, "more_teams", lambda count: Team())
-    crowd._watch({0, 1}, 2, Event())
+    monkeypatch.setattr(contention, "cores_of_others", look)
+    monkeypatch.setattr(contention, "more_teams", lambda count: Team())
+    contention._watch({0, 1}, 2, Event())
     assert found == spans

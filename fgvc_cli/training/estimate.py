@@ -161,7 +161,7 @@ def estimate_time(
     rate = multiply_rate(device)
     guess = 3 * multiply_adds / rate
     if guess * _PROBE > SECONDS / 2:
-        return Time(guess * batch, "at least, from its multiply-adds at the speed of a large matrix product")
+        return Time(guess * batch, "from its multiply-adds at the speed of a large matrix product: a lower bound")
     probe = _Probe(spec, num_classes, device)
     size = min(batch, _PROBE)
     first = probe.seconds(size, 1)

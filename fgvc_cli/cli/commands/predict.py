@@ -10,6 +10,7 @@ import typer
 
 from fgvc_cli.cli import options
 from fgvc_cli.errors import BadRequest
+from fgvc_cli.machine.imports import quick_imports
 
 if TYPE_CHECKING:
     from fgvc_cli.inference.look import Model
@@ -56,13 +57,14 @@ def predict(
 
     from rich.console import Console
 
-    from fgvc_cli.inference.look import open_model
-    from fgvc_cli.inference.pictures import find_pictures, listed
-    from fgvc_cli.inference.trained import EvalRequest
-    from fgvc_cli.predict.answers import predict
-    from fgvc_cli.predict.rows import new_rows
-    from fgvc_cli.predict.writing import check_output, write_answers
-    from fgvc_cli.progress import Reporter
+    with quick_imports():
+        from fgvc_cli.inference.look import open_model
+        from fgvc_cli.inference.pictures import find_pictures, listed
+        from fgvc_cli.inference.trained import EvalRequest
+        from fgvc_cli.predict.answers import predict
+        from fgvc_cli.predict.rows import new_rows
+        from fgvc_cli.predict.writing import check_output, write_answers
+        from fgvc_cli.progress import Reporter
 
     check_output(output)
     reporter = Reporter(Console(stderr=True))

@@ -9,6 +9,7 @@ import typer
 
 from fgvc_cli.cli import options
 from fgvc_cli.errors import BadRequest
+from fgvc_cli.machine.imports import quick_imports
 
 _ALLOWED_ON_RESUME = ("resume", "device", "workers", "cache", "data_dir", "compile")
 
@@ -88,9 +89,10 @@ def _dry_run(out: Path | None, flags: dict[str, Any]) -> None:
 
     from rich.console import Console
 
-    from fgvc_cli.cli.dryrun import print_estimate
-    from fgvc_cli.runs.folder import default_path
-    from fgvc_cli.training.estimate import estimate
+    with quick_imports():
+        from fgvc_cli.cli.dryrun import print_estimate
+        from fgvc_cli.runs.folder import default_path
+        from fgvc_cli.training.estimate import estimate
 
     print_estimate(spec, estimate(spec, out or default_path(spec), Console(stderr=True)))
 
@@ -100,8 +102,9 @@ def _start(out: Path | None, flags: dict[str, Any]) -> dict[str, Any]:
 
     from rich.console import Console
 
-    from fgvc_cli.runs.folder import default_path
-    from fgvc_cli.training.train import train
+    with quick_imports():
+        from fgvc_cli.runs.folder import default_path
+        from fgvc_cli.training.train import train
 
     return train(spec, out or default_path(spec), Console(stderr=True))
 
@@ -119,7 +122,8 @@ def _resume(path: Path, flags: dict[str, Any]) -> dict[str, Any]:
 
     from rich.console import Console
 
-    from fgvc_cli.training.train import Machine, resume
+    with quick_imports():
+        from fgvc_cli.training.train import Machine, resume
 
     machine = Machine(flags["device"], flags["workers"], flags["data_dir"], flags["cache"], flags["compile"])
     return resume(path, machine, Console(stderr=True))

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from fgvc_cli.cli import options
+from fgvc_cli.machine.imports import quick_imports
 
 _WHAT, _LOOK, _OUT = "Which images", "How they are drawn", "Where they go"
 
@@ -44,11 +45,12 @@ Force = Annotated[bool, options.flag("Replace existing files.", _OUT, "--force")
 def _draw(kind: str, given: dict[str, Any]) -> None:
     from rich.console import Console
 
-    from fgvc_cli.cli.tables import say
-    from fgvc_cli.inference.trained import EvalRequest
-    from fgvc_cli.viz.draw import VizRequest, draw_pictures
-    from fgvc_cli.viz.scene import Options
-    from fgvc_cli.viz.selection import Selection
+    with quick_imports():
+        from fgvc_cli.cli.tables import say
+        from fgvc_cli.inference.trained import EvalRequest
+        from fgvc_cli.viz.draw import VizRequest, draw_pictures
+        from fgvc_cli.viz.scene import Options
+        from fgvc_cli.viz.selection import Selection
 
     words = tuple(given["paths"] or ())
     lines = sys.stdin if "-" in words else ()

@@ -53,7 +53,7 @@ class ApCnnSpec(MethodSpec):
         None, ge=1, le=8192, description="hidden units of a classifier; none: 512 for 200 classes or VGG, else 256"
     )
     start: Literal["pytorch", "released"] = Field(
-        "released", description="neck and gates: PyTorch's start, or He-normal (fan out) as in the authors' code"
+        "pytorch", description="neck and gates: PyTorch's start, or He-normal (fan out) as in the authors' code"
     )
     fused_head: bool = Field(True, description="a classifier more, on all ungated levels together")
     average: Literal["logits", "probabilities"] | None = Field(

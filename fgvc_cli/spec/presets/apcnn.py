@@ -45,13 +45,12 @@ def apcnn_demo() -> RunSpec:
     """AP-CNN with the tiny network on the built-in drawings.
 
     The pyramid has 64 channels instead of 256: the tiny network's own maps have 48 to 160. As in the paper it starts
-    from a trained network, here the plain one: from scratch it learns too slowly for a few minutes. Neck and gates
-    start as PyTorch does, as they did when docs/results.md was measured.
+    from a trained network, here the plain one: from scratch it learns too slowly for a few minutes.
     Paper: none; docs/results.md has what it reaches beside the baseline.
     Command: fgvc train --method apcnn --dataset demo
     Published: nothing, the set is ours.
     """
-    return demo_recipe(ApCnnSpec(width=64, reduction=4, start="pytorch"), epochs=20, plain_epochs=20)
+    return demo_recipe(ApCnnSpec(width=64, reduction=4), epochs=20, plain_epochs=20)
 
 
 def apcnn_folder() -> RunSpec:

@@ -77,6 +77,18 @@ Cache = Annotated[
 DataDir = Annotated[
     Path | None, flag("Folder that contains the datasets, or your own image folder or CSV file.", _DATA)
 ]
+Split = Annotated[str | None, flag("train, val or test. Default: test, or all of new photos.", _DATA)]
+NewName = Annotated[
+    str | None,
+    flag(
+        "Take all of --data-dir as new labelled photos and keep their results under this name in eval/.",
+        _DATA,
+        "--name",
+    ),
+]
+UnknownClasses = Annotated[
+    str, flag("Classes of new photos that the run does not know: error (default) or skip them.", _DATA)
+]
 TrainDir = Annotated[
     Path | None,
     flag("Folder of the training images below --data-dir, if its name does not say so. For --dataset folder.", _DATA),

@@ -11,12 +11,12 @@ from torch import nn
 from fgvc_cli.data.loading.loader import Loader
 from fgvc_cli.data.loading.to_device import to_device
 from fgvc_cli.data.splits import limit
-from fgvc_cli.data.types import DatasetIndex, Split
+from fgvc_cli.data.types import DatasetIndex
 from fgvc_cli.evaluation.localisation import Localisation, TellingParts, mean_box
 from fgvc_cli.evaluation.measures import Measures
-from fgvc_cli.evaluation.results import write_tables
+from fgvc_cli.evaluation.results import must_be_free, write_tables
 from fgvc_cli.files import write_json
-from fgvc_cli.inference.dataset import evaluation_loader, split_of
+from fgvc_cli.inference.dataset import Images, evaluation_loader
 from fgvc_cli.inference.trained import EvalRequest, open_trained
 from fgvc_cli.machine.compiling import Compiled, told
 from fgvc_cli.machine.device import autocast
@@ -68,42 +68,48 @@ def run_through(
 def evaluate_run(
     run: RunFolder, request: EvalRequest, console: Console, index: DatasetIndex | None = None
 ) -> dict[str, Any]:
-    """Evaluate a run's selected model on one of its splits and store the result in the run's eval/ folder.
+    """Evaluate a run's selected model on one of its splits or on new photos and store the result in its eval/ folder.
 
-    The run's data are read unless `index` already holds them. The files are SPLIT.json (whose content is returned),
-    SPLIT-classes.csv, SPLIT-confusion.csv, SPLIT-predictions.csv and the confusion matrix as a picture.
+    The run's data are read unless `index` already holds them. The files are NAME.json (whose content is returned),
+    NAME-classes.csv, NAME-confusion.csv, NAME-predictions.csv and the confusion matrix as a picture; NAME is that of
+    the split or of the new photos.
     """
     opened = open_trained(run, request, console, index)
     trained, spec, device = opened.trained, opened.spec, opened.device
     method = Compiled(trained.method) if request.compile else trained.method
-    split = split_of(run, opened.index, request.split)
-    loader = evaluation_loader(opened.index, split, spec, device)
-    located = _localisation(opened.index, split, spec, device)
+    images = opened.images
+    must_be_free(run, images.named)
+    loader = evaluation_loader(images.index, images.split, spec, device)
+    located = _localisation(images, spec, device)
     measures = Measures(len(trained.classes), device, located, trained.temperature)
     reporter = Reporter(console)
-    reporter.begin(f"evaluating on {request.split}", len(loader))
+    reporter.begin(f"evaluating on {images.name}", len(loader))
     try:
         run_through(method, loader, spec, device, reporter, measures)
     finally:
         reporter.end()
-    about = {"run": str(run.path), "split": request.split, "method": spec.method.name, "epoch": trained.epoch}
-    about |= {"dataset": spec.data.dataset, "classes": len(trained.classes)}
+    about = {"run": str(run.path), "split": images.name, "method": spec.method.name, "epoch": trained.epoch}
+    about |= {"dataset": images.index.name, "classes": len(trained.classes), **images.facts}
     result, counts, predicted = {**about, **measures.compute()}, measures.branches.counts(), measures.predictions.read()
 
     def write() -> dict[str, Any]:
-        whole = result | write_tables(run, request.split, split, trained.classes, counts, predicted)
-        write_json(run.evaluation_file(request.split), whole)
+        whole = result | write_tables(run, images.name, images.split, trained.classes, counts, predicted)
+        write_json(run.evaluation_file(images.name), whole)
         return whole
 
     return on_main(write)
 
 
-def _localisation(index: DatasetIndex, split: Split, spec: RunSpec, device: torch.device) -> Localisation | None:
+def _localisation(images: Images, spec: RunSpec, device: torch.device) -> Localisation | None:
     """Measures of boxes and maps; None if true boxes are not known.
 
-    The mean training box, their baseline, is that of at most MEAN_BOX_IMAGES images spread over the classes.
+    The mean training box, their baseline, is that of at most MEAN_BOX_IMAGES images spread over the classes. New photos
+    come without training images, so they have no such baseline.
     """
+    index, split = images.index, images.split
     if split.boxes is None:
         return None
+    if images.named.new is not None:
+        return Localisation(None)
     sample = evaluation_loader(index, limit(index.train, MEAN_BOX_IMAGES), spec, device, shared=False)
     return Localisation(mean_box(sample.epoch(0), device), TellingParts.of(index, split, device))

@@ -66,11 +66,12 @@ class Localisation:
     """Localisation measures of images with a true box; nothing is read from the device before `compute`.
 
     Args:
-        mean_box: (4,) mean training box in network-input pixels, the answer of a baseline that ignores the image.
+        mean_box: (4,) mean training box in network-input pixels, the answer of a baseline that ignores the image; None:
+            without that baseline.
         parts: the split's parts, if it is known which of them tell classes apart.
     """
 
-    def __init__(self, mean_box: Tensor, parts: TellingParts | None = None) -> None:
+    def __init__(self, mean_box: Tensor | None, parts: TellingParts | None = None) -> None:
         self.mean_box = mean_box
         self.parts = parts
         self.sums: dict[tuple[str, str, str], tuple[Tensor, Tensor]] = {}  # sum of values, number of images
@@ -113,11 +114,12 @@ class Localisation:
         return result
 
     def _answers(self, evidence: Evidence, batch: Batch, count: int) -> dict[str, Tensor]:
-        """Boxes (B, 4) by name: the method's own, and two baselines that ignore the image."""
+        """Boxes (B, 4) by name: the method's own, and baselines that ignore the image."""
         answers = {name: best_box(boxes) for name, boxes in evidence.boxes.items()}
         height, width = batch.images.shape[2:]
         answers["whole image"] = whole_image(count, height, width, batch.images.device)
-        answers["mean training box"] = self.mean_box.expand(count, 4)
+        if self.mean_box is not None:
+            answers["mean training box"] = self.mean_box.expand(count, 4)
         return answers
 
     def _update_parts(

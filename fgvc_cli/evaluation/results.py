@@ -6,33 +6,43 @@ from collections.abc import Mapping
 from typing import Any
 
 from fgvc_cli.data.types import Split
-from fgvc_cli.errors import FgvcError
+from fgvc_cli.errors import BadRequest, FgvcError
 from fgvc_cli.evaluation.confusion import Confusion, class_rows, worst_classes, write_classes
 from fgvc_cli.evaluation.confusion_picture import draw_confusion
 from fgvc_cli.evaluation.metrics import ClassCounts, Predicted
 from fgvc_cli.evaluation.predictions import write_predictions
+from fgvc_cli.inference.new_photos import Named, kept_place
 from fgvc_cli.runs.folder import RunFolder
 
 
-def kept_result(run: RunFolder, about: Mapping[str, Any], split: str) -> dict[str, Any]:
-    """The stored result of `evaluate_run` on a split, if it is of the current model, which `about` describes.
+def kept_result(run: RunFolder, about: Mapping[str, Any], images: Named) -> dict[str, Any]:
+    """The stored result of `evaluate_run` on some images, if it is of the current model, which `about` describes.
 
-    FgvcError, which says why, if there is none, it is damaged, or it is of another state of the model.
+    FgvcError, which says why, if there is none, it is damaged, or it is of another state of the model or other photos.
     """
-    file = run.evaluation_file(split)
+    file = run.evaluation_file(images.name)
     if not file.exists():
-        raise FgvcError(f"{run.path} has no measurement on {split} yet")
+        raise FgvcError(f"{run.path} has no measurement on {images.name} yet")
     try:
         result = dict(run.read_json(f"eval/{file.name}"))
-        epoch, final, images = result["epoch"], result["branches"]["final"], result["images"]
-        {key: float(final[key]) for key in ("top1", "top5", "mean_per_class")}, int(images)
+        epoch, final, count = result["epoch"], result["branches"]["final"], result["images"]
+        {key: float(final[key]) for key in ("top1", "top5", "mean_per_class")}, int(count)
     except (KeyError, TypeError, ValueError):
         raise FgvcError(f"{file} is damaged") from None
     if epoch != about["epoch"]:
         raise FgvcError(f"{file} is of epoch {epoch}, but the run's model is now of epoch {about['epoch']}")
     if result.get("calibration", {}).get("temperature", 1.0) != about.get("temperature", 1.0):
         raise FgvcError(f"{file} was measured before the model was calibrated")
+    if any(result.get(key) != value for key, value in (images.new or {}).items()):
+        raise FgvcError(f"{file} is of other photos")
     return result
+
+
+def must_be_free(run: RunFolder, images: Named) -> None:
+    """BadRequest if new photos have the name of the results of photos in another place."""
+    other = None if images.new is None else kept_place(run, images.name)
+    if images.new is not None and other is not None and str(other) != images.new["data"]:
+        raise BadRequest(f"eval/{images.name}.json has the results of {other}: give these photos another --name")
 
 
 def write_tables(

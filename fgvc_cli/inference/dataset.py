@@ -1,6 +1,10 @@
-"""The data of a run: its dataset index with the run's own splits, a split by name, the evaluation loader."""
+"""The images that a run's model is measured on: a split of the run's own data, or new photos; the evaluation loader."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -12,6 +16,8 @@ from fgvc_cli.data.loading.loader import Loader, make_loader
 from fgvc_cli.data.splits import apply_record, apply_spec
 from fgvc_cli.data.types import DatasetIndex, Split
 from fgvc_cli.errors import BadRequest
+from fgvc_cli.inference.new_photos import OWN_SPLIT, Named, find_new
+from fgvc_cli.inference.trained import EvalRequest, Trained, with_request
 from fgvc_cli.machine.distributed import world
 from fgvc_cli.progress import progress_of
 from fgvc_cli.runs.folder import RunFolder
@@ -23,10 +29,44 @@ class NoSplitError(BadRequest):
     """A run has no split of that name."""
 
 
-def split_of(run: RunFolder, index: DatasetIndex, name: str) -> Split:
-    """A split of a run's data by name. NoSplitError if the run has no split of that name."""
+@dataclass(frozen=True)
+class Images:
+    """Labelled images to show to a run's model."""
+
+    named: Named  # their results are kept under this name
+    index: DatasetIndex  # of new photos: its classes are the model's, its test split are the photos
+    split: Split
+    left_out: Mapping[str, int] = field(default_factory=dict)  # images of unknown classes, by class
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What the results of new photos say about them; empty for the run's own data."""
+        return {} if self.named.new is None else {**self.named.new, "left_out": dict(self.left_out)}
+
+    @property
+    def name(self) -> str:
+        """The name of the split or of the new photos."""
+        return self.named.name
+
+
+def open_images(
+    run: RunFolder, trained: Trained, request: EvalRequest, console: Console, index: DatasetIndex | None = None
+) -> Images:
+    """The images that a request names. `index`: the run's own data, if they are read already.
+
+    Raises:
+        BadRequest: the data cannot be used, or new photos have unknown classes.
+        NoSplitError: the run has no such split.
+    """
+    new = None if index is not None else find_new(run, trained.spec.data, trained.classes, request)
+    if new is not None:
+        index, left_out = new.index(trained.classes, request, console)
+        _tell(index, console)
+        return Images(Named(new.name, new.facts), index, index.test, left_out)
+    index = open_index(run, with_request(trained.spec, request).data, console) if index is None else index
+    name = request.split or OWN_SPLIT
     try:
-        return index.split(name)
+        return Images(Named(name), index, index.split(name))
     except KeyError:
         raise NoSplitError(f"{run.path} has no {name} split; --val-fraction takes one from train") from None
 
@@ -39,9 +79,13 @@ def open_index(run: RunFolder, data: DataSpec, console: Console) -> DatasetIndex
     index = load_index(data.model_copy(update={"group_by": None}) if recorded else data, progress=progress_of(console))
     index = apply_record(index, run.read_json(record.name)) if recorded else apply_spec(index, data)
     index = examine(index, data, recorded=recorded, progress=progress_of(console))
+    _tell(index, console)
+    return index
+
+
+def _tell(index: DatasetIndex, console: Console) -> None:
     for note in index.notes:
         console.print(f"note: {note}", style="yellow", highlight=False, markup=False, soft_wrap=True)
-    return index
 
 
 def evaluation_loader(

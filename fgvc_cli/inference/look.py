@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from rich.console import Console
 from torch import Tensor, nn
 
 from fgvc_cli.data.loading.to_device import to_device
-from fgvc_cli.data.types import Batch, DatasetIndex
+from fgvc_cli.data.types import Batch
 from fgvc_cli.inference.pictures import OnBad, Picture, load_pictures
 from fgvc_cli.inference.trained import EvalRequest, Trained, load_trained, make_ready, with_request
 from fgvc_cli.machine.device import autocast, prepare_device
@@ -20,6 +21,9 @@ from fgvc_cli.methods.base import Output
 from fgvc_cli.ops.geometry import to_original
 from fgvc_cli.runs.folder import RunFolder
 from fgvc_cli.spec.run import RunSpec
+
+if TYPE_CHECKING:
+    from fgvc_cli.inference.dataset import Images
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,7 @@ class Model:
     trained: Trained
     spec: RunSpec  # with the request's changes
     device: torch.device
+    request: EvalRequest = field(default_factory=EvalRequest)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -51,11 +56,11 @@ class Model:
         """Softmax of the final logits (B, K), calibrated if the run has a temperature: (B, K) float32."""
         return (logits.detach().float() / self.trained.temperature).softmax(1)
 
-    def open_index(self, console: Console) -> DatasetIndex:
-        """The data that the model was trained on, with the run's own splits."""
-        from fgvc_cli.inference.dataset import open_index  # the readers of datasets would delay `fgvc predict`
+    def open_images(self, console: Console) -> Images:
+        """The images that the request names: a split of the data that the model was trained on, or new photos."""
+        from fgvc_cli.inference.dataset import open_images  # the readers of datasets would delay `fgvc predict`
 
-        return open_index(RunFolder(self.file.parent), self.spec.data, console)
+        return open_images(RunFolder(self.file.parent), self.trained, self.request, console)
 
 
 @dataclass(frozen=True)
@@ -86,11 +91,11 @@ def open_model(path: Path, request: EvalRequest | None = None) -> Model:
         BadRequest: there is no run or model at `path`, or the device is not available.
     """
     file = path if path.is_file() else RunFolder.open(path).model_file
-    trained = load_trained(file)
-    spec = with_request(trained.spec, request or EvalRequest())
+    trained, request = load_trained(file), request or EvalRequest()
+    spec = with_request(trained.spec, request)
     device = prepare_device(spec.train)
     make_ready(trained, device)
-    return Model(file, trained, spec, device)
+    return Model(file, trained, spec, device, request)
 
 
 def look(

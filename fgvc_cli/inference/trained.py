@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from rich.console import Console
@@ -19,6 +20,9 @@ from fgvc_cli.runs.checkpoint import load_model
 from fgvc_cli.runs.folder import RunFolder
 from fgvc_cli.spec.build import validate
 from fgvc_cli.spec.run import RunSpec
+
+if TYPE_CHECKING:
+    from fgvc_cli.inference.dataset import Images
 
 
 @dataclass(frozen=True)
@@ -56,38 +60,48 @@ def make_ready(trained: Trained, device: torch.device) -> None:
 class EvalRequest:
     """The settings of an evaluation. None of them changes the model."""
 
-    split: str = "test"
+    split: str | None = None  # None: test, or all of new photos
     device: str | None = None
     precision: str | None = None
     batch_size: int | None = None
     workers: int | None = None
     root: Path | None = None
     compile: bool = False  # seldom worth the time, so the run's own setting applies to training only
+    name: str | None = None  # `root` holds new photos, whose results are kept under this name
+    unknown_classes: str = "error"  # of new photos: error or skip
 
 
 @dataclass(frozen=True)
 class Opened:
-    """A run's selected model, on its device, and the data it was trained on."""
+    """A run's selected model, on its device, and the images to measure it on."""
 
     trained: Trained
     spec: RunSpec  # with the request's changes
     device: torch.device
-    index: DatasetIndex
+    images: Images
+
+    @property
+    def index(self) -> DatasetIndex:
+        """The index that the images are of."""
+        return self.images.index
 
 
 def open_trained(run: RunFolder, request: EvalRequest, console: Console, index: DatasetIndex | None = None) -> Opened:
-    """Read a run's selected model and, unless given, its data. BadRequest if the data have other classes."""
-    from fgvc_cli.inference.dataset import open_index  # the readers of datasets would delay `fgvc predict`
+    """Read a run's selected model and its own data (unless `index` holds them) or new photos.
+
+    BadRequest if the data have other classes.
+    """
+    from fgvc_cli.inference.dataset import open_images  # the readers of datasets would delay `fgvc predict`
 
     trained = load_trained(run.model_file)
     spec = with_request(trained.spec, request)
     device = prepare_device(spec.train)
     if request.compile:
         check_compiler(device)
-    index = open_index(run, spec.data, console) if index is None else index
-    _same_classes(trained.classes, index)
+    images = open_images(run, trained, request, console, index)
+    _same_classes(trained.classes, images.index)
     make_ready(trained, device)
-    return Opened(trained, spec, device, index)
+    return Opened(trained, spec, device, images)
 
 
 def with_request(spec: RunSpec, request: EvalRequest) -> RunSpec:

@@ -14,10 +14,9 @@ from rich.console import Console
 
 from fgvc_cli.data.images.read import ImageError
 from fgvc_cli.data.splits import limit
-from fgvc_cli.data.types import DatasetIndex
 from fgvc_cli.errors import FgvcError
 from fgvc_cli.evaluation.predictions import read_predictions
-from fgvc_cli.inference.dataset import split_of
+from fgvc_cli.inference.dataset import Images
 from fgvc_cli.inference.look import Model, Seen, look, open_model
 from fgvc_cli.inference.pictures import Picture, split_pictures
 from fgvc_cli.inference.trained import EvalRequest, with_request
@@ -109,21 +108,21 @@ def make_gallery(record: Record, request: EvalRequest, wanted: int, console: Con
         return None
     try:
         model = open_model(record.run.path, request)
-        index = model.open_index(console)
-        record.data_notes.extend(index.notes)
-        if index.classes != model.classes:
-            raise FgvcError(f"the classes at {index.root} differ from those that the model was trained on")
-        return _Maker(record, model, index, console).make(wanted) if wanted else None
+        images = model.open_images(console)
+        record.data_notes.extend(images.index.notes)
+        if images.index.classes != model.classes:
+            raise FgvcError(f"the classes at {images.index.root} differ from those that the model was trained on")
+        return _Maker(record, model, images, console).make(wanted) if wanted else None
     except FgvcError as error:
         record.notices.append(f"No pictures: {error}")
         return None
 
 
 class _Maker:
-    def __init__(self, record: Record, model: Model, index: DatasetIndex, console: Console) -> None:
+    def __init__(self, record: Record, model: Model, images: Images, console: Console) -> None:
         self.record, self.model, self.console = record, model, console
-        self.split = split_of(record.run, index, record.split)
-        self.pictures = split_pictures(index, self.split, model.classes)
+        self.split = images.split
+        self.pictures = split_pictures(images.index, self.split, model.classes)
         self.number = {name: label for label, name in enumerate(model.classes)}
         self.bad: list[ImageError] = []
 

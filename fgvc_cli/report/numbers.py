@@ -49,15 +49,21 @@ def differences(records: Sequence[Record]) -> list[str]:
     first, *others = records
     found: dict[str, None] = {}
     for other in others:
-        if other.spec.data.dataset != first.spec.data.dataset:
+        if other.new != first.new:
+            found[f"images: {_place(first)} and {_place(other)}"] = None
+        elif first.new is None and other.spec.data.dataset != first.spec.data.dataset:
             found[f"datasets: {first.spec.data.dataset} and {other.spec.data.dataset}"] = None
         elif other.classes != first.classes:
             found[f"classes: {len(first.classes)} and {len(other.classes)}, or different names"] = None
         elif _images(other) != _images(first):
             found[f"{first.split} images: {_images(first)} and {_images(other)}"] = None
-        elif _other_images(first, other):
+        elif first.new is None and _other_images(first, other):
             found[f"{first.split} images: equally many, but not the same"] = None
     return list(found)
+
+
+def _place(record: Record) -> str:
+    return f"{record.spec.data.dataset} {record.split}" if record.new is None else str(record.new["data"])
 
 
 def _images(record: Record) -> int | None:

@@ -16,6 +16,7 @@ from rich.console import Console
 from fgvc_cli import __version__
 from fgvc_cli.errors import BadRequest
 from fgvc_cli.files import write_text
+from fgvc_cli.inference.new_photos import named
 from fgvc_cli.inference.trained import EvalRequest, with_request
 from fgvc_cli.machine.device import prepare_device
 from fgvc_cli.report import chart
@@ -44,8 +45,8 @@ def write_report(
 
     Args:
         runs: at least one.
-        out: the file. None: report.html in the run's folder.
-        request: the split and the device.
+        out: the file. None: report.html in the run's folder, or eval/NAME-report.html for new photos.
+        request: the split or new photos, and the device.
         console: for progress.
         sample: pictures of each run's gallery, 0 for none.
         force: overwrite an existing file.
@@ -54,7 +55,7 @@ def write_report(
         BadRequest: the file already exists, or there are several runs and no `out`.
         FgvcError: a run cannot be read, or the file cannot be written.
     """
-    file = _target(runs, out, force)
+    file = _target(runs, out, request, force)
     for run in runs:
         _check(run, request)
     views = []
@@ -67,15 +68,21 @@ def write_report(
     return Written(file, len(text.encode()), notices)
 
 
-def _target(runs: Sequence[RunFolder], out: Path | None, force: bool) -> Path:
+def _target(runs: Sequence[RunFolder], out: Path | None, request: EvalRequest, force: bool) -> Path:
     if out is None and len(runs) > 1:
         raise BadRequest(f"a report of several runs needs a file name, for example -o {REPORT}")
-    file = runs[0].path / REPORT if out is None else out.expanduser()
+    file = _usual(runs[0], request) if out is None else out.expanduser()
     if file.is_dir():
         raise BadRequest(f"{file} is a folder: name the file, for example -o {file / REPORT}")
     if file.exists() and not force:
         raise BadRequest(f"{file} already exists: --force overwrites it, -o names another file")
     return file
+
+
+def _usual(run: RunFolder, request: EvalRequest) -> Path:
+    images = named(run, request)
+    own = images.new is None
+    return run.path / REPORT if own else run.evaluation_file(images.name).with_name(f"{images.name}-{REPORT}")
 
 
 def _check(run: RunFolder, request: EvalRequest) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,6 +14,7 @@ from fgvc_cli.evaluation.confusion import ClassRow, Confusion, read_classes
 from fgvc_cli.evaluation.evaluate import evaluate_run
 from fgvc_cli.evaluation.results import kept_result
 from fgvc_cli.inference.dataset import NoSplitError
+from fgvc_cli.inference.new_photos import Named, named
 from fgvc_cli.inference.trained import EvalRequest
 from fgvc_cli.runs.checkpoint import about_model
 from fgvc_cli.runs.folder import RunFolder
@@ -51,7 +52,7 @@ class Record:
     name: str
     spec: RunSpec
     classes: tuple[str, ...]
-    split: str
+    split: str  # or the name of new photos
     about: Tree | None  # metadata of model.safetensors; None if there is no such file
     environment: Tree
     calibration: Tree | None
@@ -60,6 +61,7 @@ class Record:
     val: Tree | None  # metrics of the selected epoch on the validation split
     files: tuple[str, ...] | None  # images of the split, if fgvc made it
     notices: list[str]  # what is missing, and why
+    new: Mapping[str, Any] | None = None  # what identifies new photos; None: a split of the run's own data
     data_notes: list[str] = field(default_factory=list)  # remarks on the dataset for the reader
 
     @property
@@ -69,32 +71,34 @@ class Record:
 
 
 def read_record(run: RunFolder, name: str, request: EvalRequest, console: Console) -> Record:
-    """Read everything except the images. A split without results of the current model is evaluated first.
+    """Read everything except the images. A split or new photos without results of the model are evaluated first.
 
     Raises:
-        FgvcError: the run's spec or classes cannot be read; a report is impossible without them.
+        FgvcError: the run's spec or classes cannot be read, without which a report is impossible, or the new photos.
         NoSplitError: the run has no such split.
     """
     notices: list[str] = []
     spec, classes = run.spec(), run.classes()
+    images = named(run, request)
     about = _about(run, notices)
     epochs, problems = read_metrics(run.metrics_file)
     notices += problems
-    measured = None if about is None else _measured(run, classes, about, request, console, notices)
+    measured = None if about is None else _measured(run, images, about, request, console, notices)
     return Record(
         run=run,
         name=name,
         spec=spec,
         classes=classes,
-        split=request.split,
+        split=images.name,
         about=about,
         environment=_optional(run, "environment.json", notices) or {},
         calibration=_optional(run, "calibration.json", notices),
         epochs=epochs,
         measured=measured,
         val=_val(epochs, about),
-        files=_split_files(run, request.split, notices),
+        files=_split_files(run, images.name, notices) if images.new is None else None,
         notices=notices,
+        new=images.new,
     )
 
 
@@ -124,45 +128,48 @@ def _optional(run: RunFolder, name: str, notices: list[str]) -> Tree | None:
 
 
 def _measured(
-    run: RunFolder, classes: tuple[str, ...], about: Tree, request: EvalRequest, console: Console, notices: list[str]
+    run: RunFolder, images: Named, about: Tree, request: EvalRequest, console: Console, notices: list[str]
 ) -> Measured | None:
-    """The results of this model in eval/. If they are missing or incomplete, the split is evaluated now."""
+    """The results of this model in eval/. If they are missing or incomplete, the images are evaluated now."""
     try:
-        return _read_all(run, classes, about, request.split)
+        return _read_all(run, images, about)
     except FgvcError as error:
         reason = str(error)
     try:
         console.print(f"{reason}: measuring it now", highlight=False, markup=False, soft_wrap=True)
         with run.locked():
             evaluate_run(run, request, console)
-        return _read_all(run, classes, about, request.split)
+        return _read_all(run, images, about)
     except NoSplitError:
         raise
     except FgvcError as error:
+        if images.new is not None:
+            raise
         failed = str(error)
     notices.append(
-        f"The {request.split} numbers are missing or not complete ({reason}), and measuring them failed: {failed}. "
-        f"Fix this, run `fgvc eval {run.path} --split {request.split}`, then write the report again."
+        f"The {images.name} numbers are missing or not complete ({reason}), and measuring them failed: {failed}. "
+        f"Fix this, run `fgvc eval {run.path} --split {images.name}`, then write the report again."
     )
-    return _read_some(run, classes, about, request.split)
+    return _read_some(run, images, about)
 
 
-def _read_all(run: RunFolder, classes: tuple[str, ...], about: Tree, split: str) -> Measured:
+def _read_all(run: RunFolder, images: Named, about: Tree) -> Measured:
     """FgvcError if a file is missing, damaged, of another model, or from an fgvc version that wrote less."""
-    result = kept_result(run, about, split)
+    classes, result = run.classes(), kept_result(run, about, images)
     files = result.get("files", {})
     if not {"calibration", "files"} <= result.keys() or not {"classes", "confusion"} <= files.keys():
-        raise FgvcError(f"{run.evaluation_file(split)} is from an older version of fgvc")
+        raise FgvcError(f"{run.evaluation_file(images.name)} is from an older version of fgvc")
     rows = read_classes(run.path / files["classes"])
     if tuple(row["class"] for row in rows) != classes:
         raise FgvcError(f"{run.path / files['classes']} has other classes than the run")
     return Measured(result, rows, Confusion.read(run.path / files["confusion"], classes))
 
 
-def _read_some(run: RunFolder, classes: tuple[str, ...], about: Tree, split: str) -> Measured | None:
+def _read_some(run: RunFolder, images: Named, about: Tree) -> Measured | None:
     """The results that can be read if some files cannot."""
+    classes = run.classes()
     try:
-        result = kept_result(run, about, split)
+        result = kept_result(run, about, images)
     except FgvcError:
         return None
     rows = confusion = None

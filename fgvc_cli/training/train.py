@@ -14,6 +14,7 @@ from fgvc_cli.errors import BadRequest, FgvcError
 from fgvc_cli.evaluation.calibration import calibrate_run
 from fgvc_cli.evaluation.evaluate import evaluate_run
 from fgvc_cli.evaluation.results import kept_result
+from fgvc_cli.inference.new_photos import Named
 from fgvc_cli.inference.trained import EvalRequest
 from fgvc_cli.machine.distributed import joined, launched, on_main, world
 from fgvc_cli.machine.interrupt import listening
@@ -168,7 +169,7 @@ def _learn(session: Session, reporter: Reporter) -> None:
 def _kept(run: RunFolder) -> dict[str, Any] | None:
     """The stored result of the test split, unless training has replaced the model since."""
     try:
-        return kept_result(run, about_model(run.model_file), "test")
+        return kept_result(run, about_model(run.model_file), Named("test"))
     except FgvcError:
         return None
 

@@ -13,16 +13,18 @@ from fgvc_cli.data.images.read import ImageError
 from fgvc_cli.errors import BadRequest, FgvcError
 from fgvc_cli.inference.find import Wanted, evidence_of, methods_with, newest_model
 from fgvc_cli.inference.look import Model, look, open_model
+from fgvc_cli.inference.new_photos import pictures_folder
 from fgvc_cli.inference.pictures import OnBad, Picture
 from fgvc_cli.inference.trained import EvalRequest
 from fgvc_cli.methods.base import Evidence
 from fgvc_cli.progress import Reporter
+from fgvc_cli.runs.folder import RunFolder
 from fgvc_cli.viz.colours import DARK, GREY, RIGHT, WRONG
 from fgvc_cli.viz.kinds.table import ALL, KINDS, kinds_of
 from fgvc_cli.viz.manifest import PAGE, Manifest
 from fgvc_cli.viz.pixels import opencv
 from fgvc_cli.viz.scene import Looked, Options, Scene
-from fgvc_cli.viz.selection import Selection, choose, class_number, file_names
+from fgvc_cli.viz.selection import Chosen, Selection, choose, class_number, file_names
 from fgvc_cli.viz.sheet import PANEL, Row, Sheet, Strip, Words
 
 GALLERY_WIDTH = 11.0  # inches
@@ -138,11 +140,12 @@ def draw_pictures(request: VizRequest, console: Console) -> Drawn:
             bad[picture.file] = str(error)
             console.print(f"skipped: {error}", highlight=False, markup=False, soft_wrap=True)
 
-    pictures = choose(painters[0].model, request.selection, console, on_bad)
+    chosen = choose(painters[0].model, request.selection, console, on_bad)
+    pictures = chosen.pictures
     if request.options.truth and all(picture.box is None for picture in pictures):
         raise BadRequest("--truth: this dataset has no true boxes")
-    names = file_names(pictures, request.selection.split_name)
-    works = [_open_work(request, painters, kind, names) for kind in painters[0].kinds]
+    names = file_names(pictures, chosen.of.name if chosen.of else None)
+    works = [_open_work(request, _folder(request, painters, kind, chosen), kind, names) for kind in painters[0].kinds]
     _draw_all(painters, dict(zip([p.file for p in pictures], names, strict=True)), pictures, works, console, on_bad)
     folders = {work.manifest.folder: work.written for work in works}
     return Drawn(folders, len(pictures), tuple(bad.values()))
@@ -221,22 +224,26 @@ class _Work:
         return Sheet(self.waiting, self.dpi, int(GALLERY_WIDTH * self.dpi // widest))
 
 
-def _open_work(request: VizRequest, painters: Sequence[_Painter], kind: str, names: list[str]) -> _Work:
+def _open_work(request: VizRequest, folder: Path, kind: str, names: list[str]) -> _Work:
     """Open the kind's folder. BadRequest if a file would be overwritten without --force."""
-    manifest = Manifest.of(_folder(request, painters, kind), kind, force=request.force)
+    manifest = Manifest.of(folder, kind, force=request.force)
     if request.force and request.gallery:
         manifest.remove_pages()
     manifest.must_be_free(manifest.pages() if request.gallery else [] if request.force else names)
     return _Work(manifest, request.gallery, request.options.dpi)
 
 
-def _folder(request: VizRequest, painters: Sequence[_Painter], kind: str) -> Path:
-    """--out, or viz/KIND in the run's folder (without a run: in the current one). `all` has a folder per kind."""
+def _folder(request: VizRequest, painters: Sequence[_Painter], kind: str, chosen: Chosen) -> Path:
+    """--out, or viz/KIND in the run's folder (without a run: in the current one). `all` has a folder per kind.
+
+    Pictures of the new photos of a name are in eval/NAME-viz/KIND.
+    """
     if request.out is not None:
         return request.out / kind if request.kind == ALL else request.out
     first, *others = [painter.model for painter in painters]
     beside = "".join(f"-beside-{model.name}" for model in others)
-    return (first.run.path if first.run is not None else Path()) / "viz" / f"{kind}{beside}"
+    home = (first.run or RunFolder(Path())).path / "viz"
+    return (pictures_folder(first.run, chosen.of) if first.run and chosen.of else home) / f"{kind}{beside}"
 
 
 def _draw_all(

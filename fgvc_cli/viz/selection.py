@@ -13,9 +13,10 @@ from rich.console import Console
 
 from fgvc_cli.data.datasets import load_index
 from fgvc_cli.data.splits import apply_spec, spread_order
-from fgvc_cli.data.types import DatasetIndex
 from fgvc_cli.errors import BadRequest
+from fgvc_cli.inference.dataset import Images
 from fgvc_cli.inference.look import Model, look
+from fgvc_cli.inference.new_photos import OWN_SPLIT, Named
 from fgvc_cli.inference.pictures import OnBad, Picture, find_pictures, split_pictures
 from fgvc_cli.spec.data import DATASET_NAMES
 
@@ -33,16 +34,12 @@ class Selection:
     sample: int | None = None
     only: str | None = None  # right or wrong
     follow_links: bool = False  # read linked folders inside named folders
+    labelled: bool = False  # a folder of labelled images is named
 
     @property
     def of_split(self) -> bool:
-        """Whether the images come from a split of a dataset."""
-        return self.dataset is not None or self.split is not None
-
-    @property
-    def split_name(self) -> str | None:
-        """The name of the split; None for named files."""
-        return (self.split or "test") if self.of_split else None
+        """Whether the images come from a split of a dataset or are new photos."""
+        return self.dataset is not None or self.split is not None or (self.labelled and not self.words)
 
     def check(self) -> None:
         """BadRequest if a value is not allowed or the flags contradict each other."""
@@ -56,14 +53,23 @@ class Selection:
             raise BadRequest("give either images or --dataset and --split, not both")
         if not self.words and not self.of_split:
             raise BadRequest(
-                "no images given: name files, folders or patterns, or a split, for example --dataset demo --split test"
+                "no images given: name files, folders or patterns, a split, for example --dataset demo --split test, "
+                "or new labelled photos with --data-dir"
             )
         if self.only is not None and not self.of_split:
-            raise BadRequest("--only needs the true classes: give --dataset and --split")
+            raise BadRequest("--only needs the true classes: give --dataset and --split, or --data-dir")
 
 
-def choose(model: Model, selection: Selection, console: Console, on_bad: OnBad) -> list[Picture]:
-    """The images to draw, in order.
+@dataclass(frozen=True)
+class Chosen:
+    """The images to draw, in order."""
+
+    pictures: list[Picture]
+    of: Named | None = None  # their split, or the new photos; None: named files
+
+
+def choose(model: Model, selection: Selection, console: Console, on_bad: OnBad) -> Chosen:
+    """The images to draw.
 
     Of a split, `sample` images are taken, spread evenly over the classes; the choice is deterministic. With `only`,
     they are taken from the images that the model predicts right, or wrong.
@@ -75,35 +81,34 @@ def choose(model: Model, selection: Selection, console: Console, on_bad: OnBad) 
         found = find_pictures(
             selection.words, selection.lines, follow_links=selection.follow_links, note=partial(_tell, console)
         )
-        return _sampled(found, selection.sample)
-    index = _index(model, selection, console)
-    name = selection.split_name or ""
-    if name not in index.splits():
-        raise BadRequest(f"--split {name}: the {index.name} data have {', '.join(index.splits())}")
-    split = index.split(name)
-    pictures = split_pictures(index, split, model.classes)
-    order = [pictures[place] for place in spread_order(split.labels)]
+        return Chosen(_sampled(found, selection.sample))
+    images = _images(model, selection, console)
+    pictures = split_pictures(images.index, images.split, model.classes)
+    order = [pictures[place] for place in spread_order(images.split.labels)]
     count = selection.sample or SAMPLE
     chosen = order[:count] if selection.only is None else _predicted(model, order, selection.only, count, on_bad)
     if not chosen:
-        raise BadRequest(f"no image of the {name} split is {selection.only}: nothing to draw")
-    return sorted(chosen, key=lambda picture: picture.position or 0)
+        raise BadRequest(f"no image of {images.name} is {selection.only}: nothing to draw")
+    return Chosen(sorted(chosen, key=lambda picture: picture.position or 0), images.named)
 
 
 def _tell(console: Console, note: str) -> None:
     console.print(f"note: {note}", style="yellow", highlight=False, markup=False, soft_wrap=True)
 
 
-def _index(model: Model, selection: Selection, console: Console) -> DatasetIndex:
-    """The run's own dataset, or another one, whose classes are matched to the run's by name."""
+def _images(model: Model, selection: Selection, console: Console) -> Images:
+    """The run's own images, new photos, or a split of another dataset; classes are matched to the run's by name."""
     data = model.spec.data
     if selection.dataset in (None, data.dataset):
-        return model.open_index(console)
+        return model.open_images(console)
     given = data.root != model.trained.spec.data.root
     own = not given and {"folder", "csv"} & {selection.dataset, data.dataset}  # that root holds another dataset
     more = {"dataset": selection.dataset, "group_by": None, "level": None, "root": None if own else data.root}
     other = data.model_copy(update=more)
-    return apply_spec(load_index(other), other)
+    index, name = apply_spec(load_index(other), other), selection.split or OWN_SPLIT
+    if name not in index.splits():
+        raise BadRequest(f"--split {name}: the {index.name} data have {', '.join(index.splits())}")
+    return Images(Named(name), index, index.split(name))
 
 
 def _sampled(pictures: list[Picture], count: int | None) -> list[Picture]:

@@ -13,7 +13,7 @@ from fgvc_cli.machine.imports import quick_imports
 
 def evaluate(
     run: Annotated[Path | None, typer.Argument(help="Run folder. Default: the newest under runs/.")] = None,
-    split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
+    split: options.Split = None,
     per_class: Annotated[bool, typer.Option("--per-class", help="Show all classes, not only the ten worst.")] = False,
     json_only: Annotated[bool, typer.Option("--json", help="Print only JSON on stdout.")] = False,
     batch_size: options.BatchSize = None,
@@ -22,10 +22,15 @@ def evaluate(
     compile: options.Compile = None,
     workers: options.Workers = None,
     data_dir: options.DataDir = None,
+    name: options.NewName = None,
+    unknown_classes: options.UnknownClasses = "error",
 ) -> None:
     """Evaluate a run's model on a split: accuracy of every branch, calibration, boxes and maps, confusions.
 
     The results are saved in the run's eval/ folder, with the table of all classes and the confusion matrix.
+
+    Where --data-dir is not the run's own data, it holds new labelled photos in class folders or a CSV file: all of them are
+    measured, classes are matched by name, and the results are kept under the folder's name or --name.
     """
     import json
 
@@ -44,7 +49,7 @@ def evaluate(
         from fgvc_cli.evaluation.evaluate import evaluate_run
         from fgvc_cli.inference.trained import EvalRequest
 
-    request = EvalRequest(split, device, precision, batch_size, workers, data_dir, bool(compile))
+    request = EvalRequest(split, device, precision, batch_size, workers, data_dir, bool(compile), name, unknown_classes)
     result = evaluate_run(folder, request, console)
     if per_class:
         result["per_class"] = read_classes(folder.path / result["files"]["classes"])

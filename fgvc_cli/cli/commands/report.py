@@ -16,7 +16,7 @@ def report(
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="File of the page. Default: report.html in the run's folder.")
     ] = None,
-    split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
+    split: options.Split = None,
     sample: Annotated[
         int | None, typer.Option(min=0, help="Pictures per run, 0 for none. Default: 48; with several runs, 24 each.")
     ] = None,
@@ -25,11 +25,13 @@ def report(
     device: options.Device = None,
     precision: options.Precision = None,
     data_dir: options.DataDir = None,
+    name: options.NewName = None,
+    unknown_classes: options.UnknownClasses = "error",
 ) -> None:
     """Write one web page about a run, or a comparison of several; it needs no network and no other file.
 
     A run that has not been evaluated yet is evaluated first. The page names what is missing because images or files
-    are gone.
+    are gone. Of new photos in --data-dir, the page is eval/NAME-report.html.
     """
     from rich.console import Console
 
@@ -46,7 +48,9 @@ def report(
         from fgvc_cli.report.page import write_report
 
     number = (48 if len(folders) == 1 else 24) if sample is None else sample
-    request = EvalRequest(split, device, precision, batch_size, root=data_dir)
+    request = EvalRequest(
+        split, device, precision, batch_size, root=data_dir, name=name, unknown_classes=unknown_classes
+    )
     written = write_report(folders, out, request, console, sample=number, force=force)
     for notice in written.notices:
         console.print(f"note: {notice}", style="yellow", highlight=False, markup=False, soft_wrap=True)

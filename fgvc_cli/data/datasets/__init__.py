@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+from fgvc_cli.data.alike import Alike
 from fgvc_cli.data.datasets import (
     aircraft,
     cars,
@@ -26,6 +27,7 @@ from fgvc_cli.data.datasets import (
 )
 from fgvc_cli.data.formats.index import class_notes
 from fgvc_cli.data.images.survey import Progress
+from fgvc_cli.data.labelled import Labelled
 from fgvc_cli.data.types import DatasetIndex
 from fgvc_cli.spec.data import DatasetName, DataSpec
 
@@ -56,3 +58,11 @@ def load_index(spec: DataSpec, *, progress: Progress | None = None) -> DatasetIn
     """
     index = _LOADERS[spec.dataset](spec, progress)
     return replace(index, notes=index.notes + class_notes(index))
+
+
+def list_labelled(spec: DataSpec, known: Alike) -> Labelled:
+    """A user's labelled images, in a folder or a CSV file, without the demands that training makes of them.
+
+    `known`: the classes of the model, by which a folder is told to be a class or a split. BadRequest if there are none.
+    """
+    return csvfile.labelled(spec) if spec.dataset == "csv" else folder.labelled(spec, known)

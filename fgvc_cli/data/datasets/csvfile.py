@@ -23,6 +23,7 @@ from fgvc_cli.data.formats.on_disk import near_on_disk, on_disk, spelling_notes
 from fgvc_cli.data.formats.own import Own, own_index
 from fgvc_cli.data.formats.split_names import settled, spelling
 from fgvc_cli.data.groups import PATH_COLUMNS
+from fgvc_cli.data.labelled import Labelled
 from fgvc_cli.data.types import DatasetIndex, Split
 from fgvc_cli.errors import BadRequest
 from fgvc_cli.spec.data import DataSpec
@@ -46,17 +47,29 @@ class _Rows:
 
 def load(spec: DataSpec, progress: object = None) -> DatasetIndex:
     """The index of a CSV file. BadRequest, one line with file, line and column, if it cannot be trained on."""
+    file, root, rows, notes = _listed(spec)
+    named = _classes(file, rows)
+    splits = dict(_splits(rows, named))
+    own = Own("csv", root, file, named.classes, splits, "one list", "split", (*notes, *named.notes))
+    return with_true_boxes(own_index(own, spec))
+
+
+def labelled(spec: DataSpec, known: object = None) -> Labelled:
+    """All images of a CSV file, with their labels. BadRequest as `load`, but any labels will do."""
+    file, root, rows, notes = _listed(spec)
+    boxes = np.array(rows.boxes, dtype=np.float32) if rows.boxes else None
+    return Labelled(root, file, tuple(rows.files), tuple(rows.labels), tuple(rows.splits), boxes, notes)
+
+
+def _listed(spec: DataSpec) -> tuple[Path, Path, _Rows, tuple[str, ...]]:
+    """The file, the folder that its paths are relative to, the images that exist, and notes."""
     file = _file(spec)
     rows = _read(file)
     root = file.parent
     if any(map(os.path.isabs, rows.files)):  # then all become relative to the file system's root
         root = Path(file.absolute().anchor)
         rows.files = [(file.parent.absolute() / name).relative_to(root).as_posix() for name in rows.files]
-    rows, notes = _on_disk(file, root, rows, spec.on_bad_image == "skip")
-    named = _classes(file, rows)
-    splits = dict(_splits(rows, named))
-    own = Own("csv", root, file, named.classes, splits, "one list", "split", (*notes, *named.notes))
-    return with_true_boxes(own_index(own, spec))
+    return file, root, *_on_disk(file, root, rows, spec.on_bad_image == "skip")
 
 
 def _file(spec: DataSpec) -> Path:

@@ -9,10 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
+from fgvc_cli.data.alike import Alike
 from fgvc_cli.data.formats.class_names import ClassNames, class_names
 from fgvc_cli.data.formats.own import Own, own_index
-from fgvc_cli.data.formats.split_names import look_like_splits, spelling, splits_among
+from fgvc_cli.data.formats.split_names import look_like_splits, settled, spelling, splits_among
 from fgvc_cli.data.images.listing import RUN_FILE, Listing, folders_in, list_images, passed_over_notes
+from fgvc_cli.data.labelled import Labelled
 from fgvc_cli.data.types import DatasetIndex, Split
 from fgvc_cli.errors import BadRequest
 from fgvc_cli.spec.data import DataSpec
@@ -39,6 +41,34 @@ def load(spec: DataSpec, progress: object = None) -> DatasetIndex:
     splits = _splits(root, folders)
     own = _split_folders(root, folders, splits, spec) if splits else _one_folder(root, spec)
     return own_index(own, spec)
+
+
+def labelled(spec: DataSpec, known: Alike) -> Labelled:
+    """All images of a folder, with its class folders' names. BadRequest if it holds no class folder with images.
+
+    Folders named like splits are splits, unless a folder beside them has one of the `known` classes' names.
+    """
+    root = _root(spec)
+    folders = folders_in(root)
+    splits = _places(folders, known)
+    parts = [(split, _scan(root, _undoubled(root, name) if name else "", spec)) for name, split in splits.items()]
+    found = [(file, name, split) for split, part in parts for name in part.images for file in part.images[name]]
+    if not found:
+        raise BadRequest(f"{root}: holds no images in class folders; put the images of each class into a folder")
+    rest = Listing()
+    for _, part in parts:
+        rest.add(part.rest)
+    other = [] if "" in splits else [folder for folder in folders if folder not in splits]
+    beside = (f"folders beside {next(iter(splits))}/ are not used: {', '.join(other)}",) if other else ()
+    notes = (*beside, *_ignored_note(rest), *passed_over_notes(root, rest, follow_links=spec.follow_links))
+    files, classes, where = (tuple(column) for column in zip(*found, strict=True))
+    return Labelled(root, root, files, classes, where, notes=notes)
+
+
+def _places(folders: Sequence[str], known: Alike) -> dict[str, str]:
+    """Folder → split; {"": ""}, the root in no split, if the folders are classes."""
+    said = {} if any(map(known.find, folders)) else {folder: spelling(folder) for folder in folders}
+    return settled({folder: what.kind for folder, what in said.items() if what}) or {"": ""}
 
 
 def _root(spec: DataSpec) -> Path:

@@ -43,7 +43,12 @@ def examine(
     """
     bad = bad_images(index, spec, progress)
     if bad and (recorded or spec.on_bad_image == "error"):
-        raise BadRequest(_refusal(bad, sum(map(len, index.splits().values())), recorded))
+        advice = (
+            "the run was made with them: restore readable files"
+            if recorded
+            else "replace them, or leave them out with --on-bad-image skip"
+        )
+        raise BadRequest(refusal(bad, sum(map(len, index.splits().values())), advice))
     if spec.on_bad_image == "skip":
         index = _without(index, bad)
     return replace(index, notes=index.notes + duplicate_notes(index, spec.duplicates, progress))
@@ -102,14 +107,10 @@ def _verdict(path: Path, size: str | ImageError, spec: DataSpec) -> ImageError |
     return None
 
 
-def _refusal(bad: Sequence[BadImage], images: int, recorded: bool) -> str:
+def refusal(bad: Sequence[BadImage], images: int, advice: str) -> str:
+    """An error about the bad ones among some images, with what to do."""
     named = "; ".join(str(image.error) for image in bad[:_NAMED])
     more = f"; and {len(bad) - _NAMED} more" if len(bad) > _NAMED else ""
-    advice = (
-        "the run was made with them: restore readable files"
-        if recorded
-        else "replace them, or leave them out with --on-bad-image skip"
-    )
     return f"{len(bad)} of {images} images cannot be used: {named}{more}: {advice}"
 
 

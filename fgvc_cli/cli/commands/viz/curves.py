@@ -23,7 +23,7 @@ def curves(
 
     folders = [RunFolder.open(run) for run in runs] if runs else [newest_run()]
     many = len(folders) > 1
-    file = picture_file(folders[0], out, f"curves-of-{len(folders)}-runs" if many else "curves", force)
+    file = picture_file(folders[0].path / "viz", out, f"curves-of-{len(folders)}-runs" if many else "curves", force)
 
     from fgvc_cli.viz.plots.curves import Curves, draw_curves
 

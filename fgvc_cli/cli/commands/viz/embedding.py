@@ -7,13 +7,13 @@ from typing import Annotated
 import typer
 
 from fgvc_cli.cli import options
-from fgvc_cli.cli.commands.viz.whole_run import Dpi, Force, Out, Run, Split, open_run, picture_file
+from fgvc_cli.cli.commands.viz.whole_run import Dpi, Force, Out, Run, open_run, picture_file
 
 
 def embedding(
     run: Run = None,
     projection: Annotated[str, typer.Option(metavar="pca|tsne", help="Projection to two dimensions.")] = "pca",
-    split: Split = "test",
+    split: options.Split = None,
     sample: Annotated[int, typer.Option(min=3, help="At most this many images, spread over the classes.")] = 2000,
     out: Out = None,
     dpi: Dpi = 150,
@@ -21,29 +21,37 @@ def embedding(
     device: options.Device = None,
     batch_size: options.BatchSize = None,
     data_dir: options.DataDir = None,
+    name: options.NewName = None,
+    unknown_classes: options.UnknownClasses = "error",
 ) -> None:
     """Draw the features of a split's images in two dimensions: look-alike classes overlap, hollow points are wrong."""
+    from fgvc_cli.inference.new_photos import named, pictures_folder
+    from fgvc_cli.inference.trained import EvalRequest
+
     folder = open_run(run)
-    file = picture_file(folder, out, f"embedding-{split}-{projection}", force)
+    request = EvalRequest(
+        split, device, batch_size=batch_size, root=data_dir, name=name, unknown_classes=unknown_classes
+    )
+    shown = named(folder, request)
+    file = picture_file(pictures_folder(folder, shown), out, f"embedding-{shown.name}-{projection}", force)
 
     from rich.console import Console
 
     from fgvc_cli.data.splits import limit
-    from fgvc_cli.inference.dataset import split_of
     from fgvc_cli.inference.look import open_model
     from fgvc_cli.inference.pictures import split_pictures
-    from fgvc_cli.inference.trained import EvalRequest
     from fgvc_cli.progress import Reporter
     from fgvc_cli.viz.plots.embedding import draw_embedding, gather
     from fgvc_cli.viz.plots.projection import check_projection, project
 
     check_projection(projection)
     console = Console(stderr=True)
-    model = open_model(folder.path, EvalRequest(split, device, batch_size=batch_size, root=data_dir))
-    index = model.open_index(console)
-    chosen = limit(split_of(folder, index, split), sample)
-    pictures = [picture for picture in split_pictures(index, chosen, model.classes) if picture.label is not None]
+    model = open_model(folder.path, request)
+    images = model.open_images(console)
+    chosen = limit(images.split, sample)
+    found = split_pictures(images.index, chosen, model.classes)
+    pictures = [picture for picture in found if picture.label is not None]
     features = gather(model, pictures, Reporter(console))
-    title = f"{model.name}\n{len(pictures)} {split} images of {len(model.classes)} classes"
+    title = f"{model.name}\n{len(pictures)} {images.name} images of {len(model.classes)} classes"
     draw_embedding(file, project(features.values, projection), features, model.classes, title, dpi)
     typer.echo(file)

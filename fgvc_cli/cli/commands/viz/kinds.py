@@ -23,7 +23,9 @@ Compare = Annotated[
     tuple[Path, Path] | None, options.flag("Two runs on the same images.", _WHAT, metavar="RUN_A RUN_B")
 ]
 Dataset = Annotated[str | None, options.flag("Take a split of a dataset instead of images.", _WHAT)]
-Split = Annotated[str | None, options.flag("train, val or test of the dataset. Default: test.", _WHAT)]
+Split = Annotated[
+    str | None, options.flag("train, val or test of the dataset. Default: test, or all of new photos.", _WHAT)
+]
 Sample = Annotated[
     int | None, options.flag("Number of images, of a split spread over the classes. Default for a split: 24.", _WHAT)
 ]
@@ -57,7 +59,14 @@ def _draw(kind: str, given: dict[str, Any]) -> None:
     request = VizRequest(
         kind,
         Selection(
-            words, lines, given["dataset"], given["split"], given["sample"], given["only"], bool(given["follow_links"])
+            words,
+            lines,
+            given["dataset"],
+            given["split"],
+            given["sample"],
+            given["only"],
+            bool(given["follow_links"]),
+            labelled=given["data_dir"] is not None or given["name"] is not None,
         ),
         given["run"],
         given["compare"],
@@ -67,7 +76,14 @@ def _draw(kind: str, given: dict[str, Any]) -> None:
         given["class_name"],
         given.get("against"),
         Options(given["alpha"], given["dpi"], given["truth"]),
-        EvalRequest(device=given["device"], batch_size=given["batch_size"], root=given["data_dir"]),
+        EvalRequest(
+            given["split"],
+            given["device"],
+            batch_size=given["batch_size"],
+            root=given["data_dir"],
+            name=given["name"],
+            unknown_classes=given["unknown_classes"],
+        ),
     )
     drawn = draw_pictures(request, Console(stderr=True))
     for folder, count in drawn.folders.items():
@@ -97,6 +113,8 @@ def command_of(kind: str) -> Callable[..., None]:
         device: options.Device = None,
         batch_size: options.BatchSize = None,
         data_dir: options.DataDir = None,
+        name: options.NewName = None,
+        unknown_classes: options.UnknownClasses = "error",
         follow_links: options.FollowLinks = None,
     ) -> None:
         _draw(kind, locals())
@@ -123,6 +141,8 @@ def versus(
     device: options.Device = None,
     batch_size: options.BatchSize = None,
     data_dir: options.DataDir = None,
+    name: options.NewName = None,
+    unknown_classes: options.UnknownClasses = "error",
     follow_links: options.FollowLinks = None,
 ) -> None:
     """What speaks for one class rather than another; by default, for the two most likely classes."""

@@ -17,7 +17,6 @@ Run = Annotated[Path | None, typer.Argument(help="Run folder. Default: the newes
 Out = Annotated[Path | None, typer.Option(help="A .png file, or a folder. Default: viz/ in the run's folder.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace an existing picture.")]
 Dpi = Annotated[int, typer.Option(min=30, max=1200, help="Pixels per inch.")]
-Split = Annotated[str, typer.Option(help="train, val or test.")]
 
 
 def open_run(run: Path | None) -> RunFolder:
@@ -36,12 +35,15 @@ def newest_run() -> RunFolder:
     return folder
 
 
-def picture_file(folder: RunFolder, out: Path | None, name: str, force: bool) -> Path:
-    """The path of the picture. BadRequest if it exists (without `force`), before anything is computed."""
+def picture_file(home: Path, out: Path | None, name: str, force: bool) -> Path:
+    """The path of the picture, by default in the folder `home`.
+
+    BadRequest if it exists (without `force`), before anything is computed.
+    """
     if out is not None and out.suffix.lower() == ".png" and not out.is_dir():
         file = out
     else:
-        file = (out or folder.path / "viz") / f"{name}.png"
+        file = (out or home) / f"{name}.png"
     if file.exists() and not force:
         raise BadRequest(f"{file} exists: replace it with --force, or give another --out")
     return file

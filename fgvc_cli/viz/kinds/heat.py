@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from rich.cells import cell_len
 from torch import Tensor
 
 from fgvc_cli.methods.base import Evidence, Maps
@@ -185,9 +186,13 @@ def colour_bar(scene: Scene, low: str, high: str, colours: str = HEAT) -> Plot:
     return Plot(_bar(*ends, colours), (scene.size[0], round(0.34 * dpi)), inset=(0.02, 0, 0.22, 0))
 
 
-def shortened(text: str, letters: int) -> str:
-    """A text of at most `letters` characters; a longer one is cut and ends with …"""
-    return text if len(text) <= letters else text[: letters - 1].rstrip() + "…"
+def shortened(text: str, cells: int) -> str:
+    """A text at most as wide as `cells` letters, where those of East Asia count twice; a longer one ends with …"""
+    if cell_len(text) <= cells:
+        return text
+    while cell_len(text) >= cells:
+        text = text[:-1]
+    return text.rstrip() + "…"
 
 
 def _bar(low: str, high: str, colours: str) -> Callable[[Axes], None]:

@@ -36,7 +36,10 @@ def save_figure(path: Path, figure: Figure, dpi: int = DPI) -> None:
 
 
 def fit_fonts(drawn: Artist) -> None:
-    """Give the texts inside a figure, a plot or a text itself fonts that have their characters."""
+    """Give the texts inside a figure, a plot or a text itself fonts that have their characters.
+
+    Bytes of file names that are no text, which no font can draw, become question marks.
+    """
     from matplotlib.axis import Axis
     from matplotlib.text import Text
 
@@ -44,8 +47,9 @@ def fit_fonts(drawn: Artist) -> None:
         axis.get_ticklabels()  # otherwise they get their texts only when they are drawn
     texts = drawn.findobj(Text)
     families = fonts.families("".join(text.get_text() for text in texts))
-    if len(families) > 1:
-        for text in texts:
+    for text in texts:
+        text.set_text(text.get_text().encode("utf-8", "replace").decode())
+        if len(families) > 1:
             text.set_fontfamily(families)
 
 

@@ -144,6 +144,12 @@ def test_a_sheet_of_pictures(machine: Install, tmp_path: Path, recwarn: pytest.W
     assert not recwarn.list
 
 
+def test_a_file_name_that_is_no_text(tmp_path: Path) -> None:
+    strip = Strip((Row((Panel(np.zeros((40, 90, 3), np.uint8)),)),), (Words("a\udcffb"),))
+    expected = Strip((Row((Panel(np.zeros((40, 90, 3), np.uint8)),)),), (Words("a?b"),))
+    assert (drawn(tmp_path / "a.png", strip) == drawn(tmp_path / "b.png", expected)).all()
+
+
 def test_texts_on_pixels(machine: Install) -> None:
     machine(Han=SPARROW)
     picture = np.full((40, 120, 3), 255, np.uint8)

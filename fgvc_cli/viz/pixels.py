@@ -48,7 +48,7 @@ def spread(values: Values, frame: Box, size: Size) -> tuple[Values, NDArray[np.b
     """A map interpolated to a picture's pixels. At a cell's centre the result is exactly the cell's value.
 
     The interpolation is Keys' cubic convolution, clipped to the map's own range as it may overshoot. Beyond the
-    outermost centres the value is constant.
+    outermost centres the value is constant. A value that is not finite counts as 0.
 
     Args:
         values: (h, w).
@@ -61,8 +61,13 @@ def spread(values: Values, frame: Box, size: Size) -> tuple[Values, NDArray[np.b
     x1, y1, x2, y2 = (float(value) for value in frame)
     rows, inside_rows = _weights(size[0], y1, y2, values.shape[0])
     columns, inside_columns = _weights(size[1], x1, x2, values.shape[1])
+    values = _finite(values)
     laid = (rows @ values.astype(np.float64) @ columns.T).clip(values.min(), values.max())
     return laid.astype(np.float32), inside_rows[:, None] & inside_columns[None, :]
+
+
+def _finite(values: Values) -> Values:
+    return np.nan_to_num(values.astype(np.float32), posinf=0, neginf=0)
 
 
 def _weights(pixels: int, start: float, end: float, cells: int) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
@@ -90,7 +95,7 @@ def blocks(values: Values, frame: Box, size: Size) -> tuple[Values, NDArray[np.b
     x1, y1, x2, y2 = (float(value) for value in frame)
     rows, inside_rows = _cells(size[0], y1, y2, values.shape[0])
     columns, inside_columns = _cells(size[1], x1, x2, values.shape[1])
-    return values[rows[:, None], columns[None, :]].astype(np.float32), inside_rows[:, None] & inside_columns[None, :]
+    return _finite(values)[rows[:, None], columns[None, :]], inside_rows[:, None] & inside_columns[None, :]
 
 
 def _cells(pixels: int, start: float, end: float, cells: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:

@@ -10,7 +10,7 @@ import numpy as np
 from fgvc_cli.methods.base import Evidence, Grid
 from fgvc_cli.viz.colours import DARK, SIGNED, WHITE, signed_colours
 from fgvc_cli.viz.kinds.boxes import draw_truth, truth_keys
-from fgvc_cli.viz.kinds.heat import colour_bar, heat_pixels, plain
+from fgvc_cli.viz.kinds.heat import colour_bar, heat_pixels, plain, speaks_for
 from fgvc_cli.viz.pixels import Pixels, Values, blocks, cell_lines, contrasted, dimmed, heated, write
 from fgvc_cli.viz.scene import Scene
 from fgvc_cli.viz.sheet import Panel, Plot, Row, Strip
@@ -37,8 +37,8 @@ def grid(scene: Scene) -> Strip:
     found = scene.looked.class_saliency
     drawn = heat_pixels(scene, found.values[scene.position], found.frame)
     draw_truth(drawn, scene)
-    note = f"for {scene.named(found.classes[scene.position])}"
-    panels: list[Panel | Plot] = [plain(scene), Panel(drawn, f"{found.kind} of {found.head}", note)]
+    panels: list[Panel | Plot] = [plain(scene)]
+    panels.append(Panel(drawn, f"{found.kind} of {found.head}", speaks_for(scene, found)))
     facts = {}
     for name, cells in scene.evidence.grids.items():
         if cells.kind != ADDED:

@@ -52,7 +52,7 @@ def cam(scene: Scene) -> Strip:
         crop = scene.crop(box, (scene.size[0], round(1.4 * scene.side)))
         crops = [Panel(_padded(crop, scene.size[0]), "inside the box", whose)]
     draw_truth(drawn, scene)
-    panels = (
+    panels: tuple[Panel | Plot, ...] = (
         plain(scene),
         Panel(drawn, f"{found.kind} of {found.head}", speaks_for(scene, found)),
         colour_bar(scene, "low", "high"),

@@ -10,7 +10,6 @@ from rich.console import Console
 
 from fgvc_cli.errors import BadRequest
 from fgvc_cli.methods import sizes
-from fgvc_cli.methods.cost import summarize
 from fgvc_cli.methods.sizes import check_image_size
 from fgvc_cli.spec.build import build_spec
 from fgvc_cli.spec.methods import METHOD_SPECS
@@ -28,7 +27,7 @@ def spec_of(method: str, size: int, backbone: str = "tiny") -> RunSpec:
     return build_spec(method=method, dataset="demo", flags=flags, sets=["data.resize=null"])
 
 
-@pytest.mark.parametrize("method", ["baseline", "reaps", "clan"])  # that take any backbone
+@pytest.mark.parametrize("method", ["baseline", "reaps"])  # refused by forward, by __init__
 def test_a_size_that_patches_do_not_divide_names_the_nearest_that_they_do(method: str) -> None:
     with pytest.raises(BadRequest, match=f"data.image_size: {method} with backbone {VIT} does not run at {HINT}"):
         check_image_size(spec_of(method, 100, VIT), 12)
@@ -36,8 +35,6 @@ def test_a_size_that_patches_do_not_divide_names_the_nearest_that_they_do(method
 
 
 def test_counting_and_estimating_say_it_too(photos: Path, tmp_path: Path) -> None:
-    with pytest.raises(BadRequest, match=HINT):
-        summarize(spec_of("baseline", 100, VIT), 12)
     spec = small_spec(photos, "baseline", f"backbone.name={VIT}", "data.resize=null", "data.image_size=100")
     with pytest.raises(BadRequest, match=HINT):
         estimate(spec, tmp_path / "run", Console(file=io.StringIO()))

@@ -3,15 +3,16 @@
     python -m benchmarks.stock_cpu [--rounds 8] [--batch 4] [--size 448] [--precision bf16]
 
 Each side is a process of its own, since the allocator's settings are a process': "stock" is torchvision's network in
-eager mode, contiguous, fp32, glibc as it is; "fgvc" is what `fgvc eval` and `fgvc train` run, without --compile; with
-`--precision bf16` there is a third side. They take turns; ratios are those of the best rounds, beside the spread of all
-rounds' ratios. Both sides have the same weights, and their logits are compared.
+eager mode, contiguous, fp32, glibc and libgomp as they are; "fgvc" is what `fgvc eval` and `fgvc train` run, without
+--compile; with `--precision bf16` there is a third side. They take turns; ratios are those of the best rounds, beside
+the spread of all rounds' ratios. Both sides have the same weights, and their logits are compared.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -32,6 +33,7 @@ from fgvc_cli.spec.build import build_spec
 from fgvc_cli.training.learner import Learner
 
 CLASSES = 200
+LIBGOMPS_OWN = {"GOMP_SPINCOUNT": "300000"}  # else the stock side would wait as fgvc does
 WORK = ("inference", "training")
 
 
@@ -137,7 +139,8 @@ class Side:
     def __init__(self, name: str, setting: Setting) -> None:
         own = [sys.executable, "-m", "benchmarks.stock_cpu", "--side", name]
         own += ["--batch", str(setting.batch), "--size", str(setting.size)]
-        self.process = subprocess.Popen(own, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        variables = os.environ | (LIBGOMPS_OWN if name == "stock" else {})
+        self.process = subprocess.Popen(own, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=variables)
 
     def ask(self, work: str) -> dict[str, Any]:
         """Seconds and result of one pass or step."""

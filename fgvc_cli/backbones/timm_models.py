@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from fgvc_cli.backbones.network import Backbone, Segment
 from fgvc_cli.errors import BadRequest, FgvcError
+from fgvc_cli.machine.imports import quick_imports
 from fgvc_cli.spec.backbone import TIMM_PREFIX
 
 # Transformers are built for one image size. Each of these options allows other sizes in some model families.
@@ -20,7 +21,8 @@ _ANY_SIZE: tuple[dict[str, bool], ...] = ({"dynamic_img_size": True}, {"strict_i
 
 def _timm() -> Any:
     try:
-        return import_module("timm")
+        with quick_imports():
+            return import_module("timm")
     except ModuleNotFoundError as error:
         raise BadRequest("timm: backbones need the package timm: pip install timm") from error
 

@@ -77,6 +77,16 @@ Cache = Annotated[
 DataDir = Annotated[
     Path | None, flag("Folder that contains the datasets, or your own image folder or CSV file.", _DATA)
 ]
+TrainDir = Annotated[
+    Path | None,
+    flag("Folder of the training images below --data-dir, if its name does not say so. For --dataset folder.", _DATA),
+]
+ValDir = Annotated[Path | None, flag("The same for the validation images; needs --train-dir.", _DATA)]
+TestDir = Annotated[Path | None, flag("The same for the test images; needs --train-dir.", _DATA)]
+FollowLinks = Annotated[
+    bool | None,
+    flag("Also read linked folders inside folders of images; loops do no harm.", _DATA, "--follow-links"),
+]
 ValFraction = Annotated[
     float | None, flag("Share of the training images used as validation split to select the best epoch.", _DATA)
 ]
@@ -117,6 +127,10 @@ _FIELDS = {
     "workers": "data.workers",
     "cache": "data.cache",
     "data_dir": "data.root",
+    "train_dir": "data.train_dir",
+    "val_dir": "data.val_dir",
+    "test_dir": "data.test_dir",
+    "follow_links": "data.follow_links",
     "val_fraction": "data.val_fraction",
     "group_by": "data.group_by",
     "on_bad_image": "data.on_bad_image",
@@ -132,6 +146,10 @@ def spec_of(flags: dict[str, Any]) -> RunSpec:
 
     recipe = {key: flags[key] for key in _RECIPE_KEYS if flags.get(key) is not None}
     fields = {field: _absolute(flags.get(key)) for key, field in _FIELDS.items()}
+    for key in ("train_dir", "val_dir", "test_dir"):  # relative to --data-dir, or to the working directory without it
+        fields[_FIELDS[key]] = str(flags[key].expanduser()) if flags.get(key) else None
+    if flags.get("train_dir") and not (flags.get("data_dir") or flags.get("config")):
+        fields["data.root"] = str(Path.cwd())
     if fields["backbone.weights"] not in (None, "", "imagenet", "none"):
         fields["backbone.weights"] = _absolute(Path(fields["backbone.weights"]))
     if str(fields["data.group_by"]).startswith("csv:"):

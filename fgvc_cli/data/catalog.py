@@ -11,6 +11,7 @@ from fgvc_cli.data.facts import CATALOG
 from fgvc_cli.errors import BadRequest
 
 DATA_DIR_VARIABLE = "FGVC_DATA_DIR"
+CACHE_NAME = "fgvc"
 
 
 def data_roots(root: Path | None) -> tuple[Path, ...]:
@@ -24,7 +25,7 @@ def data_roots(root: Path | None) -> tuple[Path, ...]:
 def cache_home() -> Path:
     """The folder for files that fgvc can make again: $XDG_CACHE_HOME/fgvc or ~/.cache/fgvc."""
     cache = os.environ.get("XDG_CACHE_HOME")
-    return (Path(cache) if cache else Path.home() / ".cache") / "fgvc"
+    return (Path(cache) if cache else Path.home() / ".cache") / CACHE_NAME
 
 
 def locate(name: str, root: Path | None) -> Path | None:

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from fgvc_cli.data.alike import Alike, folded
 from fgvc_cli.data.types import Split
 from fgvc_cli.errors import BadRequest
 
@@ -45,10 +46,14 @@ def group_codes(group_by: str, root: Path, split: Split, classes: Sequence[str])
 def _by_folder(root: Path, split: Split, classes: Sequence[str]) -> list[str]:
     """The image's folder if it is below the class folder; else "": the image is its own group."""
     parts = [file.split("/") for file in split.files]
-    # The class folder comes first in the path, or second in the layout train/CLASS. In that layout, not every first
-    # folder has the name of the image's class.
-    owned = [path[0] == classes[label] for path, label in zip(parts, split.labels, strict=True)]
-    depth = 1 if all(owned) else 2
+    # The class folder comes first in the path, or after the folders of the split. Not every first folder of a split
+    # has the name of the image's class.
+    wanted = [folded(classes[label]) for label in split.labels]
+    shortest = min(map(len, parts))
+    fitting = (
+        d for d in range(1, shortest) if all(folded(p[d - 1]) == name for p, name in zip(parts, wanted, strict=True))
+    )
+    depth = next(fitting, 2)
     names = ["/".join(path[:-1]) if len(path) > depth + 1 else "" for path in parts]
     if not any(names):
         raise BadRequest(
@@ -69,7 +74,8 @@ def _by_pattern(pattern: str, files: Sequence[str]) -> list[str]:
 def _by_table(file: Path, column: str, root: Path, files: Sequence[str]) -> list[str]:
     """The entry of each image's row; "": the image is its own group."""
     table = _read_table(file, column)
-    found = [table.get(name) for name in files]
+    known = Alike(table)
+    found = [table.get(known.find(name) or name) for name in files]
     rows = ["row" if name is not None else "" for name in found]
     _all_found(rows, files, f"{file}: has no row (paths are relative to {root}) for")
     return [name or "" for name in found]

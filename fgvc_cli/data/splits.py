@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fgvc_cli.data.alike import Alike
 from fgvc_cli.data.groups import group_codes, grouped_holdout
 from fgvc_cli.data.types import DatasetIndex, Split
 from fgvc_cli.errors import BadRequest
@@ -81,8 +82,11 @@ def apply_spec(index: DatasetIndex, spec: DataSpec) -> DatasetIndex:
     """The index with a validation split held out of train and with limits applied. A second call changes nothing.
 
     The validation split is drawn before train is limited, so it does not depend on the limit. An existing one (the
-    folder's own, or a run's recorded one) is kept.
+    folder's own, or a run's recorded one) is kept. BadRequest if the classes are in doubt: those of a run that exists
+    are not.
     """
+    if index.doubt:
+        raise BadRequest(index.doubt)
     index = _hold_out_val(index, spec)
     notes = index.notes
     if spec.group_by and not index.drawn:
@@ -119,7 +123,8 @@ def apply_record(index: DatasetIndex, record: dict[str, Any]) -> DatasetIndex:
     classes = tuple(record["classes"])
     # Class folders may have been added since: labels are positions in the record's classes.
     label_of = {name: label for label, name in enumerate(classes)}
-    relabel = np.array([label_of.get(name, -1) for name in index.classes], dtype=np.int64)
+    known = Alike(classes)
+    relabel = np.array([label_of.get(known.find(name) or name, -1) for name in index.classes], dtype=np.int64)
     pool = _joined(list(index.splits().values()))
     pool = replace(pool, labels=relabel[pool.labels])
     position_of = {file: i for i, file in enumerate(pool.files)}
@@ -138,6 +143,7 @@ def apply_record(index: DatasetIndex, record: dict[str, Any]) -> DatasetIndex:
         val=splits.get("val"),
         drawn=True,
         notes=index.notes + note,
+        doubt=None,
     )
 
 
@@ -154,7 +160,11 @@ def _joined(splits: list[Split]) -> Split:
 
 
 def _positions(index: DatasetIndex, files: list[str], position_of: dict[str, int]) -> Positions:
-    for file in files:
-        if file not in position_of:
-            raise BadRequest(f"{index.root / file}: is missing, but the run was made with it; put it back")
-    return np.array([position_of[file] for file in files], dtype=np.int64)
+    known = Alike(position_of)
+    there = [file if file in position_of else known.find(file) for file in files]
+    for file, found in zip(files, there, strict=True):
+        if found is None:
+            raise BadRequest(
+                f"{index.root / file}: is missing, but the run was made with it; put it back{known.hint(file)}"
+            )
+    return np.array([position_of[found] for found in there if found is not None], dtype=np.int64)

@@ -73,6 +73,7 @@ class DatasetIndex:
     cut_bottom: int = 0  # rows at the bottom of every image that are not part of the picture (a banner)
     drawn: bool = False  # fgvc drew test or val (not official): the run records the splits
     notes: tuple[str, ...] = field(default=())
+    doubt: str | None = None  # why its classes may be none: the error of whoever begins a run on it
 
     def splits(self) -> dict[str, Split]:
         """The existing splits by name, in the order train, val, test."""

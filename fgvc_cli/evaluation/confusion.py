@@ -75,11 +75,11 @@ class Confusion:
         """Write a CSV: the whole matrix of up to 1,000 classes, else `true,predicted,count` of nonzero cells."""
         if len(self.classes) <= DENSE_CLASSES:
             rows = ([name, *row] for name, row in zip(self.classes, self.dense().tolist(), strict=True))
-            _write_csv(path, ["true \\ predicted", *self.classes], rows)
+            write_csv(path, ["true \\ predicted", *self.classes], rows)
         else:
             cells = zip(self.true.tolist(), self.predicted.tolist(), self.count.tolist(), strict=True)
             named = ([self.classes[true], self.classes[guess], count] for true, guess, count in cells)
-            _write_csv(path, ["true", "predicted", "count"], named)
+            write_csv(path, ["true", "predicted", "count"], named)
 
 
 def _dense_cells(header: list[str], rows: list[list[str]], classes: tuple[str, ...]) -> tuple[Integers, ...]:
@@ -115,7 +115,7 @@ def worst_classes(rows: Iterable[ClassRow], number: int = WORST) -> list[ClassRo
 
 def write_classes(path: Path, rows: Sequence[ClassRow]) -> None:
     """Write `class_rows` as CSV; undefined measures are left empty."""
-    _write_csv(path, list(rows[0]), (["" if value is None else value for value in row.values()] for row in rows))
+    write_csv(path, list(rows[0]), (["" if value is None else value for value in row.values()] for row in rows))
 
 
 def read_classes(path: Path) -> list[ClassRow]:
@@ -132,7 +132,8 @@ def _parsed(row: dict[str, str]) -> ClassRow:
     return {"class": row["class"], "images": int(row["images"]), **measures}
 
 
-def _write_csv(path: Path, header: Sequence[Any], rows: Iterable[Sequence[Any]]) -> None:
+def write_csv(path: Path, header: Sequence[Any], rows: Iterable[Sequence[Any]]) -> None:
+    """Write a header and rows as CSV, complete or not at all."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)

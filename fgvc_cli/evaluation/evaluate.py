@@ -71,7 +71,7 @@ def evaluate_run(
     """Evaluate a run's selected model on one of its splits and store the result in the run's eval/ folder.
 
     The run's data are read unless `index` already holds them. The files are SPLIT.json (whose content is returned),
-    SPLIT-classes.csv, SPLIT-confusion.csv and the confusion matrix as a picture.
+    SPLIT-classes.csv, SPLIT-confusion.csv, SPLIT-predictions.csv and the confusion matrix as a picture.
     """
     opened = open_trained(run, request, console, index)
     trained, spec, device = opened.trained, opened.spec, opened.device
@@ -91,7 +91,7 @@ def evaluate_run(
     result, counts, predicted = {**about, **measures.compute()}, measures.branches.counts(), measures.predictions.read()
 
     def write() -> dict[str, Any]:
-        whole = result | write_tables(run, request.split, trained.classes, counts, predicted)
+        whole = result | write_tables(run, request.split, split, trained.classes, counts, predicted)
         write_json(run.evaluation_file(request.split), whole)
         return whole
 

@@ -28,7 +28,7 @@ class Measures:
         self, classes: int, device: torch.device, located: Localisation | None = None, temperature: float = 1.0
     ) -> None:
         self.branches = BranchMetrics(classes)
-        self.predictions = Predictions(temperature).to(device)
+        self.predictions = Predictions(temperature, device)
         self.located = located
         self.loss = torch.zeros((), device=device)
         self.images = 0
@@ -36,7 +36,7 @@ class Measures:
     def update(self, output: Output, batch: Batch) -> None:
         """Count a batch. No value is read from the device."""
         self.branches.update({"final": output.logits, **output.branches}, batch.labels)
-        self.predictions.update(output.logits, batch.labels)
+        self.predictions.update(output.logits, batch.labels, batch.index)
         self.loss += F.cross_entropy(output.logits.float(), batch.labels, reduction="sum")
         if self.located is not None and output.evidence is not None:
             self.located.update(output.evidence, batch, output.logits)

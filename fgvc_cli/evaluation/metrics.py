@@ -1,7 +1,7 @@
 """Classification metrics of a split, each image counted once.
 
-Values are summed or kept on the device and read after the pass. With several processes, torchmetrics sums the counts;
-the records of single images, whose number differs between processes, are gathered when they are read.
+Values are summed or kept on the device and read after the pass. With several processes, the counts are then summed over
+them; the records of single images, whose number differs between processes, are gathered when they are read.
 """
 
 from __future__ import annotations
@@ -13,10 +13,9 @@ from typing import cast
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
-from torchmetrics import Metric
+from torch import Tensor
 
-from fgvc_cli.machine.distributed import gathered
+from fgvc_cli.machine.distributed import gathered, total
 
 Integers = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -68,27 +67,22 @@ def _mean(values: Floats) -> float:
     return float(np.nanmean(values)) if np.isfinite(values).any() else 0.0
 
 
-class BranchCounts(Metric):
+class BranchCounts:
     """Counts of one branch: three numbers per class, and the images whose label is among the top min(5, K).
 
-    torchmetrics' MulticlassStatScores is not used: it fills a K×K table in every batch, 800 MB for 10,000 classes.
+    A K×K table would hold the same numbers, but takes 800 MB for 10,000 classes.
 
     Args:
         num_classes: K.
+        device: where the counts are kept.
     """
 
-    full_state_update = False
-    hits: Tensor
-    predicted: Tensor
-    support: Tensor
-    within: Tensor
-
-    def __init__(self, num_classes: int) -> None:
-        super().__init__()
+    def __init__(self, num_classes: int, device: torch.device) -> None:
         self.top = min(5, num_classes)
-        for name in ("hits", "predicted", "support"):
-            self.add_state(name, torch.zeros(num_classes, dtype=torch.int64), dist_reduce_fx="sum")
-        self.add_state("within", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
+        self.hits, self.predicted, self.support = (
+            torch.zeros(num_classes, dtype=torch.int64, device=device) for _ in range(3)
+        )
+        self.within = torch.zeros(1, dtype=torch.int64, device=device)
 
     def update(self, logits: Tensor, labels: Tensor) -> None:
         """Count a batch: (B, K) logits, (B,) int64 labels. No value is read from the device."""
@@ -98,12 +92,13 @@ class BranchCounts(Metric):
         self.support.index_add_(0, labels, ones)
         self.within += (logits.topk(self.top, dim=1).indices == labels[:, None]).sum()
 
-    def compute(self) -> Tensor:
-        """(3·K + 1,) on the device: hits, predicted, support, within."""
-        return torch.cat([self.hits, self.predicted, self.support, self.within.view(1)])
+    def read(self) -> Integers:
+        """(3·K + 1,) of all processes: hits, predicted, support, within. All processes must call this."""
+        counts = total(torch.cat([self.hits, self.predicted, self.support, self.within]))
+        return cast(Integers, counts.cpu().numpy())
 
 
-class BranchMetrics(nn.Module):
+class BranchMetrics:
     """Top-1, top-min(5, K), mean per class and macro F1 for each branch and the final logits.
 
     Args:
@@ -111,40 +106,36 @@ class BranchMetrics(nn.Module):
     """
 
     def __init__(self, num_classes: int) -> None:
-        super().__init__()
         self.num_classes = num_classes
-        self.branches = nn.ModuleDict()
+        self.branches: dict[str, BranchCounts] = {}
 
     def update(self, branches: Mapping[str, Tensor], labels: Tensor) -> None:
         """Count a batch: (B, K) logits of each branch, (B,) labels. No value is read from the device."""
         for name, logits in branches.items():
             if name not in self.branches:
-                self.branches[name] = BranchCounts(self.num_classes).to(labels.device)
-            cast(BranchCounts, self.branches[name]).update(logits.float(), labels)
+                self.branches[name] = BranchCounts(self.num_classes, labels.device)
+            self.branches[name].update(logits.float(), labels)
 
     def counts(self, branch: str = "final") -> ClassCounts:
-        """The counts per class of one branch."""
-        return ClassCounts(*self._read(branch)[:-1].reshape(3, -1))
+        """The counts per class of one branch. All processes must call this."""
+        return ClassCounts(*self.branches[branch].read()[:-1].reshape(3, -1))
 
     def compute(self) -> dict[str, dict[str, float]]:
-        """Branch → measures, all in 0..1."""
-        return {name: self._measures(name) for name in self.branches}
+        """Branch → measures, all in 0..1. All processes must call this."""
+        return {name: self._measures(counts.read()) for name, counts in self.branches.items()}
 
-    def _measures(self, branch: str) -> dict[str, float]:
-        read = self._read(branch)
+    @staticmethod
+    def _measures(read: Integers) -> dict[str, float]:
         counts = ClassCounts(*read[:-1].reshape(3, -1))
         measures = counts.measures()
         return {"top1": measures.pop("top1"), "top5": float(read[-1] / max(counts.support.sum(), 1)), **measures}
-
-    def _read(self, branch: str) -> Integers:
-        computed: Tensor = cast(BranchCounts, self.branches[branch]).compute()
-        return cast(Integers, computed.cpu().numpy())
 
 
 @dataclass(frozen=True)
 class Predicted:
     """The final prediction of N images, (N,) each."""
 
+    index: Integers  # the image's position in the split
     labels: Integers
     classes: Integers  # the predicted class
     confidence: Floats  # softmax probability of the predicted class
@@ -159,64 +150,53 @@ class Predicted:
         return plain | {"temperature": temperature, "ece_calibrated": calibration_error(self.calibrated, right)}
 
 
-class Predictions(Metric):
-    """Keeps label, predicted class and confidence of every image: 24 bytes each.
+class Predictions:
+    """Keeps position, label, predicted class and confidence of every image: 32 bytes each.
 
     They are kept in two tensors that double when they are full. Lists of each batch's tensors would fragment the
     memory: new logits would not fit into the gaps of freed ones, and memory would grow every few batches.
 
     Args:
         temperature: divides the logits for the calibrated confidence.
+        device: where they are kept.
     """
 
-    full_state_update = False
-    classes: Tensor
-    confidence: Tensor
-
-    def __init__(self, temperature: float = 1.0) -> None:
-        super().__init__(sync_on_compute=False)
+    def __init__(self, temperature: float = 1.0, device: torch.device | str = "cpu") -> None:
         self.temperature = temperature
         self.filled = 0
-        # (room, 2) label and predicted class, -1 in unused rows; (room, 2) confidence, plain and calibrated
-        self.add_state("classes", torch.full((_ROOM, 2), -1))
-        self.add_state("confidence", torch.zeros(_ROOM, 2))
+        # (room, 3) position, label and predicted class, -1 in unused rows; (room, 2) confidence, plain and calibrated
+        self.classes = torch.full((_ROOM, 3), -1, device=device)
+        self.confidence = torch.zeros(_ROOM, 2, device=device)
 
-    def update(self, logits: Tensor, labels: Tensor) -> None:
-        """Keep a batch: (B, K) final logits, (B,) labels. No value is read from the device."""
+    def update(self, logits: Tensor, labels: Tensor, index: Tensor) -> None:
+        """Keep a batch: (B, K) final logits, (B,) labels and positions. No value is read from the device."""
         logits, end = logits.float(), self.filled + len(labels)
         while end > len(self.classes):
             self.classes = torch.cat([self.classes, torch.full_like(self.classes, -1)])
             self.confidence = torch.cat([self.confidence, torch.zeros_like(self.confidence)])
         classes, confidence = self.classes[self.filled : end], self.confidence[self.filled : end]
-        classes[:, 0], classes[:, 1] = labels, logits.argmax(1)
+        classes[:, 0], classes[:, 1], classes[:, 2] = index, labels, logits.argmax(1)
         confidence[:, 0] = logits.softmax(1).amax(1)
         scaled = self.temperature != 1
         confidence[:, 1] = (logits / self.temperature).softmax(1).amax(1) if scaled else confidence[:, 0]
         self.filled = end
 
-    def compute(self) -> tuple[Tensor, Tensor]:
-        """Classes and confidence as stored, on the device."""
-        return self.classes, self.confidence
-
-    def reset(self) -> None:
-        """Remove everything that was kept."""
-        super().reset()
-        self.filled = 0
-
     def read(self) -> Predicted:
-        """Everything kept by all processes, on the CPU. All processes must call this."""
-        own = [kept[: self.filled].cpu().numpy() for kept in self.compute()]
+        """Everything kept by all processes, on the CPU, in the split's order. All processes must call this."""
+        own = [kept[: self.filled].cpu().numpy() for kept in (self.classes, self.confidence)]
         classes, confidence = (np.concatenate(parts) for parts in zip(*gathered(own), strict=True))
-        confidence = confidence.astype(np.float64)
-        return Predicted(classes[:, 0], classes[:, 1], confidence[:, 0], confidence[:, 1])
+        order = np.argsort(classes[:, 0], kind="stable")
+        index, labels, predicted = classes[order].T
+        plain, calibrated = confidence[order].astype(np.float64).T
+        return Predicted(index, labels, predicted, plain, calibrated)
 
 
 def calibration_error(confidence: Floats, right: NDArray[np.bool_], bins: int = CALIBRATION_BINS) -> float:
     """Expected calibration error: the mean gap between confidence and accuracy, in 0..1.
 
     Confidences are sorted into M = `bins` equal bins (m-1)/M < p ≤ m/M. Each bin's gap between mean confidence and
-    accuracy is weighted by its share of the images. (torchmetrics' MulticlassCalibrationError closes its bins on the
-    left, so confidences of exactly 1 get a bin of their own beside the last.)
+    accuracy is weighted by its share of the images. (Bins closed on the left would put confidences of exactly 1 into a
+    bin of their own beside the last.)
 
     Args:
         confidence: (N,) of the predicted class, 0..1.

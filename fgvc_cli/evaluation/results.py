@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from fgvc_cli.data.types import Split
 from fgvc_cli.errors import FgvcError
 from fgvc_cli.evaluation.confusion import Confusion, class_rows, worst_classes, write_classes
 from fgvc_cli.evaluation.confusion_picture import draw_confusion
 from fgvc_cli.evaluation.metrics import ClassCounts, Predicted
+from fgvc_cli.evaluation.predictions import write_predictions
 from fgvc_cli.runs.folder import RunFolder
 
 
@@ -34,19 +36,21 @@ def kept_result(run: RunFolder, about: Mapping[str, Any], split: str) -> dict[st
 
 
 def write_tables(
-    run: RunFolder, split: str, classes: tuple[str, ...], counts: ClassCounts, predicted: Predicted
+    run: RunFolder, name: str, split: Split, classes: tuple[str, ...], counts: ClassCounts, predicted: Predicted
 ) -> dict[str, Any]:
     """Write the files beside SPLIT.json. Returns their names, the worst confusions and the worst classes."""
-    json_file = run.evaluation_file(split)
+    json_file = run.evaluation_file(name)
     files = {
-        "classes": json_file.with_name(f"{split}-classes.csv"),
-        "confusion": json_file.with_name(f"{split}-confusion.csv"),
-        "picture": json_file.with_name(f"{split}-confusion.png"),
+        "classes": json_file.with_name(f"{name}-classes.csv"),
+        "confusion": json_file.with_name(f"{name}-confusion.csv"),
+        "predictions": json_file.with_name(f"{name}-predictions.csv"),
+        "picture": json_file.with_name(f"{name}-confusion.png"),
     }
     rows = class_rows(classes, counts)
     confusion = Confusion.of(classes, predicted)
     write_classes(files["classes"], rows)
     confusion.write(files["confusion"])
+    write_predictions(files["predictions"], split, classes, predicted)
     draw_confusion(files["picture"], confusion)
     return {
         "confusions": confusion.worst(),

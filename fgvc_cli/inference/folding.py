@@ -88,10 +88,13 @@ class _EveryMap(nn.Module):
 
 
 class _Tracer(fx.Tracer):
-    """Records BatchNorm of any kind as one call, and a backbone too, which is traced on its own."""
+    """Records convolutions and BatchNorm of any kind as one call, and a backbone too, which is traced on its own.
+
+    The code of some of them cannot be traced: timm's Conv2dSame computes its padding from the size of its input.
+    """
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(m, _BatchNorm | Backbone) or super().is_leaf_module(m, module_qualified_name)
+        return isinstance(m, nn.Conv2d | _BatchNorm | Backbone) or super().is_leaf_module(m, module_qualified_name)
 
 
 def _traced(path: str, module: nn.Module) -> list[Pair] | None:
@@ -119,14 +122,24 @@ def _pairs(graph: fx.Graph) -> Iterator[Pair]:
 def _fits(convolution: nn.Module, norm: nn.Module) -> bool:
     """Whether both types can be folded, the BatchNorm has running statistics, and neither module has hooks."""
     hooked = any(part._forward_hooks or part._forward_pre_hooks for part in (convolution, norm))
-    known = type(convolution) is nn.Conv2d and (type(norm) is nn.BatchNorm2d or _activates(norm))
+    known = _convolves(convolution) and (type(norm) is nn.BatchNorm2d or _activates(norm))
     return known and not hooked and not norm.training and getattr(norm, "running_mean", None) is not None
 
 
+def _convolves(module: nn.Module) -> bool:
+    """Whether it is a plain convolution, or timm's that pads as TensorFlow does."""
+    return type(module) is nn.Conv2d or _is_timm(module, "Conv2dSame")
+
+
 def _activates(norm: nn.Module) -> bool:
-    """Whether it is timm's BatchNorm that includes an activation; false if timm is not imported."""
+    """Whether it is timm's BatchNorm that includes an activation."""
+    return _is_timm(norm, "BatchNormAct2d")
+
+
+def _is_timm(module: nn.Module, name: str) -> bool:
+    """Whether it is timm's layer of that name; false if timm is not imported."""
     layers: Any = sys.modules.get("timm.layers")
-    return layers is not None and type(norm) is layers.BatchNormAct2d
+    return layers is not None and type(module) is getattr(layers, name)
 
 
 @torch.no_grad()

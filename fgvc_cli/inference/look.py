@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from fgvc_cli.data.loading.to_device import to_device
 from fgvc_cli.data.types import Batch, DatasetIndex
-from fgvc_cli.inference.dataset import open_index
 from fgvc_cli.inference.pictures import OnBad, Picture, load_pictures
 from fgvc_cli.inference.trained import EvalRequest, Trained, load_trained, make_ready, with_request
 from fgvc_cli.machine.device import autocast, prepare_device
@@ -54,6 +53,8 @@ class Model:
 
     def open_index(self, console: Console) -> DatasetIndex:
         """The data that the model was trained on, with the run's own splits."""
+        from fgvc_cli.inference.dataset import open_index  # the readers of datasets would delay `fgvc predict`
+
         return open_index(RunFolder(self.file.parent), self.spec.data, console)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import itertools
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -16,7 +17,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fgvc_cli.data.images.read import ImageError, is_image_name, read_image
+from fgvc_cli.data.images.listing import is_own, list_images, passed_over_notes
+from fgvc_cli.data.images.names import has_image_ending, is_system
+from fgvc_cli.data.images.read import ImageError, read_image
 from fgvc_cli.data.loading.transforms import transform
 from fgvc_cli.data.types import Batch, DatasetIndex, Split
 from fgvc_cli.errors import BadRequest
@@ -49,21 +52,30 @@ class Loaded:
     batch: Batch  # images uint8; labels are -1 if the true class is not known
 
 
-def find_pictures(words: Iterable[str], lines: Iterable[str] = ()) -> list[Picture]:
+def find_pictures(
+    words: Iterable[str],
+    lines: Iterable[str] = (),
+    *,
+    follow_links: bool = False,
+    note: Callable[[str], object] = lambda text: None,
+) -> list[Picture]:
     """The images named by the words on the command line, in the order given, each once.
 
     Args:
         words: an image file, a folder (all images below it, sorted), a glob pattern, or `-` for `lines`.
         lines: the same, one per line, from stdin. A line that names nothing becomes an image that cannot be read, so
             that one bad line does not stop the reading of a long list.
+        follow_links: also read linked folders inside the named folders.
+        note: called with notes about what is passed over in a folder.
 
     Raises:
         BadRequest: a word names no file, or no image.
     """
     found: dict[Path, Picture] = {}
+    finder = _Finder(follow_links, note)
     for word in words:
-        files = [file for line in lines if line.strip() for file in _listed(line.strip())] if word == STDIN else None
-        for file in _files(word) if files is None else files:
+        files = [f for line in lines if line.strip() for f in finder.listed(line.strip())] if word == STDIN else None
+        for file in finder.files(word) if files is None else files:
             found.setdefault(file, Picture(str(file), file))
     if not found:
         raise BadRequest("no image was named: give image files, folders or patterns, or - and a list on stdin")
@@ -76,27 +88,50 @@ def listed(stream: TextIO) -> Iterator[str]:
         yield line if isinstance(line, str) else os.fsdecode(line)
 
 
-def _listed(line: str) -> list[Path]:
-    try:
-        return _files(line)
-    except BadRequest:
-        return [Path(line)]
+@dataclass(frozen=True)
+class _Finder:
+    """Finds the images that a word names."""
 
+    follow_links: bool
+    note: Callable[[str], object]
 
-def _files(word: str) -> list[Path]:
-    path = Path(word).expanduser()
-    if path.is_dir():
-        files = sorted(file for file in path.rglob("*") if is_image_name(file.name) and file.is_file())
-        if not files:
+    def listed(self, line: str) -> list[Path]:
+        try:
+            return self.files(line)
+        except BadRequest:
+            return [Path(line)]
+
+    def files(self, word: str) -> list[Path]:
+        path = Path(word).expanduser()
+        if path.is_dir():
+            return self.below(path, word)
+        return [path] if path.exists() else _matching(path, word)
+
+    def below(self, path: Path, word: str) -> list[Path]:
+        listing = list_images(path, follow_links=self.follow_links)
+        for text in passed_over_notes(path, listing, follow_links=self.follow_links):
+            self.note(f"{word}: {text}")
+        if not listing.images:
             raise BadRequest(f"{word}: no image in this folder or below it")
-        return files
-    if path.exists():
-        return [path]
+        return sorted(path / file for file in listing.images)
+
+
+def _matching(path: Path, word: str) -> list[Path]:
+    """The images that a pattern matches. Hidden ones match only a pattern that asks for them, as everywhere."""
     matches = [Path(match) for match in sorted(glob.glob(str(path), recursive=True))]  # noqa: PTH207 - may be absolute
-    images = [match for match in matches if is_image_name(match.name) and match.is_file()]
+    start = len(list(itertools.takewhile(lambda part: not glob.has_magic(part), path.parts)))
+    images = [match for match in matches if has_image_ending(match.name) and match.is_file()]
+    images = [match for match in images if not _passed_over(match, start)]
     if not images:
         raise BadRequest(f"{word}: there is no such file or folder, and no image matches it as a pattern")
     return images
+
+
+def _passed_over(match: Path, start: int) -> bool:
+    """Whether one of the path's parts from `start` on, those that a pattern found, is passed over in folders too."""
+    found = match.parts[start:]
+    folders = [Path(*match.parts[: start + depth]) for depth in range(1, len(found))]
+    return any(map(is_system, found)) or any(map(is_own, folders))
 
 
 def split_pictures(index: DatasetIndex, split: Split, classes: Sequence[str]) -> list[Picture]:

@@ -10,7 +10,6 @@ from rich.console import Console
 
 from fgvc_cli.data.types import DatasetIndex
 from fgvc_cli.errors import BadRequest
-from fgvc_cli.inference.dataset import open_index
 from fgvc_cli.inference.folding import fold_batch_norm
 from fgvc_cli.machine.compiling import check_compiler
 from fgvc_cli.machine.device import prepare_device
@@ -78,6 +77,8 @@ class Opened:
 
 def open_trained(run: RunFolder, request: EvalRequest, console: Console, index: DatasetIndex | None = None) -> Opened:
     """Read a run's selected model and, unless given, its data. BadRequest if the data have other classes."""
+    from fgvc_cli.inference.dataset import open_index  # the readers of datasets would delay `fgvc predict`
+
     trained = load_trained(run.model_file)
     spec = with_request(trained.spec, request)
     device = prepare_device(spec.train)

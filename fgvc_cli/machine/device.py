@@ -10,6 +10,7 @@ from typing import Protocol
 import torch
 
 from fgvc_cli.errors import BadRequest
+from fgvc_cli.machine.contention import yield_to_others
 from fgvc_cli.machine.distributed import own_device
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -50,6 +51,7 @@ def prepare_device(choice: DeviceChoice) -> torch.device:
         torch.set_num_threads(choice.threads)
     if device.type == "cpu":
         keep_freed_memory()
+        yield_to_others()
     torch.use_deterministic_algorithms(choice.deterministic, warn_only=True)
     if device.type == "cuda":
         _prepare_cuda(choice)

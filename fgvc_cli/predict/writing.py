@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-from fgvc_cli.data.images.read import is_image_name
+from fgvc_cli.data.images.names import has_image_ending
 from fgvc_cli.errors import BadRequest
 from fgvc_cli.files import explained, write_atomically
 from fgvc_cli.machine.interrupt import Stopped, listening
@@ -40,7 +40,7 @@ class Counts:
 
 def check_output(path: Path | None) -> None:
     """BadRequest if `path` has the name of an image or is something other than a regular file."""
-    if path is not None and is_image_name(path.name):
+    if path is not None and has_image_ending(path.name):
         raise BadRequest(f"--output {path}: this is the name of an image; choose another name")
     if path is not None and path.exists() and not path.is_file():
         raise BadRequest(f"--output {path}: this is not a regular file; to write there, leave --output out and use >")

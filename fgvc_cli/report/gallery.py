@@ -16,6 +16,7 @@ from fgvc_cli.data.images.read import ImageError
 from fgvc_cli.data.splits import limit
 from fgvc_cli.data.types import DatasetIndex
 from fgvc_cli.errors import FgvcError
+from fgvc_cli.evaluation.predictions import read_predictions
 from fgvc_cli.inference.dataset import split_of
 from fgvc_cli.inference.look import Model, Seen, look, open_model
 from fgvc_cli.inference.pictures import Picture, split_pictures
@@ -26,7 +27,7 @@ from fgvc_cli.viz.kinds.boxes import set_colours
 from fgvc_cli.viz.kinds.saliency import saliency
 from fgvc_cli.viz.overview import overview
 
-LOOKED = 600  # images to choose from, besides those of the most confused classes
+LOOKED = 600  # images to choose from where no predictions are recorded, besides those of the most confused classes
 PAIRS = 6  # confusions that are shown with pictures
 _OF_A_PAIR = 60  # images of a pair's true class to search for the confusion
 _OF_THE_OTHER = 12  # images of its predicted class to search for a right prediction
@@ -128,12 +129,9 @@ class _Maker:
         self.bad: list[ImageError] = []
 
     def make(self, wanted: int) -> Gallery:
-        """Predict many images, choose some of them and draw these."""
-        sample = set(limit(self.split, LOOKED).files)
+        """Choose some images by their predictions and draw them."""
         pairs = self._worst_pairs()
-        wishes = {picture.name for pair in pairs for picture in self._candidates(pair)}
-        answers = list(self._answers([picture for picture in self.pictures if picture.name in sample | wishes]))
-        drawn = [answer for answer in answers if answer.picture.name in sample]
+        answers, drawn = self._recorded() or self._predicted(pairs)
         chosen = choose(drawn, wanted)
         examples = [self._examples(pair, answers) for pair in pairs]
         cards = self._cards([*chosen, *(answer for group in examples for part in group for answer in part)])
@@ -150,6 +148,32 @@ class _Maker:
             wrong=sum(not answer.right for answer in drawn),
             total=len(self.split),
         )
+
+    def _recorded(self) -> tuple[list[Answer], list[Answer]] | None:
+        """The predictions that `fgvc eval` recorded for the whole split, twice: to choose pairs and cards from.
+
+        None if there are none, or if they are not of these images and classes.
+        """
+        file = self.record.measured and self.record.measured.result.get("files", {}).get("predictions")
+        if not file:
+            return None
+        named = {picture.name: picture for picture in self.pictures}
+        try:
+            rows = read_predictions(self.record.run.path / file)
+            answers = [
+                Answer(named[row.image], self.number[row.true], self.number[row.predicted], row.probability)
+                for row in rows
+            ]
+        except (FgvcError, KeyError):
+            return None
+        return answers, answers
+
+    def _predicted(self, pairs: Sequence[Tree]) -> tuple[list[Answer], list[Answer]]:
+        """Predictions made now: those to choose pairs from, and those of a sample of the split to choose cards from."""
+        sample = set(limit(self.split, LOOKED).files)
+        wishes = {picture.name for pair in pairs for picture in self._candidates(pair)}
+        answers = list(self._answers([picture for picture in self.pictures if picture.name in sample | wishes]))
+        return answers, [answer for answer in answers if answer.picture.name in sample]
 
     def _worst_pairs(self) -> list[Tree]:
         measured = self.record.measured

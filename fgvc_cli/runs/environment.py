@@ -12,7 +12,7 @@ import torch
 
 from fgvc_cli import __version__
 
-_PACKAGES = ("torch", "torchvision", "timm", "numpy", "safetensors", "torchmetrics", "opencv-python", "pillow")
+_PACKAGES = ("torch", "torchvision", "timm", "numpy", "safetensors", "opencv-python", "pillow")
 
 
 def describe(device: torch.device) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from fgvc_cli.data.images.listing import RUN_FILE
 from fgvc_cli.errors import BadRequest, FgvcError
 from fgvc_cli.files import explained, remove_leftovers, write_json
 from fgvc_cli.spec.build import validate
@@ -30,7 +31,7 @@ class RunFolder:
     @property
     def spec_file(self) -> Path:
         """The resolved spec."""
-        return self.path / "run.json"
+        return self.path / RUN_FILE
 
     @property
     def model_file(self) -> Path:
@@ -86,8 +87,8 @@ class RunFolder:
         """An existing run folder. BadRequest if there is none."""
         if not path.exists():
             raise BadRequest(f"there is no run at {path}: `fgvc runs` lists the runs under {RUNS}/")
-        if not (path / "run.json").is_file():
-            raise BadRequest(f"{path} is not a run folder: it has no run.json")
+        if not (path / RUN_FILE).is_file():
+            raise BadRequest(f"{path} is not a run folder: it has no {RUN_FILE}")
         return cls(path)
 
     @classmethod
@@ -100,7 +101,7 @@ class RunFolder:
 
     def spec(self) -> RunSpec:
         """The resolved spec of the run."""
-        return validate(self.read_json("run.json"))
+        return validate(self.read_json(RUN_FILE))
 
     def classes(self) -> tuple[str, ...]:
         """Class names in label order."""
@@ -147,11 +148,11 @@ class RunFolder:
 
 def find_runs(folder: Path) -> list[RunFolder]:
     """The runs directly in `folder`, sorted by name, or `folder` itself if it is a run."""
-    if (folder / "run.json").is_file():
+    if (folder / RUN_FILE).is_file():
         return [RunFolder(folder)]
     if not folder.is_dir():
         return []
-    return [RunFolder(entry) for entry in sorted(folder.iterdir()) if (entry / "run.json").is_file()]
+    return [RunFolder(entry) for entry in sorted(folder.iterdir()) if (entry / RUN_FILE).is_file()]
 
 
 def default_path(spec: RunSpec) -> Path:

@@ -46,6 +46,12 @@ class DataSpec(Spec):
     root: Path | None = Field(
         None, description="folder of the datasets; for `folder` the image folder itself, for `csv` the CSV file"
     )
+    train_dir: Path | None = Field(
+        None, description="only `folder`: the training images' folder, below root, if its name does not say so"
+    )
+    val_dir: Path | None = Field(None, description="only `folder`: the same for the validation images")
+    test_dir: Path | None = Field(None, description="only `folder`: the same for the test images")
+    follow_links: bool = Field(False, description="only `folder`: also read linked folders inside class folders")
     level: Literal["variant", "family", "manufacturer"] | None = Field(
         None, description="label level of aircraft; none: variant. Other datasets have no levels"
     )
@@ -123,12 +129,28 @@ class DataSpec(Spec):
         return self
 
     @model_validator(mode="after")
+    def _split_folders_begin_with_training(self) -> Self:
+        if self.split_dirs and self.dataset != "folder":
+            name = next(iter(self.split_dirs))
+            raise ValueError(f"{name}_dir is only for the dataset folder: leave it out")
+        if self.split_dirs and self.train_dir is None:
+            name = next(iter(self.split_dirs))
+            raise ValueError(f"{name}_dir needs train_dir too: name the folder of the training images")
+        return self
+
+    @model_validator(mode="after")
     def _gpu_only_copies(self) -> Self:
         if self.cache == "gpu" and not self.only_copies:
             raise ValueError(
                 "cache gpu supports crop and flip only; rotation, augment and erasing need cache ram or disk"
             )
         return self
+
+    @property
+    def split_dirs(self) -> dict[str, Path]:
+        """Split → the folder that the user named for it, relative to `root` or absolute."""
+        named = {"train": self.train_dir, "val": self.val_dir, "test": self.test_dir}
+        return {split: folder for split, folder in named.items() if folder is not None}
 
     @property
     def only_copies(self) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,7 @@ class Selection:
     split: str | None = None
     sample: int | None = None
     only: str | None = None  # right or wrong
+    follow_links: bool = False  # read linked folders inside named folders
 
     @property
     def of_split(self) -> bool:
@@ -70,7 +72,10 @@ def choose(model: Model, selection: Selection, console: Console, on_bad: OnBad) 
         BadRequest: there is no such image.
     """
     if not selection.of_split:
-        return _sampled(find_pictures(selection.words, selection.lines), selection.sample)
+        found = find_pictures(
+            selection.words, selection.lines, follow_links=selection.follow_links, note=partial(_tell, console)
+        )
+        return _sampled(found, selection.sample)
     index = _index(model, selection, console)
     name = selection.split_name or ""
     if name not in index.splits():
@@ -83,6 +88,10 @@ def choose(model: Model, selection: Selection, console: Console, on_bad: OnBad) 
     if not chosen:
         raise BadRequest(f"no image of the {name} split is {selection.only}: nothing to draw")
     return sorted(chosen, key=lambda picture: picture.position or 0)
+
+
+def _tell(console: Console, note: str) -> None:
+    console.print(f"note: {note}", style="yellow", highlight=False, markup=False, soft_wrap=True)
 
 
 def _index(model: Model, selection: Selection, console: Console) -> DatasetIndex:

@@ -64,6 +64,10 @@ def a_truncated_image(root: Path) -> None:
     file.write_bytes(file.read_bytes()[:-1000])
 
 
+def two_years(root: Path) -> None:
+    photos(root, "2019/a", "2019/b", "2020/a", "2020/b")
+
+
 def a_test_class_without_training(root: Path) -> None:
     for name in ("train/a", "train/b", "test/a", "test/c"):
         photos(root, name)
@@ -154,6 +158,10 @@ CASES = [
     (one_class, TRAIN, 2, "class"),
     (an_empty_class, TRAIN, 2, "c"),
     (a_test_class_without_training, TRAIN, 2, "c"),
+    (two_years, TRAIN, 2, "'2019' and '2020' hold the same folders (a, b) and look like splits"),
+    (two_years, f"{TRAIN} --test-dir 2020", 2, "data: test_dir needs train_dir too"),
+    (two_years, f"{TRAIN} --train-dir 2018", 2, "photos/2018 is not a folder"),
+    (nothing, "train --dataset cub --train-dir x", 2, "data: train_dir is only for the dataset folder"),
     (a_text_named_png, TRAIN, None, "0.png"),
     (an_empty_image, TRAIN, None, "0.png"),
     (a_truncated_image, TRAIN, None, "0.png"),

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from safetensors.torch import load_file
 
 from fgvc_cli.cli.main import explain
 from fgvc_cli.errors import BadRequest, FgvcError
+from tests.conftest import small_spec, untrained
 
 SMALL = [
     "--image-size",
@@ -48,6 +50,24 @@ def test_help_is_quick_and_loads_no_torch() -> None:
         times.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
     # Seconds of the processor: the goal is 0.3; a busy machine must not fail the suite, an import of torch (2) must.
     assert min(times) < 0.6
+
+
+def test_predict_loads_nothing_that_it_does_not_need(photos: Path, tmp_path: Path) -> None:
+    model = untrained(small_spec(photos), ("blue", "green", "red"), tmp_path / "model.safetensors")
+    image = photos / "test" / "red" / "0.png"
+    code = f"""
+import sys
+from fgvc_cli.cli.main import main
+sys.argv = ["fgvc", "predict", {str(image)!r}, "--run", {str(model)!r}]
+try:
+    main()
+except SystemExit as end:
+    assert not end.code, end.code
+heavy = {{"matplotlib", "scipy", "torchmetrics", "tensorboard", "cv2", "jinja2", "timm", "sklearn"}}
+own = {{"fgvc_cli.data.datasets", "fgvc_cli.data.loading.loader", "fgvc_cli.evaluation", "fgvc_cli.training"}}
+assert not (heavy | own) & set(sys.modules), (heavy | own) & set(sys.modules)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 
 
 @pytest.mark.parametrize(
@@ -86,7 +106,7 @@ def test_lists() -> None:
     for arguments in (["presets"], ["presets", "show", "mc-cub"]):
         shown = " ".join(fgvc(*arguments).stdout.split())
         assert "best epoch on the test set." in shown
-        assert "fgvc reports the last epoch or, with a validation split, the best on that." in shown
+        assert "fgvc reports the last epoch or, with a validation split, the best epoch on that split." in shown
     assert "apcnn" in fgvc("methods").stdout
     assert "method.tau" in fgvc("methods", "reaps").stdout
     assert "CUB-200-2011" in fgvc("datasets").stdout

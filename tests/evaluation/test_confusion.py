@@ -19,7 +19,7 @@ ODD_NAMES = ('Crow, "carrion"', "AC/DC\\amp", "$x^2$ 100 %", "Ã©lan vital ", "äº
 def confusion_of(labels, predicted, classes: tuple[str, ...]) -> Confusion:
     labels, predicted = np.array(labels, dtype=np.int64), np.array(predicted, dtype=np.int64)
     ones = np.ones(len(labels))
-    return Confusion.of(classes, Predicted(labels, predicted, ones, ones))
+    return Confusion.of(classes, Predicted(np.arange(len(labels)), labels, predicted, ones, ones))
 
 
 def many(classes: int, images: int = 4000) -> Confusion:

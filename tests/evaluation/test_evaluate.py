@@ -22,7 +22,8 @@ from fgvc_cli.evaluation.confusion import read_classes
 from fgvc_cli.evaluation.evaluate import evaluate, evaluate_run
 from fgvc_cli.evaluation.localisation import Localisation, TellingParts
 from fgvc_cli.evaluation.measures import Measures
-from fgvc_cli.inference.dataset import evaluation_loader
+from fgvc_cli.evaluation.predictions import read_predictions
+from fgvc_cli.inference.dataset import evaluation_loader, open_index
 from fgvc_cli.inference.trained import EvalRequest, open_trained
 from fgvc_cli.methods.base import Boxes, Evidence, Maps, Output
 from fgvc_cli.progress import Reporter
@@ -54,6 +55,9 @@ def predictions(run: RunFolder) -> tuple[np.ndarray, np.ndarray]:
     return torch.cat(labels).numpy(), torch.cat(predicted).numpy()
 
 
+TABLES = ("classes.csv", "confusion.csv", "predictions.csv", "confusion.png")
+
+
 def test_the_files_tell_what_was_predicted(run) -> None:
     result = evaluate_run(run, EvalRequest(), quiet())
     labels, predicted = predictions(run)
@@ -64,6 +68,11 @@ def test_the_files_tell_what_was_predicted(run) -> None:
     final = result["branches"]["final"]
     assert final["macro_f1"] == pytest.approx(f1_score(labels, predicted, average="macro"))
     assert set(result["branches"]) > {"final", "ran"}
+    names = np.array(["blue", "green", "red"])
+    rows_of_images = read_predictions(run.path / result["files"]["predictions"])
+    assert [row.image for row in rows_of_images] == list(open_index(run, run.spec().data, quiet()).test.files)
+    assert [row.true for row in rows_of_images] == names[labels].tolist()
+    assert [row.predicted for row in rows_of_images] == names[predicted].tolist()
     table = read_classes(run.path / result["files"]["classes"])
     assert [row["images"] for row in table] == [3, 3, 3]
     np.testing.assert_allclose([row["f1"] for row in table], f1_score(labels, predicted, average=None))
@@ -77,7 +86,7 @@ def test_what_is_returned_is_what_is_kept(run) -> None:
     result = evaluate_run(run, EvalRequest(), quiet())
     assert json.loads((run.path / "eval/test.json").read_text()) == result
     names = {path.name for path in (run.path / "eval").iterdir()}
-    assert names == {"test.json", "test-classes.csv", "test-confusion.csv", "test-confusion.png"}
+    assert names == {"test.json", *(f"test-{name}" for name in TABLES)}
 
 
 @pytest.mark.parametrize("size", [1, 5, 9, 64])

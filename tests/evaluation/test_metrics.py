@@ -128,8 +128,8 @@ def test_predictions_are_kept_over_uneven_batches() -> None:
     torch.manual_seed(0)
     logits, labels = torch.randn(11, 4), torch.randint(0, 4, (11,))
     kept = Predictions(temperature=2.0)
-    for part, target in zip(logits.split([6, 5]), labels.split([6, 5]), strict=True):
-        kept.update(part, target)
+    for part, target, index in zip(*(x.split([6, 5]) for x in (logits, labels, torch.arange(11))), strict=True):
+        kept.update(part, target, index)
     predicted = kept.read()
     assert predicted.labels.tolist() == labels.tolist()
     assert predicted.classes.tolist() == logits.argmax(1).tolist()
@@ -142,19 +142,16 @@ def test_predictions_are_kept_over_uneven_batches() -> None:
 def test_predictions_find_room_for_any_number() -> None:
     kept, labels = Predictions(), torch.arange(10_001) % 7
     logits = torch.nn.functional.one_hot((labels + 1) % 7, 7).float()
-    for part, target in zip(logits.split(3000), labels.split(3000), strict=True):
-        kept.update(part, target)
+    for part, target, index in zip(*(x.split(3000) for x in (logits, labels, torch.arange(10_001))), strict=True):
+        kept.update(part, target, index)
     predicted = kept.read()
     assert predicted.labels.tolist() == labels.tolist()
     assert predicted.classes.tolist() == ((labels + 1) % 7).tolist()
-    kept.reset()
-    kept.update(logits[:2], labels[:2])
-    assert kept.read().labels.tolist() == [0, 1]
 
 
 def test_a_single_image() -> None:
     kept = Predictions()
-    kept.update(torch.tensor([[0.0, 1.0]]), torch.tensor([1]))
+    kept.update(torch.tensor([[0.0, 1.0]]), torch.tensor([1]), torch.tensor([0]))
     assert kept.read().classes.tolist() == [1]
     assert measured(torch.tensor([[0.0, 1.0]]), torch.tensor([1]), [1])["macro_f1"] == 1
 
@@ -174,7 +171,7 @@ metrics, kept = BranchMetrics(10_000), Predictions(1.5)
 for _ in range(50):
     logits, labels = torch.randn(64, 10_000), torch.randint(0, 10_000, (64,))
     metrics.update({"final": logits, "a": logits, "b": logits, "c": logits}, labels)
-    kept.update(logits, labels)
+    kept.update(logits, labels, labels)
 metrics.compute()
 confusion = Confusion.of(names, kept.read())
 confusion.write(folder / "confusion.csv")

@@ -15,6 +15,7 @@ from fgvc_cli.data.types import DatasetIndex, Split
 from fgvc_cli.errors import BadRequest
 from fgvc_cli.inference.pictures import Picture, find_pictures, load_pictures, split_pictures
 from fgvc_cli.spec.data import DataSpec
+from tests.making import mk, noise_jpeg
 
 
 @pytest.fixture
@@ -90,3 +91,30 @@ def test_labels_of_a_split_are_the_models(tmp_path: Path) -> None:
     assert second.cut_bottom == 20
     assert second.box is not None
     assert second.box.tolist() == [5, 6, 7, 8]
+
+
+def test_what_a_folder_of_images_ignores_is_ignored_here(tmp_path: Path) -> None:
+    """The same rule as of the dataset `folder`: one photo, among what the system and fgvc left."""
+    mk(tmp_path, "robin=1")
+    for name in ("._a.jpg", "robin/@eaDir/0.jpg/SYNOPHOTO_THUMB_M.jpg", "__MACOSX/a.jpg", ".Trashes/a.jpg"):
+        noise_jpeg(tmp_path / name)
+    noise_jpeg(tmp_path / "runs" / "one" / "eval" / "test-confusion.jpg")
+    (tmp_path / "runs" / "one" / "run.json").write_text("{}")
+    (tmp_path / "robin" / "Thumbs.db").write_bytes(b"x")
+    assert names(find_pictures([str(tmp_path)])) == ["0.jpg"]
+    assert names(find_pictures(["-"], lines=[str(tmp_path)])) == ["0.jpg"]
+    assert names(find_pictures([str(tmp_path / "**" / "*.jpg")])) == ["0.jpg"]
+    assert names(find_pictures([str(tmp_path / "._a.jpg")])) == ["._a.jpg"]  # it was named itself
+    assert names(find_pictures([str(tmp_path / "runs" / "one" / "eval" / "*.jpg")])) == ["test-confusion.jpg"]
+
+
+def test_linked_folders_are_said_and_read_on_request(tmp_path: Path) -> None:
+    mk(tmp_path / "photos", "robin=1")
+    mk(tmp_path / "store", "more=2")
+    (tmp_path / "photos" / "more").symlink_to(tmp_path / "store" / "more")
+    (tmp_path / "photos" / "loop").symlink_to(tmp_path / "photos")
+    said: list[str] = []
+    assert names(find_pictures([str(tmp_path / "photos")], note=said.append)) == ["0.jpg"]
+    assert "2 linked folders are passed over" in said[0]
+    found = find_pictures([str(tmp_path / "photos")], follow_links=True)
+    assert names(found) == ["0.jpg", "1.jpg", "0.jpg"]

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from fgvc_cli.inference.look import look
 from fgvc_cli.inference.pictures import Picture
 from fgvc_cli.inference.trained import EvalRequest
 from fgvc_cli.report.gallery import Answer, choose, make_gallery
@@ -66,6 +67,26 @@ def test_cards_say_what_the_model_said(trained: Path, record_of: Callable[..., R
     assert len(gallery.pairs) == len(record.measured.result["confusions"])
 
 
+@pytest.mark.parametrize("recorded", [True, False])
+def test_what_was_recorded_is_not_predicted_again(
+    recorded: bool, trained: Path, record_of: Callable[..., Record], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that was evaluated before predictions were recorded is predicted: the cards are the same."""
+    record = record_of(trained)
+    assert record.measured is not None
+    expected = make_gallery(record, EvalRequest(), 48, QUIET)
+    file = trained / record.measured.result["files"]["predictions"]
+    if not recorded:
+        monkeypatch.setitem(record.measured.result["files"], "predictions", f"{file}.gone")
+    passes: list[int] = []
+    monkeypatch.setattr("fgvc_cli.report.gallery.look", lambda *a, **k: passes.append(1) or look(*a, **k))
+    gallery = make_gallery(record, EvalRequest(), 48, QUIET)
+    assert gallery is not None
+    assert expected is not None
+    assert len(passes) == (1 if recorded else 2)
+    assert [card.file for card in gallery.cards] == [card.file for card in expected.cards]
+
+
 @pytest.mark.parametrize("inside", [False, True])
 def test_an_image_that_cannot_be_read_is_told(
     inside: bool, run: Path, odd_photos: Path, record_of: Callable[..., Record]
@@ -84,7 +105,7 @@ def test_an_image_that_cannot_be_read_is_told(
     assert any("1.png" in notice for notice in record.notices)
     if inside:
         assert gallery is not None
-        assert gallery.looked == 8
+        assert gallery.looked == 9  # the predictions were recorded while it was whole
     else:
         assert gallery is None
 

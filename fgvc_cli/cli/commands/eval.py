@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from fgvc_cli.cli import options
+from fgvc_cli.machine.imports import quick_imports
 
 
 def evaluate(
@@ -37,10 +38,11 @@ def evaluate(
     if run is None:
         console.print(f"newest run: {folder.path}", highlight=False, markup=False, soft_wrap=True)
 
-    from fgvc_cli.cli.tables import print_evaluation
-    from fgvc_cli.evaluation.confusion import read_classes
-    from fgvc_cli.evaluation.evaluate import evaluate_run
-    from fgvc_cli.inference.trained import EvalRequest
+    with quick_imports():
+        from fgvc_cli.cli.tables import print_evaluation
+        from fgvc_cli.evaluation.confusion import read_classes
+        from fgvc_cli.evaluation.evaluate import evaluate_run
+        from fgvc_cli.inference.trained import EvalRequest
 
     request = EvalRequest(split, device, precision, batch_size, workers, data_dir, bool(compile))
     result = evaluate_run(folder, request, console)

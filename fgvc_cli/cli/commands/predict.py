@@ -10,6 +10,7 @@ import typer
 
 from fgvc_cli.cli import options
 from fgvc_cli.errors import BadRequest
+from fgvc_cli.machine.imports import quick_imports
 
 if TYPE_CHECKING:
     from fgvc_cli.inference.look import Model
@@ -46,6 +47,7 @@ def predict(
     batch_size: options.BatchSize = None,
     device: options.Device = None,
     precision: options.Precision = None,
+    follow_links: options.FollowLinks = None,
 ) -> None:
     """Classify images. Predictions go to stdout, everything else to stderr.
 
@@ -55,17 +57,20 @@ def predict(
 
     from rich.console import Console
 
-    from fgvc_cli.inference.look import open_model
-    from fgvc_cli.inference.pictures import find_pictures, listed
-    from fgvc_cli.inference.trained import EvalRequest
-    from fgvc_cli.predict.answers import predict
-    from fgvc_cli.predict.rows import new_rows
-    from fgvc_cli.predict.writing import check_output, write_answers
-    from fgvc_cli.progress import Reporter
+    with quick_imports():
+        from fgvc_cli.inference.look import open_model
+        from fgvc_cli.inference.pictures import find_pictures, listed
+        from fgvc_cli.inference.trained import EvalRequest
+        from fgvc_cli.predict.answers import predict
+        from fgvc_cli.predict.rows import new_rows
+        from fgvc_cli.predict.writing import check_output, write_answers
+        from fgvc_cli.progress import Reporter
 
     check_output(output)
-    pictures = find_pictures(paths, listed(sys.stdin))
     reporter = Reporter(Console(stderr=True))
+    pictures = find_pictures(
+        paths, listed(sys.stdin), follow_links=bool(follow_links), note=lambda text: reporter.line(f"note: {text}")
+    )
     model = open_model(run or _newest(boxes, reporter), EvalRequest("test", device, precision, batch_size))
     _tell(model, boxes, min_confidence, reporter)
     answers = predict(model, pictures, top=top, min_confidence=min_confidence, boxes=boxes)

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from fgvc_cli.cli import options
+from fgvc_cli.machine.imports import quick_imports
 
 
 def report(
@@ -39,9 +40,10 @@ def report(
     if not runs:
         console.print(f"newest run: {folders[0].path}", highlight=False, markup=False, soft_wrap=True)
 
-    from fgvc_cli.cli.tables import say
-    from fgvc_cli.inference.trained import EvalRequest
-    from fgvc_cli.report.page import write_report
+    with quick_imports():
+        from fgvc_cli.cli.tables import say
+        from fgvc_cli.inference.trained import EvalRequest
+        from fgvc_cli.report.page import write_report
 
     number = (48 if len(folders) == 1 else 24) if sample is None else sample
     request = EvalRequest(split, device, precision, batch_size, root=data_dir)

@@ -9,6 +9,7 @@ import typer
 
 from fgvc_cli.cli import options
 from fgvc_cli.errors import BadRequest
+from fgvc_cli.machine.imports import quick_imports
 
 _ALLOWED_ON_RESUME = ("resume", "device", "workers", "cache", "data_dir", "compile")
 
@@ -53,6 +54,10 @@ def train(
     augment: options.Augment = None,
     erasing: options.Erasing = None,
     data_dir: options.DataDir = None,
+    train_dir: options.TrainDir = None,
+    val_dir: options.ValDir = None,
+    test_dir: options.TestDir = None,
+    follow_links: options.FollowLinks = None,
     val_fraction: options.ValFraction = None,
     group_by: options.GroupBy = None,
     on_bad_image: options.OnBadImage = None,
@@ -84,9 +89,10 @@ def _dry_run(out: Path | None, flags: dict[str, Any]) -> None:
 
     from rich.console import Console
 
-    from fgvc_cli.cli.dryrun import print_estimate
-    from fgvc_cli.runs.folder import default_path
-    from fgvc_cli.training.estimate import estimate
+    with quick_imports():
+        from fgvc_cli.cli.dryrun import print_estimate
+        from fgvc_cli.runs.folder import default_path
+        from fgvc_cli.training.estimate import estimate
 
     print_estimate(spec, estimate(spec, out or default_path(spec), Console(stderr=True)))
 
@@ -96,8 +102,9 @@ def _start(out: Path | None, flags: dict[str, Any]) -> dict[str, Any]:
 
     from rich.console import Console
 
-    from fgvc_cli.runs.folder import default_path
-    from fgvc_cli.training.train import train
+    with quick_imports():
+        from fgvc_cli.runs.folder import default_path
+        from fgvc_cli.training.train import train
 
     return train(spec, out or default_path(spec), Console(stderr=True))
 
@@ -115,7 +122,8 @@ def _resume(path: Path, flags: dict[str, Any]) -> dict[str, Any]:
 
     from rich.console import Console
 
-    from fgvc_cli.training.train import Machine, resume
+    with quick_imports():
+        from fgvc_cli.training.train import Machine, resume
 
     machine = Machine(flags["device"], flags["workers"], flags["data_dir"], flags["cache"], flags["compile"])
     return resume(path, machine, Console(stderr=True))

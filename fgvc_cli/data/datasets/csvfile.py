@@ -17,9 +17,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from fgvc_cli.data.formats.class_names import ClassNames, class_names
 from fgvc_cli.data.formats.fitting import with_true_boxes
-from fgvc_cli.data.formats.index import present
-from fgvc_cli.data.formats.own import SPLIT_OF, Own, natural_key, own_index
+from fgvc_cli.data.formats.on_disk import near_on_disk, on_disk, spelling_notes
+from fgvc_cli.data.formats.own import Own, own_index
+from fgvc_cli.data.formats.split_names import settled, spelling
 from fgvc_cli.data.groups import PATH_COLUMNS
 from fgvc_cli.data.types import DatasetIndex, Split
 from fgvc_cli.errors import BadRequest
@@ -51,9 +53,9 @@ def load(spec: DataSpec, progress: object = None) -> DatasetIndex:
         root = Path(file.absolute().anchor)
         rows.files = [(file.parent.absolute() / name).relative_to(root).as_posix() for name in rows.files]
     rows, notes = _on_disk(file, root, rows, spec.on_bad_image == "skip")
-    classes = _classes(file, rows)
-    splits = dict(_splits(rows, classes))
-    own = Own("csv", root, file, classes, splits, "one list", "split", notes)
+    named = _classes(file, rows)
+    splits = dict(_splits(rows, named))
+    own = Own("csv", root, file, named.classes, splits, "one list", "split", (*notes, *named.notes))
     return with_true_boxes(own_index(own, spec))
 
 
@@ -138,6 +140,8 @@ def _read(file: Path) -> _Rows:
     if not rows.files:
         raise BadRequest(f"{file}: lists no images; {_FORM}")
     _no_file_twice(file, rows)
+    split_of = settled({kind: kind for kind in dict.fromkeys(rows.splits)})
+    rows.splits = [split_of[kind] for kind in rows.splits]
     return rows
 
 
@@ -150,10 +154,10 @@ def _take(rows: _Rows, file: Path, line: int, row: Sequence[str], columns: Mappi
     rows.labels.append(sys.intern(label))  # there may be a million images of a few labels
     rows.lines.append(line)
     word = row[columns["split"]].strip() if "split" in columns else "train"
-    split = SPLIT_OF.get(word.lower())
-    if split is None:
+    said = spelling(word)
+    if said is None or said.rest:
         raise BadRequest(f"{file}:{line}: column split is {word!r}; it must be train, val or test")
-    rows.splits.append(split)
+    rows.splits.append(said.kind)
     if _BOX[0] in columns:
         rows.boxes.append(_box(file, line, [row[columns[side]].strip() for side in _BOX]))
 
@@ -191,40 +195,48 @@ def _no_file_twice(file: Path, rows: _Rows) -> None:
 
 def _on_disk(file: Path, root: Path, rows: _Rows, skip: bool) -> tuple[_Rows, tuple[str, ...]]:
     """The rows whose images exist, and a note about the others. BadRequest unless missing images may be skipped."""
-    found = present(root, rows.files)
-    missing = np.flatnonzero(~found)
-    if not len(missing):
+    found = on_disk(root, rows.files)
+    notes = spelling_notes(rows.files, found)
+    missing = [i for i, name in enumerate(found) if name is None]
+    listed = rows.files[missing[0]] if missing else ""
+    many = f"{len(missing)} of {len(found)} images are missing"
+    if missing and not (skip and len(missing) < len(found)):
+        hint = "--on-bad-image skip leaves them out"
+        hint = hint if len(missing) < len(found) else "paths are relative to the table"
+        near = near_on_disk(root, listed)
+        raise BadRequest(f"{file}:{rows.lines[missing[0]]}: {root / listed} does not exist{near}; {many}; {hint}")
+    if missing:
+        notes += (f"{many} and left out (first: line {rows.lines[missing[0]]}, {listed})",)
+    if not notes:
         return rows, ()
-    first = rows.lines[missing[0]]
-    what = f"{root / rows.files[missing[0]]} does not exist"
-    many = f"{len(missing)} of {len(rows.files)} images are missing"
-    none = len(missing) == len(rows.files)
-    if none or not skip:
-        hint = "paths are relative to the table" if none else "--on-bad-image skip leaves them out"
-        raise BadRequest(f"{file}:{first}: {what}; {many}; {hint}")
-    kept = np.flatnonzero(found)
+    rows.files = [there or name for name, there in zip(rows.files, found, strict=True)]
+    kept = [i for i, name in enumerate(found) if name is not None] if missing else range(len(found))
     left = {name: [values[i] for i in kept] if values else [] for name, values in vars(rows).items()}
-    return _Rows(**left), (f"{many} and left out (first: line {first}, {rows.files[missing[0]]})",)
+    rows = _Rows(**left)
+    _no_file_twice(file, rows)
+    return rows, notes
 
 
-def _classes(file: Path, rows: _Rows) -> tuple[str, ...]:
+def _classes(file: Path, rows: _Rows) -> ClassNames:
     """The labels of the training images, in natural order. BadRequest for fewer than two, or if another
     split has a label that training lacks.
     """
-    trained = {label for label, split in zip(rows.labels, rows.splits, strict=True) if split == "train"}
+    trained = dict.fromkeys(label for label, split in zip(rows.labels, rows.splits, strict=True) if split == "train")
     if not trained:
         raise BadRequest(f"{file}: no image is in the training split")
+    named = class_names(trained, rows.labels)
     for label, split, line in zip(rows.labels, rows.splits, rows.lines, strict=True):
-        if label not in trained:
-            raise BadRequest(f"{file}:{line}: label {label!r} is in the {split} split but has no training images")
-    if len(trained) < 2:
+        if label not in named.label_of:
+            raise BadRequest(
+                f"{file}:{line}: label {label!r} is in the {split} split but has no training images{named.hint(label)}"
+            )
+    if len(named.classes) < 2:
         raise BadRequest(f"{file}: all labels are {rows.labels[0]!r}; a classifier needs at least two classes")
-    return tuple(sorted(trained, key=natural_key))
+    return named
 
 
-def _splits(rows: _Rows, classes: Sequence[str]) -> Iterator[tuple[str, Split]]:
-    label_of = {name: label for label, name in enumerate(classes)}
-    labels = np.array([label_of[label] for label in rows.labels], dtype=np.int64)
+def _splits(rows: _Rows, named: ClassNames) -> Iterator[tuple[str, Split]]:
+    labels = np.array([named.label_of[label] for label in rows.labels], dtype=np.int64)
     boxes: NDArray[np.float32] | None = np.array(rows.boxes, dtype=np.float32) if rows.boxes else None
     whole = Split(tuple(rows.files), labels, boxes)
     names = np.array(rows.splits)

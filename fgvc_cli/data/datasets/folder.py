@@ -3,36 +3,41 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
-from fgvc_cli.data.formats.own import SPLIT_OF, Own, natural_key, own_index
-from fgvc_cli.data.images.read import is_image_name
+from fgvc_cli.data.formats.class_names import ClassNames, class_names
+from fgvc_cli.data.formats.own import Own, own_index
+from fgvc_cli.data.formats.split_names import look_like_splits, spelling, splits_among
+from fgvc_cli.data.images.listing import RUN_FILE, Listing, folders_in, list_images, passed_over_notes
 from fgvc_cli.data.types import DatasetIndex, Split
 from fgvc_cli.errors import BadRequest
 from fgvc_cli.spec.data import DataSpec
 
-_NOT_DATA = ("__MACOSX", "@eaDir")  # left behind by archives and by network storage
+_SAY = "name the splits train, val and test, or say which they are with --train-dir and --test-dir"
 
 
 @dataclass
-class _Found:
-    """Images by class, and files that are not images; paths relative to the root."""
+class _Part:
+    """The images of one split by class folder, and what else lies there; paths relative to the root."""
 
     images: dict[str, list[str]] = field(default_factory=dict)
-    ignored: list[str] = field(default_factory=list)
+    rest: Listing = field(default_factory=Listing)
 
 
 def load(spec: DataSpec, progress: object = None) -> DatasetIndex:
     """The index of an image folder. BadRequest, one line, if it cannot be trained on."""
     root = _root(spec)
-    folders = _folders(root)
+    if spec.split_dirs:
+        return own_index(_named(root, spec), spec)
+    folders = folders_in(root)
     if not folders:
         raise BadRequest(f"{root}: holds no folders; put the images of each class into a folder of its own")
-    own = _split_folders(root, folders) if _is_split(folders) else _own(root, {"train": _scan(root, "")}, "one folder")
+    splits = _splits(root, folders)
+    own = _split_folders(root, folders, splits, spec) if splits else _one_folder(root, spec)
     return own_index(own, spec)
 
 
@@ -44,97 +49,154 @@ def _root(spec: DataSpec) -> Path:
         what = "is not a folder" if root.exists() else "does not exist"
         hint = "; for a CSV file use --dataset csv" if root.suffix.lower() in (".csv", ".tsv") else ""
         raise BadRequest(f"{root}: {what}; --data-dir must name a folder of images{hint}")
+    if (root / RUN_FILE).is_file():
+        raise BadRequest(f"{root}: is the folder of a run; --data-dir must name a folder of images")
     return root
 
 
-def _is_split(folders: Sequence[str]) -> bool:
-    """Whether these are splits: `train` alone or with another split. Else `train` is a class, like bus and tram."""
-    names = {name.lower() for name in folders}
-    return "train" in names and (len(names) == 1 or len(names.intersection(SPLIT_OF)) > 1)
+# ---- which folders are splits
 
 
-def _split_folders(root: Path, folders: Sequence[str]) -> Own:
+def _splits(root: Path, folders: Sequence[str]) -> dict[str, str]:
+    """Folder → train, val or test; empty if the folders are classes. BadRequest if their names leave it open."""
+    splits = splits_among(folders)
+    trained = next((folder for folder, split in splits.items() if split == "train"), None)
+    said = spelling(trained) if trained else None
+    if trained and said and (not said.rest or folders_in(root / trained)):  # classes may be called `strength training`
+        for split in set(splits.values()):
+            named = [folder for folder in folders if splits.get(folder) == split]
+            if len(named) > 1:
+                raise BadRequest(f"{root}: holds two folders for the {split} split; keep one of them")
+        return splits
+    unclear = look_like_splits(folders)
+    if unclear:
+        which = f"{unclear[0]!r} and {unclear[1]!r}"
+        are = "if they are classes: --train-dir ."
+        raise BadRequest(f"{root}: {which} look like splits, not classes; {_SAY} ({are})")
+    return {}
+
+
+def _split_folders(root: Path, folders: Sequence[str], splits: Mapping[str, str], spec: DataSpec) -> Own:
     """The layout train/, alone or with val/, test/ or both."""
-    found: dict[str, _Found] = {}
-    for folder in folders:
-        name = SPLIT_OF.get(folder.lower())
-        if name in found:
-            raise BadRequest(f"{root}: holds two folders for the {name} split; keep one of them")
-        if name is not None:
-            found[name] = _scan(root, folder)
-    other = [folder for folder in folders if folder.lower() not in SPLIT_OF]
+    found = {split: _scan(root, _undoubled(root, folder), spec) for folder, split in splits.items()}
+    other = [folder for folder in folders if folder not in splits]
     note = (f"folders beside train/ are not used: {', '.join(other)}",) if other else ()
-    return _own(root, found, "train/ alone", note)
+    return _own(root, found, "train/ alone", spec, note)
 
 
-def _own(root: Path, found: dict[str, _Found], where: str, notes: tuple[str, ...] = ()) -> Own:
+def _undoubled(root: Path, folder: str) -> str:
+    """train/train if train holds nothing else, as archives that were packed twice have it; else the folder."""
+    name = folder.rpartition("/")[2]
+    inside = folders_in(root / folder)
+    doubled = [inner for inner in inside if inner.casefold() == name.casefold()]
+    return _undoubled(root, f"{folder}/{doubled[0]}") if doubled and len(inside) == 1 else folder
+
+
+def _named(root: Path, spec: DataSpec) -> Own:
+    """The splits whose folders the user named."""
+    places = {split: Path(os.path.normpath(root.absolute() / name)) for split, name in spec.split_dirs.items()}
+    for split, place in places.items():
+        if not place.is_dir():
+            raise BadRequest(f"--{split}-dir: {place} is not a folder; a relative path starts at --data-dir")
+        for other, elsewhere in places.items():
+            if other != split and place.is_relative_to(elsewhere):
+                raise BadRequest(f"--{split}-dir: {place} lies in the folder of --{other}-dir; splits share no folder")
+    base = Path(os.path.commonpath([root.absolute(), *places.values()]))
+    parts = {split: _scan(base, _relative(place, base), spec) for split, place in places.items()}
+    return _own(base, parts, "the training folder", spec)
+
+
+def _relative(place: Path, base: Path) -> str:
+    return "" if place == base else place.relative_to(base).as_posix()
+
+
+def _one_folder(root: Path, spec: DataSpec) -> Own:
+    """The layout without splits. It is in doubt if its folders hold the same folders, as splits hold the same classes.
+
+    Whoever groups the images by folder has said what those are.
+    """
+    found = _scan(root, "", spec)
+    own = _own(root, {"train": found}, "one folder", spec)
+    return own if spec.group_by == "folder" else replace(own, doubt=_doubt(root, found))
+
+
+def _doubt(root: Path, found: _Part) -> str | None:
+    inside = {name: {file.split("/")[1] for file in files} for name, files in found.images.items() if _is_deep(files)}
+    names = sorted(inside, key=lambda name: -len(inside[name]))
+    for name in names[1:]:
+        shared = inside[names[0]] & inside[name]
+        if len(shared) > 1 and 2 * len(shared) > len(inside[name]):
+            same = f"{names[0]!r} and {name!r} hold the same folders ({', '.join(sorted(shared)[:2])})"
+            are = "if they are classes: --train-dir ., or --group-by folder"
+            return f"{root}: {same} and look like splits, not classes; {_SAY} ({are})"
+    return None
+
+
+def _is_deep(files: Sequence[str]) -> bool:
+    """Whether all images of a class folder lie in folders inside it."""
+    return bool(files) and all(file.count("/") > 1 for file in files)
+
+
+# ---- the images
+
+
+def _scan(root: Path, folder: str, spec: DataSpec) -> _Part:
+    """All images in each class folder of root/folder, at any depth.
+
+    Folders that hold only what fgvc wrote, such as runs/, are no classes.
+    """
+    part = _Part()
+    prefix = f"{folder}/" if folder else ""
+    for name in folders_in(root / folder):
+        found = list_images(root, prefix + name, follow_links=spec.follow_links)
+        if found.images or not (found.own or prefix + name in found.links):
+            part.images[name] = found.images
+        found.images = []
+        part.rest.add(found)
+    return part
+
+
+def _own(root: Path, found: dict[str, _Part], where: str, spec: DataSpec, notes: tuple[str, ...] = ()) -> Own:
     """The images, with the splits that were found."""
-    classes = _classes(root, found["train"])
-    splits = {name: _split(root, part, classes, name) for name, part in found.items()}
-    notes += _ignored_note(list(found.values()))
-    return Own("folder", root, root, classes, splits, where, "folder", notes)
+    named = _classes(root, found)
+    splits = {name: _split(root, part, named, name) for name, part in found.items()}
+    rest = Listing()
+    for part in found.values():
+        rest.add(part.rest)
+    notes += named.notes + _ignored_note(rest) + passed_over_notes(root, rest, follow_links=spec.follow_links)
+    return Own("folder", root, root, named.classes, splits, where, "folder", notes)
 
 
-def _classes(root: Path, found: _Found) -> tuple[str, ...]:
-    """The classes of the training images, in natural order. BadRequest for an empty class, or for fewer than two."""
-    for name, files in found.images.items():
+def _classes(root: Path, found: Mapping[str, _Part]) -> ClassNames:
+    """The classes of the training images. BadRequest for an empty class, or for fewer than two."""
+    trained = found["train"].images
+    for name, files in trained.items():
         if not files:
-            raise BadRequest(f"{root}: the class folder {name!r} holds no images; fill or remove it")
-    if len(found.images) < 2:
-        names = "".join(f" ({name})" for name in found.images)
-        raise BadRequest(f"{root}: holds {len(found.images)} class folder{names}; a classifier needs at least two")
-    return tuple(sorted(found.images, key=natural_key))
+            linked = any(link.split("/")[-2:-1] == [name] for link in found["train"].rest.links)
+            hint = " (--follow-links reads its linked folders)" if linked else ""
+            raise BadRequest(f"{root}: the class folder {name!r} holds no images{hint}; fill or remove it")
+    named = class_names(trained, [name for part in found.values() for name in part.images])
+    if len(named.classes) < 2:
+        names = "".join(f" ({name})" for name in named.classes)
+        raise BadRequest(f"{root}: holds {len(named.classes)} class folder{names}; a classifier needs at least two")
+    return named
 
 
-def _split(root: Path, found: _Found, classes: tuple[str, ...], split: str) -> Split:
-    label_of = {name: label for label, name in enumerate(classes)}
-    for name in found.images:
-        if name not in label_of:
-            raise BadRequest(f"{root}: class {name!r} is in the {split} folder but has no training images")
-    pairs = [(file, label_of[name]) for name in classes for file in found.images.get(name, ())]
+def _split(root: Path, found: _Part, named: ClassNames, split: str) -> Split:
+    files: list[list[str]] = [[] for _ in named.classes]
+    for name, inside in found.images.items():
+        if name not in named.label_of:
+            hint = named.hint(name)
+            raise BadRequest(f"{root}: class {name!r} is in the {split} folder but has no training images{hint}")
+        files[named.label_of[name]] += inside
+    pairs = [(file, label) for label, inside in enumerate(files) for file in inside]
     if not pairs:
         raise BadRequest(f"{root}: the {split} folder holds no images in class folders; fill or remove it")
     return Split(tuple(file for file, _ in pairs), np.array([label for _, label in pairs], dtype=np.int64))
 
 
-def _ignored_note(found: Sequence[_Found]) -> tuple[str, ...]:
-    ignored = [file for part in found for file in part.ignored]
-    return (f"{len(ignored)} files that are not images are ignored (first: {ignored[0]})",) if ignored else ()
-
-
-def _folders(folder: Path) -> list[str]:
-    try:
-        with os.scandir(folder) as entries:
-            return sorted(entry.name for entry in entries if not _is_hidden(entry.name) and entry.is_dir())
-    except OSError as error:
-        raise BadRequest(f"{folder}: cannot be listed ({error.strerror})") from None
-
-
-def _is_hidden(name: str) -> bool:
-    return name.startswith(".") or name in _NOT_DATA
-
-
-def _scan(root: Path, folder: str) -> _Found:
-    """All images in each class folder of root/folder, at any depth."""
-    found = _Found()
-    prefix = f"{folder}/" if folder else ""
-    for name in _folders(root / folder):
-        files: list[str] = []
-        _collect(root / folder / name, f"{prefix}{name}/", files, found.ignored)
-        found.images[name] = sorted(files)
-    return found
-
-
-def _collect(folder: Path, prefix: str, files: list[str], ignored: list[str]) -> None:
-    """Collect the images of a folder and its subfolders. Linked subfolders are skipped, since links can form cycles."""
-    try:
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                if _is_hidden(entry.name):
-                    continue
-                if entry.is_dir(follow_symlinks=False):
-                    _collect(Path(entry.path), f"{prefix}{entry.name}/", files, ignored)
-                else:
-                    (files if is_image_name(entry.name) else ignored).append(prefix + entry.name)
-    except OSError as error:
-        raise BadRequest(f"{folder}: cannot be listed ({error.strerror})") from None
+def _ignored_note(rest: Listing) -> tuple[str, ...]:
+    if not rest.others:
+        return ()
+    many = f"{len(rest.others)} files that are not images are"
+    return (f"{many if len(rest.others) > 1 else '1 file that is no image is'} ignored (first: {rest.others[0]})",)

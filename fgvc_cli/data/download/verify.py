@@ -13,7 +13,8 @@ from fgvc_cli.data.download.lists import contradictions
 from fgvc_cli.data.download.progress import SILENT, Progress
 from fgvc_cli.data.download.state import files_of, read_sums, sha256
 from fgvc_cli.data.facts import CATALOG
-from fgvc_cli.data.images.read import ImageError, is_image_name, read_image
+from fgvc_cli.data.images.names import is_image_path
+from fgvc_cli.data.images.read import ImageError, read_image
 from fgvc_cli.data.images.survey import survey
 from fgvc_cli.data.types import DatasetIndex
 from fgvc_cli.errors import FgvcError
@@ -55,7 +56,7 @@ def verify(
     the full set, if not the official one. Damaged data raise no error: the verdict names them.
     """
     facts, files = CATALOG[name], sorted(files_of(folder))
-    images = [file for file in files if _is_picture(file)]
+    images = [file for file in files if is_image_path(PurePosixPath(file))]
     index, problems = _lists(name, folder, progress)
     problems += _undecodable(folder, images, progress) if decode else []
     problems += _changed(folder, set(files), hashes, progress)
@@ -98,11 +99,6 @@ def _contradictions(name: str, folder: Path) -> list[str]:
         return contradictions(name, folder)
     except FgvcError:  # a list that cannot be read: the loader has reported it
         return []
-
-
-def _is_picture(file: str) -> bool:
-    path = PurePosixPath(file)
-    return is_image_name(path.name) and not any(part.startswith((".", "__MACOSX")) for part in path.parts)
 
 
 def _undecodable(folder: Path, images: list[str], progress: Progress) -> list[str]:

@@ -2,43 +2,30 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fgvc_cli.data.facts import CATALOG, DatasetFacts
 from fgvc_cli.data.formats.fitting import with_true_boxes
+from fgvc_cli.data.formats.on_disk import on_disk, spelling_notes
 from fgvc_cli.data.types import DatasetIndex, Split
 from fgvc_cli.errors import BadRequest
 
 
-def present(root: Path, files: Sequence[str]) -> NDArray[np.bool_]:
-    """Which files exist, (N,) bool. Each folder is listed once, and no file is opened."""
-    places: dict[str, list[int]] = {}
-    for i, file in enumerate(files):
-        places.setdefault(file.rpartition("/")[0], []).append(i)
-    found = np.zeros(len(files), dtype=bool)
-    for folder, inside in places.items():
-        with contextlib.suppress(OSError), os.scandir(root / folder) as entries:
-            names = {entry.name for entry in entries}
-            found[inside] = [files[i].rpartition("/")[2] in names for i in inside]
-    return found
-
-
 def drop_missing(root: Path, split: Split, source: str) -> tuple[Split, tuple[str, ...]]:
-    """The split without files that are missing on disk, and a note about them."""
-    found = present(root, split.files)
-    if found.all():
-        return split, ()
-    missing = np.flatnonzero(~found)
+    """The split with its files as they are spelled on disk, without those that are missing, and notes about both."""
+    found = on_disk(root, split.files)
+    notes = spelling_notes(split.files, found)
+    missing = [i for i, file in enumerate(found) if file is None]
+    kept = replace(split, files=tuple(there or file for file, there in zip(split.files, found, strict=True)))
+    if not missing:
+        return kept, notes
     note = f"{len(missing)} images listed in {source} are not on disk and left out (first: {split.files[missing[0]]})"
-    return split.take(np.flatnonzero(found)), (note,)
+    return kept.take(np.setdiff1d(np.arange(len(kept)), missing)), (*notes, note)
 
 
 def checked(index: DatasetIndex, sources: str | Mapping[str, str], level: str | None = None) -> DatasetIndex:

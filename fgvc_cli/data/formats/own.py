@@ -14,8 +14,6 @@ from fgvc_cli.data.types import DatasetIndex, Split
 from fgvc_cli.errors import BadRequest
 from fgvc_cli.spec.data import DatasetName, DataSpec
 
-SPLIT_OF = {"train": "train", "test": "test", "val": "val", "valid": "val", "validation": "val"}
-
 
 @dataclass(frozen=True)
 class Own:
@@ -29,6 +27,7 @@ class Own:
     where: str  # where all images are if there is only train, such as "one folder"
     splitter: str  # what makes a split, such as "folder"
     notes: tuple[str, ...] = ()
+    doubt: str | None = None  # why its classes may be none
 
 
 def natural_key(name: str) -> tuple[list[tuple[int, int, str]], str]:
@@ -69,7 +68,7 @@ def _drawn(own: Own, whole: Split, spec: DataSpec) -> DatasetIndex:
     note = f"the images are in {own.where}: {len(held)} of {len(whole)} are held out for testing, by {how}"
     notes = (*own.notes, note, *_single_image_note(own.classes, whole))
     train, test = whole.take(kept), whole.take(held)
-    return DatasetIndex(own.name, own.root, own.classes, train, test, drawn=True, notes=notes)
+    return DatasetIndex(own.name, own.root, own.classes, train, test, drawn=True, notes=notes, doubt=own.doubt)
 
 
 def _single_image_note(classes: Sequence[str], whole: Split) -> tuple[str, ...]:

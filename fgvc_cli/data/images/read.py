@@ -33,21 +33,11 @@ from fgvc_cli.spec.data import MAX_PIXELS
 
 Image.MAX_IMAGE_PIXELS = None  # `must_fit` replaces Pillow's own limit, since the limit here is data.max_pixels
 
-_JPEG_NAMES = {".jpg", ".jpeg", ".jpe", ".jfif", ".jp2"}
-_OTHER_NAMES = {".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".tga"}
-_PHONE_NAMES = {".avif", ".heic", ".heif", ".hif"}
-EXTENSIONS = frozenset(_JPEG_NAMES | _OTHER_NAMES | _PHONE_NAMES)
 _SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 
 
 class ImageError(FgvcError):
     """An image file that cannot be read; the message names it."""
-
-
-def is_image_name(name: str) -> bool:
-    """Whether a file of this name is treated as an image."""
-    _, dot, suffix = name.rpartition(".")
-    return dot + suffix.lower() in EXTENSIONS
 
 
 def read_image(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> Tensor:

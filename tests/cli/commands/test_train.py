@@ -32,6 +32,16 @@ def test_flags_become_fields() -> None:
     assert not options.spec_of({"class_balance": False}).train.class_balance
 
 
+def test_split_folders_start_at_the_data_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    flags = {"dataset": "folder", "train_dir": Path("a"), "test_dir": Path("/b"), "follow_links": True}
+    data = options.spec_of(flags).data
+    assert (data.root, data.train_dir, data.val_dir, data.test_dir) == (tmp_path, Path("a"), None, Path("/b"))
+    assert data.follow_links
+    data = options.spec_of({**flags, "data_dir": Path("photos")}).data
+    assert (data.root, data.train_dir) == (tmp_path / "photos", Path("a"))
+
+
 def test_flags_that_were_given_are_named_even_where_they_say_no() -> None:
     flags = {"seed": 0, "class_balance": False, "sets": ["a=b"], "lr": None}
     assert options.given(flags) == ["--seed", "--class-balance", "--set"]

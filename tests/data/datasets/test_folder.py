@@ -110,7 +110,8 @@ def test_nested_images_and_what_is_ignored(tmp_path: Path) -> None:
         "b/2021/may/1.png",
         "b/2022/0.png",
     ]
-    assert any("2 files that are not images" in note and "labels.csv" in note for note in index.notes)
+    assert any("1 file that is no image" in note and "labels.csv" in note for note in index.notes)
+    assert any("a linked folder is passed over" in note and "b/round" in note for note in index.notes)
 
 
 def test_linked_class_folder(tmp_path: Path) -> None:

@@ -209,7 +209,7 @@ def test_what_only_decoding_shows_is_one_line_in_training(photos: Path) -> None:
 
 def test_a_new_run_and_its_groups_through_opening_a_run(tmp_path: Path, photos: Path) -> None:
     """What a run opens: bad images stop it, and a recorded run needs no table of groups any more."""
-    photos = write_folder(tmp_path / "all", {"a/b0": 4, "a/b1": 4, "b/b0": 3, "b/b1": 5})
+    photos = write_folder(tmp_path / "all", {"a/b0": 4, "a/b1": 4, "b/c0": 3, "b/c1": 5})
     table = tmp_path / "groups.csv"
     files = [path.relative_to(photos).as_posix() for path in sorted(photos.rglob("*.png"))]
     table.write_text("path,burst\n" + "".join(f"{file},{file.rpartition('/')[0]}\n" for file in files))

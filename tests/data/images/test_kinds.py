@@ -16,7 +16,8 @@ import torch
 from PIL import Image, ImageCms, features
 
 from fgvc_cli.data.images.headers import ends_whole, phone_format, plain_size
-from fgvc_cli.data.images.read import ImageError, is_image_name, read_image
+from fgvc_cli.data.images.names import has_image_ending
+from fgvc_cli.data.images.read import ImageError, read_image
 
 PIXELS = np.random.RandomState(1).randint(0, 256, (20, 30, 3)).astype(np.uint8)
 ALPHA = np.random.RandomState(2).choice([0, 255], (20, 30)).astype(np.uint8)
@@ -205,7 +206,7 @@ def test_phone_formats_are_known_by_content() -> None:
     assert phone_format(b"\0\0\0\x18ftypmp42\0\0\0\0isommp42") is None
     assert phone_format(b"\xff\xd8\xff\xe0") is None
     assert phone_format(b"") is None
-    assert all(map(is_image_name, ("IMG_1.HEIC", "a.heif", "a.avif")))
+    assert all(map(has_image_ending, ("IMG_1.HEIC", "a.heif", "a.avif")))
 
 
 @pytest.mark.parametrize("name", ["a.heic", "a.jpg"])

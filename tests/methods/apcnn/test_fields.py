@@ -67,7 +67,8 @@ def test_gates_that_are_off_have_no_parameters(
     ids=str,
 )
 def test_a_field_changes_the_prediction(apcnn: Callable[..., ApCnn], fields: dict[str, Any]) -> None:
-    plain, changed = apcnn(), apcnn(**fields)
+    """With gates that are not saturated, so that each place has a value of its own."""
+    plain, changed = apcnn(start="pytorch"), apcnn(start="pytorch", **fields)
     changed.load_state_dict(plain.state_dict())
     assert not torch.allclose(plain(images()).logits, changed(images()).logits, rtol=1e-6, atol=1e-7)
 

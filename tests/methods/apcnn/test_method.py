@@ -25,6 +25,7 @@ from fgvc_cli.methods.apcnn.pyramid import (
     SpatialGate,
     attended,
     average,
+    start_as_released,
 )
 from fgvc_cli.methods.cost import summarize
 from fgvc_cli.spec.build import build_spec
@@ -100,6 +101,16 @@ def test_the_spatial_gate_starts_where_it_can_learn() -> None:
     for channels in (32, 256):
         logits = SpatialGate(channels)(torch.randn(4, channels, 16, 16)).logit()
         assert 0.3 < float(logits.detach().std()) < 1
+
+
+def test_the_released_spatial_gate_starts_saturated() -> None:
+    """PyTorch's own start of it, which the released code keeps: ±1/3 whatever the channels."""
+    torch.manual_seed(0)
+    gate = SpatialGate(256)
+    start_as_released(gate)
+    logits = gate(torch.randn(4, 256, 16, 16)).double().logit()
+    assert 0.3 < float(gate.squeeze.weight.detach().abs().max()) <= 1 / 3
+    assert float((logits.abs() > 3).double().mean()) > 0.6
 
 
 @functools.cache

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from fgvc_cli.cli import options
+from fgvc_cli.machine.imports import quick_imports
 
 _WHAT, _LOOK, _OUT = "Which images", "How they are drawn", "Where they go"
 
@@ -44,17 +45,20 @@ Force = Annotated[bool, options.flag("Replace existing files.", _OUT, "--force")
 def _draw(kind: str, given: dict[str, Any]) -> None:
     from rich.console import Console
 
-    from fgvc_cli.cli.tables import say
-    from fgvc_cli.inference.trained import EvalRequest
-    from fgvc_cli.viz.draw import VizRequest, draw_pictures
-    from fgvc_cli.viz.scene import Options
-    from fgvc_cli.viz.selection import Selection
+    with quick_imports():
+        from fgvc_cli.cli.tables import say
+        from fgvc_cli.inference.trained import EvalRequest
+        from fgvc_cli.viz.draw import VizRequest, draw_pictures
+        from fgvc_cli.viz.scene import Options
+        from fgvc_cli.viz.selection import Selection
 
     words = tuple(given["paths"] or ())
     lines = sys.stdin if "-" in words else ()
     request = VizRequest(
         kind,
-        Selection(words, lines, given["dataset"], given["split"], given["sample"], given["only"]),
+        Selection(
+            words, lines, given["dataset"], given["split"], given["sample"], given["only"], bool(given["follow_links"])
+        ),
         given["run"],
         given["compare"],
         given["out"],
@@ -93,6 +97,7 @@ def command_of(kind: str) -> Callable[..., None]:
         device: options.Device = None,
         batch_size: options.BatchSize = None,
         data_dir: options.DataDir = None,
+        follow_links: options.FollowLinks = None,
     ) -> None:
         _draw(kind, locals())
 
@@ -118,6 +123,7 @@ def versus(
     device: options.Device = None,
     batch_size: options.BatchSize = None,
     data_dir: options.DataDir = None,
+    follow_links: options.FollowLinks = None,
 ) -> None:
     """What speaks for one class rather than another; by default, for the two most likely classes."""
     _draw("versus", locals())

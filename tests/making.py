@@ -1,0 +1,26 @@
+"""Small folders of images for tests: `mk(folder, "robin=6", "wren=6")`."""
+
+from __future__ import annotations
+
+import zlib
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+
+def mk(folder: Path, *classes: str) -> None:
+    """For each "NAME=N", write N noise JPEGs of 80 × 60 pixels into folder/NAME, seeded by folder and name."""
+    for text in classes:
+        name, _, count = text.rpartition("=")
+        for i in range(int(count)):
+            noise_jpeg(folder / name / f"{i}.jpg", seed=f"{folder.name}/{name}/{i}")
+
+
+def noise_jpeg(path: Path, seed: str | None = None) -> Path:
+    """One noise JPEG of 80 × 60 pixels, seeded by a text; without one, by the file's name."""
+    words = zlib.crc32((path.name if seed is None else seed).encode("utf-8", "surrogateescape"))
+    pixels = np.random.RandomState(words).randint(0, 256, (60, 80, 3)).astype(np.uint8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path, format="JPEG")
+    return path

@@ -52,6 +52,29 @@ def test_json_lines_by_hand() -> None:
     assert "boxes" not in last
 
 
+def test_a_class_called_like_a_word_of_the_answer_is_told_from_it() -> None:
+    """It may be called unsure, or as a box is shown in the table."""
+    guesses = (Guess("unsure", 0.5), Guess("box ran", 0.25), Guess("'unsure'", 0.2), Guess("wren", 0.05))
+    sure, unsure = (Answer(Picture("a.png", Path("a.png")), 30, 40, guesses, flag) for flag in (False, True))
+    names = [guess.name for guess in guesses]
+
+    def rows(format: str) -> list[str]:
+        writer = new_rows(format, ["a.png"], names, 4)
+        return ("".join(map(writer.lines, (sure, unsure))) + writer.rest()).splitlines()
+
+    assert [(one["answer"], one["unsure"]) for one in map(json.loads, rows("json"))] == [
+        ("unsure", False),
+        ("unsure", True),
+    ]
+    assert [(one["answer"], one["unsure"]) for one in csv.DictReader(rows("csv"))] == [
+        ("unsure", "false"),
+        ("unsure", "true"),
+    ]
+    shown = [line[7:19].strip() for line in rows("table")]
+    quoted = ["'unsure'", "'box ran'", "''unsure''", "wren"]
+    assert shown == ["answer", *quoted, "unsure", *quoted]
+
+
 @pytest.mark.parametrize("name", ODD)
 def test_any_file_name_comes_back(name: str) -> None:
     """As bytes, since a name may hold what is no text: it is then the escape that JSON itself has."""

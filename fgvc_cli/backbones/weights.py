@@ -30,11 +30,12 @@ _FIT = 0.9  # a file must have at least this fraction of the trunk's tensors, el
 
 @dataclass(frozen=True)
 class RunWeights:
-    """The weights of a run of fgvc: a file whose metadata names its method and backbone (None: unknown)."""
+    """The weights of a run of fgvc: a file whose metadata names its method, backbone and classes (None: unknown)."""
 
     file: Path
     method: str | None
     backbone: str | None
+    classes: tuple[str, ...] | None = None
 
     def tensors(self) -> dict[str, Tensor]:
         """State-dict name → tensor of the whole method."""
@@ -90,8 +91,10 @@ def load_backbone_weights(backbone: Backbone, spec: BackboneSpec) -> list[str]:
 
 def _describe(path: Path, recorded: str) -> RunWeights:
     try:
-        spec = json.loads(recorded)["spec"]
-        return RunWeights(path, spec["method"]["name"], spec["backbone"]["name"])
+        about = json.loads(recorded)
+        spec, classes = about["spec"], about.get("classes")
+        named = isinstance(classes, list) and bool(classes) and all(isinstance(name, str) for name in classes)
+        return RunWeights(path, spec["method"]["name"], spec["backbone"]["name"], tuple(classes) if named else None)
     except (ValueError, KeyError, TypeError):
         return RunWeights(path, None, None)
 

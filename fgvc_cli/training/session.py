@@ -130,7 +130,9 @@ class Session:
         val = evaluation_loader(index, index.val, spec, device, squares=squares) if index.val else None
         steps, classes = steps_per_epoch(loader, spec), len(index.classes)
         start = spec if plain is None else _from_plain(spec, plain)
-        learner = Learner.build(start, classes, device, steps_per_epoch=steps, load_weights=load_weights)
+        learner = Learner.build(
+            start, classes, device, steps_per_epoch=steps, load_weights=load_weights, classes=index.classes
+        )
         notes = learner.notes
         if spec.optim.lr_images is not None:
             notes += (f"learning rate {spec.optim.rate(spec.train.batch_size):g}, scaled from {spec.optim.lr:g}",)

@@ -35,7 +35,7 @@ def kept_result(run: RunFolder, about: Mapping[str, Any], images: Named) -> dict
         raise FgvcError(f"{file} was measured before the model was calibrated")
     if any(result.get(key) != value for key, value in (images.new or {}).items()):
         raise FgvcError(f"{file} is of other photos")
-    return result
+    return result | {"run": str(run.path)}  # the folder may have been renamed or copied since
 
 
 def must_be_free(run: RunFolder, images: Named) -> None:

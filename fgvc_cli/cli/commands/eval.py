@@ -29,8 +29,8 @@ def evaluate(
 
     The results are saved in the run's eval/ folder, with the table of all classes and the confusion matrix.
 
-    Where --data-dir is not the run's own data, it holds new labelled photos in class folders or a CSV file: all of them are
-    measured, classes are matched by name, and the results are kept under the folder's name or --name.
+    If --data-dir holds other labelled photos than the run's own, in class folders or a CSV file, all of them are
+    measured, their classes are matched by name, and the results are kept under the folder's name or --name.
     """
     import json
 

@@ -45,6 +45,7 @@ class NewPhotos:
     place: Path  # resolved: what the user named
     data: DataSpec
     listed: Labelled
+    ours: int = 0  # images of the run's own data among them
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -76,7 +77,7 @@ class NewPhotos:
         nothing = Split((), np.zeros(0, dtype=np.int64))
         index = DatasetIndex(self.data.dataset, photos.root, tuple(classes), nothing, whole, notes=photos.notes)
         index = self._readable(with_true_boxes(index), console)
-        notes = _notes(index, left_out)
+        notes = _notes(index, left_out, self.ours)
         return replace(index, notes=index.notes + notes), left_out
 
     def _unknown(self, left_out: Mapping[str, int], classes: int, known: Alike, *, skip: bool) -> None:
@@ -102,9 +103,11 @@ class NewPhotos:
         return replace(index, test=index.test.take(kept), notes=(*index.notes, note))
 
 
-def _notes(index: DatasetIndex, left_out: Mapping[str, int]) -> tuple[str, ...]:
-    """Which classes the run does not know, and which have no photo."""
+def _notes(index: DatasetIndex, left_out: Mapping[str, int], ours: int) -> tuple[str, ...]:
+    """Which classes the run does not know, which have no photo, and whether the run has seen some."""
     notes = []
+    if ours:
+        notes.append(f"{ours} of the run's own images are among these photos: results on training images are too good")
     if left_out:
         named = ", ".join(map(repr, list(left_out)[:_SHOWN])) + (", ..." if len(left_out) > _SHOWN else "")
         notes.append(f"{sum(left_out.values())} images of unknown classes are left out ({named})")
@@ -119,7 +122,7 @@ def find_new(run: RunFolder, data: DataSpec, classes: Sequence[str], request: Ev
     """The new photos that a request names; None: it is about the run's own data.
 
     `--name` says that they are new. Without it, another place than that of the run's data holds new photos unless it
-    holds a copy of the data: most of its files by name and, where the data are still in their place, by content.
+    holds all of these data: by name and, where they are still in their place, by content.
 
     Args:
         run: the run.
@@ -142,9 +145,10 @@ def find_new(run: RunFolder, data: DataSpec, classes: Sequence[str], request: Ev
         if request.name is None and data.dataset not in OWN:  # the dataset's own reader tells how to get it
             return None
         raise
-    if request.name is None and _is_copy(run, data, listed, spec.dataset, Alike(classes)):
+    ours = _Ours.among(listed, run, data)
+    if request.name is None and _is_own(data, listed, spec.dataset, Alike(classes), ours):
         return None
-    return NewPhotos(_checked_name(request.name, place), place.resolve(), spec, listed)
+    return NewPhotos(_checked_name(request.name, place), place.resolve(), spec, listed, len(ours.shared))
 
 
 def _asked(run: RunFolder, data: DataSpec, request: EvalRequest) -> Path | None:
@@ -164,23 +168,35 @@ def _asked(run: RunFolder, data: DataSpec, request: EvalRequest) -> Path | None:
     raise BadRequest(f"--name {request.name}: {place} holds the run's own data: name a split of it with --split")
 
 
-def _is_copy(run: RunFolder, data: DataSpec, listed: Labelled, dataset: str, known: Alike) -> bool:
+def _is_own(data: DataSpec, listed: Labelled, dataset: str, known: Alike, ours: _Ours) -> bool:
     """Whether listed images are the run's own data in another place."""
     if data.dataset not in OWN:
         return dataset == "folder" and (_found(data, listed.source) or not any(map(known.find, set(listed.classes))))
-    files = _recorded(run)
-    if data.dataset != dataset or not files:
-        return data.dataset == dataset and "train" in listed.splits
-    there = {look(file): file for file in listed.files}
-    shared = [file for file in files if look(file) in there]
-    if 2 * len(shared) <= len(files):
-        return False
-    home = _home(data, listed)
-    if home is None:
-        return True
-    some = [shared[place] for place in np.linspace(0, len(shared) - 1, min(_COMPARED, len(shared))).astype(int)]
-    same = sum(_same_bytes(home / file, listed.root / there[look(file)]) for file in some)
-    return 2 * same > len(some)
+    whole = ours.known == len(ours.shared) and (ours.drawn or "train" in listed.splits)
+    return data.dataset == dataset and whole
+
+
+@dataclass(frozen=True)
+class _Ours:
+    """The run's own images among listed ones, by name and, where the run's data are in their place, by content."""
+
+    known: int  # images of the run's own data whose names are recorded
+    drawn: bool  # they are those of all splits
+    shared: list[str]
+
+    @classmethod
+    def among(cls, listed: Labelled, run: RunFolder, data: DataSpec) -> _Ours:
+        drawn = (run.path / "splits.json").exists()
+        files = _recorded(run, drawn)
+        there = {look(file): file for file in listed.files}
+        shared = [file for file in files if look(file) in there]
+        home = _home(data, listed)
+        if home is not None and shared:
+            few = min(_COMPARED, len(shared))
+            some = [shared[place] for place in np.linspace(0, len(shared) - 1, few).astype(int)]
+            same = sum(_same_bytes(home / file, listed.root / there[look(file)]) for file in some)
+            shared = shared if 2 * same > few else []
+        return cls(len(files), drawn, shared)
 
 
 def _found(data: DataSpec, place: Path) -> bool:
@@ -190,10 +206,10 @@ def _found(data: DataSpec, place: Path) -> bool:
         return False
 
 
-def _recorded(run: RunFolder) -> list[str]:
+def _recorded(run: RunFolder, drawn: bool) -> list[str]:
     """Images of the run's own data: of all splits if fgvc drew them, else of the test split; empty if not known."""
     try:
-        if (run.path / "splits.json").exists():
+        if drawn:
             return [file for files in run.read_json("splits.json")["splits"].values() for file in files]
         table = run.evaluation_file("test").with_name("test-predictions.csv")
         with table.open(encoding="utf-8", errors="surrogateescape", newline="") as rows:
@@ -229,7 +245,7 @@ def _checked_name(given: str | None, place: Path) -> str:
         place = place.resolve()
         own = _plain(place.stem if place.is_file() else place.name) or "photos"
         return own if own.casefold() not in _RESERVED else f"{_plain(place.parent.name) or 'new'}-{own}"
-    if given != _plain(given) or given.casefold() in _RESERVED:
+    if not given or given != _plain(given) or given.casefold() in _RESERVED:
         raise BadRequest(
             f"--name {given}: give a name of letters, digits, `-`, `_`, `+` and `.` other than {', '.join(_RESERVED)}"
         )
@@ -255,9 +271,7 @@ def kept_place(run: RunFolder, name: str) -> Path | None:
 def _place_of(run: RunFolder, name: str) -> Path:
     place = kept_place(run, name)
     if place is None:
-        raise BadRequest(
-            f"--name {name}: {run.path} has no results of that name: say where the photos are (--data-dir)"
-        )
+        raise BadRequest(f"--name {name}: {run.path} has no results of that name: give --data-dir")
     return place
 
 

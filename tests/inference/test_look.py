@@ -51,8 +51,8 @@ def test_a_file_alone_predicts_what_its_run_does(run: Path, photos: Path, tmp_pa
 
 def test_split_and_gradients(run: Path) -> None:
     model = open_model(run, EvalRequest(batch_size=3))
-    index = model.open_index(QUIET)
-    pictures = split_pictures(index, index.test, model.classes)
+    images = model.open_images(QUIET)
+    pictures = split_pictures(images.index, images.split, model.classes)
     seen = next(look(model, pictures, evidence=True, gradients=True))
     assert seen.batch.labels.tolist() == [picture.label for picture in pictures[:3]]
     assert seen.output.evidence is not None

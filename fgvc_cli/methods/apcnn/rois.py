@@ -90,7 +90,10 @@ class RoiPyramid(nn.Module):
         _, _, h, w = gate.shape
         rows, columns = self.spans((h, w))
         scores = gate.detach()[:, 0, rows.start : rows.stop, columns.start : columns.stop].float().flatten(1)
-        valid = scores > scores.sum(1, keepdim=True) / (h * w)
+        mean = scores.sum(1, keepdim=True) / (h * w)
+        if scores.shape[1] == h * w:  # without a border; rounding must not take the mean of equal values below them
+            mean = mean.maximum(scores.amin(1, keepdim=True))
+        valid = scores > mean
         anchors, spec = self._anchors(level, (h, w), image, gate.device), self.spec
         index, kept = greedy_top_k(anchors.whole, scores, valid, spec.top_k[level], spec.nms_iou, anchors.near)
         return Rois(F.embedding(index, anchors.inside), scores.gather(1, index) * kept, kept)

@@ -29,9 +29,7 @@ class ApCnnSpec(MethodSpec):
     spatial_gate: bool = Field(True, description="spatial attention of each level, Eq. 1 (of pyramid ap)")
     channel_gate: bool = Field(True, description="channel attention of each level, Eq. 2 (of pyramid ap)")
     pathway: Literal["none", "spatial", "channel"] = Field("channel", description="bottom-up path of gates (Table 3)")
-    bottom_up: Literal["mean", "sum"] = Field(
-        "mean", description="how a gate is merged with the merged gate of the level below"
-    )
+    bottom_up: Literal["mean", "sum"] = Field("mean", description="how a gate is merged with that of the level below")
     refine: bool = Field(True, description="false: one stage (Table 1)")
     refine_at: Literal["input", "conv1", "conv2", "conv3"] = Field("conv3", description="map that is refined (Table 5)")
     erase: bool = Field(True, description="ROI guided dropblock while training, Eq. 5, 6 (Table 4)")
@@ -56,7 +54,7 @@ class ApCnnSpec(MethodSpec):
     )
     start: Literal["pytorch", "released"] = Field(
         "pytorch",
-        description="initialisation of neck and gates: PyTorch's, or He-normal (fan out) as in the authors' code",
+        description="initialisation of neck and gates: PyTorch's, or the authors' He-normal (fan out)",
     )
     fused_head: bool = Field(True, description="an additional classifier on all ungated levels together")
     average: Literal["logits", "probabilities"] | None = Field(

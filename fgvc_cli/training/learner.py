@@ -93,7 +93,7 @@ class Learner:
         return self.method if self.average is None else self.average.method
 
     def begin_epoch(self, epoch: int) -> None:
-        """Tell the method and its averaged copy which epoch begins. If the method changes, wrap the step anew."""
+        """Tell the method and its averaged copy which epoch begins. If the method changes, wrap the step again."""
         epochs = self.spec.train.epochs
         changed = self.method.on_epoch(epoch, epochs)
         if self.average is not None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fgvc_cli import fonts
 from fgvc_cli.files import write_atomically
 
 if TYPE_CHECKING:
@@ -30,9 +30,27 @@ def new_figure(width: float, height: float) -> Figure:
 
 def save_figure(path: Path, figure: Figure, dpi: int = DPI) -> None:
     """Write a PNG, cropped to the drawn area."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing")  # the font lacks some scripts
+    fit_fonts(figure)
+    with fonts.drawing():
         write_atomically(path, lambda temporary: figure.savefig(temporary, format="png", dpi=dpi, bbox_inches="tight"))
+
+
+def fit_fonts(drawn: Artist) -> None:
+    """Give the texts inside a figure, a plot or a text itself fonts that have their characters.
+
+    Bytes of file names that are no text, which no font can draw, become question marks.
+    """
+    from matplotlib.axis import Axis
+    from matplotlib.text import Text
+
+    for axis in drawn.findobj(Axis):
+        axis.get_ticklabels()  # otherwise they get their texts only when they are drawn
+    texts = drawn.findobj(Text)
+    families = fonts.families("".join(text.get_text() for text in texts))
+    for text in texts:
+        text.set_text(text.get_text().encode("utf-8", "replace").decode())
+        if len(families) > 1:
+            text.set_fontfamily(families)
 
 
 def add_legend(axes: Axes, handles: Sequence[Artist], columns: int = 1, *, below: Figure | None = None) -> None:

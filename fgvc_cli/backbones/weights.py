@@ -21,7 +21,8 @@ from fgvc_cli.spec.backbone import BackboneSpec
 RUN_FILE = "model.safetensors"
 RUN_METADATA = "fgvc"  # metadata key in safetensors files that fgvc writes
 _PREFIXES = ("module.", "backbone.", "trunk.")
-_NESTED = ("state_dict", "model", "model_state_dict")
+_NESTED = ("state_dict", "model", "model_state_dict", "module")  # where tools' checkpoints hold their weights,
+_AVERAGED = ("state_dict_ema", "model_ema", "ema")  # and the moving average of these
 _HEADS = ("fc.", "classifier.", "head.")
 _TIMEOUT = 30.0  # seconds without an answer after which a download fails
 _FIT = 0.9  # a file must have at least this fraction of the trunk's tensors, else it is of another architecture
@@ -29,11 +30,12 @@ _FIT = 0.9  # a file must have at least this fraction of the trunk's tensors, el
 
 @dataclass(frozen=True)
 class RunWeights:
-    """The weights of a run of fgvc: a file whose metadata names its method and backbone (None: unknown)."""
+    """The weights of a run of fgvc: a file whose metadata names its method, backbone and classes (None: unknown)."""
 
     file: Path
     method: str | None
     backbone: str | None
+    classes: tuple[str, ...] | None = None
 
     def tensors(self) -> dict[str, Tensor]:
         """State-dict name → tensor of the whole method."""
@@ -77,7 +79,8 @@ def load_backbone_weights(backbone: Backbone, spec: BackboneSpec) -> list[str]:
     run = find_run(spec.weights)
     if run is None:
         path = Path(spec.weights).expanduser()
-        return _fit(backbone, _strip_prefixes(_read_file(path)), f"weights {path}")
+        tensors, notes = _read_file(path)
+        return notes + _fit(backbone, _strip_prefixes(tensors), f"weights {path}")
     tensors = {key: value for key, value in run.tensors().items() if key.startswith("backbone.")}
     source = f"weights {run.file} (of backbone {run.backbone})"
     return _fit(backbone, _strip_prefixes(tensors), source, same=run.backbone == backbone.name)
@@ -88,8 +91,10 @@ def load_backbone_weights(backbone: Backbone, spec: BackboneSpec) -> list[str]:
 
 def _describe(path: Path, recorded: str) -> RunWeights:
     try:
-        spec = json.loads(recorded)["spec"]
-        return RunWeights(path, spec["method"]["name"], spec["backbone"]["name"])
+        about = json.loads(recorded)
+        spec, classes = about["spec"], about.get("classes")
+        named = isinstance(classes, list) and bool(classes) and all(isinstance(name, str) for name in classes)
+        return RunWeights(path, spec["method"]["name"], spec["backbone"]["name"], tuple(classes) if named else None)
     except (ValueError, KeyError, TypeError):
         return RunWeights(path, None, None)
 
@@ -114,28 +119,39 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
         raise BadRequest(f"weights: {path} is not a safetensors file ({_line(error)})") from error
 
 
-def _read_file(path: Path) -> dict[str, Tensor]:
-    """Tensors by name, from a .safetensors file or from one written by torch.save."""
+def _read_file(path: Path) -> tuple[dict[str, Tensor], list[str]]:
+    """Tensors by name, from a .safetensors file or from one written by torch.save, and a note if it holds several."""
     if path.suffix == ".safetensors":
-        return _read_safetensors(path)
+        return _read_safetensors(path), []
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # pickle, zip and torch each have their own error types
         raise BadRequest(
             f"weights: {path} is not a weights file, or holds objects other than tensors, which are never loaded"
         ) from error
-    for key in _NESTED:
-        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
-            content = content[key]
-            break
-    tensors = {key: value for key, value in content.items() if isinstance(value, Tensor)} if _is_named(content) else {}
+    taken, tensors, left = _taken(content)
     if not tensors:
-        raise BadRequest(f"weights: {path} holds no named tensors, also not under {', '.join(_NESTED)}")
-    return tensors
+        raise BadRequest(f"weights: {path} holds no named tensors, also not under {', '.join((*_NESTED, *_AVERAGED))}")
+    others = f", not of its {', '.join(left)}" if left else ""
+    return tensors, [f"weights {path}: these are of its {taken}{others}"] if taken else []
 
 
-def _is_named(content: object) -> bool:
-    return isinstance(content, Mapping) and all(isinstance(key, str) for key in content)
+def _taken(content: object) -> tuple[str, dict[str, Tensor], list[str]]:
+    """The key of a checkpoint's weights ("" if it is nothing but weights), these, and the other keys with weights.
+
+    A moving average is preferred, as it is what tools evaluate, if it has every tensor of the weights themselves.
+    """
+    if not isinstance(content, Mapping) or not all(isinstance(key, str) for key in content):
+        return "", {}, []
+    found = {key: _taken(content.get(key)) for key in (*_AVERAGED, *_NESTED)}
+    held = {key: tensors for key, (_, tensors, _) in found.items() if tensors}
+    if not held:
+        return "", {key: value for key, value in content.items() if isinstance(value, Tensor)}, []
+    plain = [key for key in held if key in _NESTED]
+    names = set(_strip_prefixes(held[plain[0]])) if plain else set()
+    key = next(key for key in held if names <= set(_strip_prefixes(held[key])))
+    inner = found[key][0]
+    return f"{key}.{inner}" if inner else key, held[key], [other for other in held if other != key]
 
 
 def _strip_prefixes(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

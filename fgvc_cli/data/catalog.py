@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from fgvc_cli.data.facts import CATALOG
+from fgvc_cli.data.facts import CATALOG, DatasetFacts
 from fgvc_cli.errors import BadRequest
 
 DATA_DIR_VARIABLE = "FGVC_DATA_DIR"
@@ -31,19 +31,27 @@ def cache_home() -> Path:
 def locate(name: str, root: Path | None) -> Path | None:
     """The dataset's folder: one of `data_roots`, or a folder in it with a known name. None if there is none."""
     facts = CATALOG[name]
-    for place in data_roots(root):
-        for folder in (place, *(place / name for name in facts.folders)):
-            if any((folder / marker).exists() for marker in facts.markers):
-                return folder
-    return None
+    names = ("", *facts.folders)
+    return _holding(facts, [place / folder for place in data_roots(root) for folder in names])
+
+
+def _holding(facts: DatasetFacts, folders: Sequence[Path]) -> Path | None:
+    """The first of the folders that holds the dataset."""
+    holders = (folder for folder in folders if any((folder / marker).exists() for marker in facts.markers))
+    return next(holders, None)
 
 
 def require(name: str, root: Path | None) -> Path:
-    """Like `locate`, but BadRequest with the command that downloads the dataset if it is not found."""
+    """Like `locate`, but `root` may also be a folder of the dataset, such as that of its images.
+
+    BadRequest with the command that downloads the dataset if it is not found.
+    """
+    facts = CATALOG[name]
     found = locate(name, root)
+    if found is None and root is not None and root.expanduser().is_dir():
+        found = _holding(facts, [root.expanduser().absolute().parent])
     if found is not None:
         return found
-    facts = CATALOG[name]
     where = f" --root {shlex.quote(str(root))}" if root is not None else ""
     raise BadRequest(
         f"{facts.title} not found: no {facts.folders[0]} in {_listed(data_roots(root))}: "

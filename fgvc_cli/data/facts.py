@@ -185,7 +185,7 @@ _NABIRDS = DatasetFacts(
 )
 _FOLDER = DatasetFacts(
     name="folder",
-    title="Your own images, one folder a class",
+    title="Your own images, one folder per class",
     classes=None,
     train=None,
     test=None,

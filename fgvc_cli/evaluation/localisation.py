@@ -14,6 +14,7 @@ from fgvc_cli.data.types import Batch, DatasetIndex, Split
 from fgvc_cli.machine.distributed import total
 from fgvc_cli.methods.base import Boxes, Evidence, Maps
 from fgvc_cli.ops.boxes import box_area, box_iou, whole_image
+from fgvc_cli.ops.cam import says_where
 from fgvc_cli.ops.geometry import to_input, to_original
 
 PART_REACH = 0.15  # of the true box's longer side
@@ -150,11 +151,15 @@ def has_peak(maps: Maps) -> bool:
 
 
 def peak(maps: Maps) -> Tensor:
-    """(B, 2) x, y in network-input pixels: the centre of the largest cell of each image's first map."""
+    """(B, 2) x, y in network-input pixels: the centre of the largest cell of each image's first map.
+
+    NaN, which lies in no box and near no part, if the map says nothing: no value above zero, all equal, or not finite.
+    """
     first = maps.values[:, 0]
     height, width = first.shape[1:]
     cell = first.flatten(1).argmax(1)
     place = torch.stack([(cell % width + 0.5) / width, (cell // width + 0.5) / height], 1)
+    place = torch.where(says_where(first)[:, None], place, torch.nan)
     return maps.frame[:, :2] + place * (maps.frame[:, 2:] - maps.frame[:, :2])
 
 

@@ -32,7 +32,7 @@ def kept_result(run: RunFolder, about: Mapping[str, Any], split: str) -> dict[st
         raise FgvcError(f"{file} is of epoch {epoch}, but the run's model is now of epoch {about['epoch']}")
     if result.get("calibration", {}).get("temperature", 1.0) != about.get("temperature", 1.0):
         raise FgvcError(f"{file} was measured before the model was calibrated")
-    return result
+    return result | {"run": str(run.path)}  # the folder may have been renamed or copied since
 
 
 def write_tables(

@@ -39,7 +39,7 @@ class Model:
     @property
     def name(self) -> str:
         """A name for messages: the run folder's, or the file's if it is not in a run folder."""
-        return self.file.parent.name if self.run is not None else self.file.name
+        return self.file.name if self.run is None else self.run.name
 
     @property
     def run(self) -> RunFolder | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import glob
 import itertools
 import os
@@ -83,9 +84,23 @@ def find_pictures(
 
 
 def listed(stream: TextIO) -> Iterator[str]:
-    """The lines of stdin, read lazily; file names keep bytes that are not valid text."""
-    for line in stream.buffer if hasattr(stream, "buffer") else stream:
-        yield line if isinstance(line, str) else os.fsdecode(line)
+    """The lines of stdin, read lazily; file names keep bytes that are not valid text.
+
+    A byte order mark at the start, as editors and shells of Windows write it, does not belong to the first name; after
+    that of UTF-16 all lines are read as UTF-16.
+    """
+    lines: Iterator[str | bytes] = iter(stream.buffer if hasattr(stream, "buffer") else stream)
+    first = next(lines, "")
+    if isinstance(first, bytes) and first.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        rest = b"".join(line for line in lines if isinstance(line, bytes))
+        yield from (first + rest).decode("utf-16", "replace").splitlines()
+        return
+    yield _text(first).removeprefix("\ufeff")
+    yield from map(_text, lines)
+
+
+def _text(line: str | bytes) -> str:
+    return line if isinstance(line, str) else os.fsdecode(line)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from fgvc_cli.methods import build_method
+from fgvc_cli.methods.sizes import check_image_size
 from fgvc_cli.spec.run import RunSpec
 
 
@@ -34,7 +35,19 @@ class Summary:
 
 
 def summarize(spec: RunSpec, num_classes: int) -> Summary:
-    """Count the spec's method for K classes: one image of its image size, in evaluation mode."""
+    """Count the spec's method for K classes: one image of its image size, in evaluation mode.
+
+    Raises:
+        BadRequest: the method does not run at that size.
+    """
+    try:
+        return _summary(spec, num_classes)
+    except Exception:
+        check_image_size(spec, num_classes)
+        raise
+
+
+def _summary(spec: RunSpec, num_classes: int) -> Summary:
     with torch.device("meta"):
         method, _ = build_method(spec, num_classes, load_weights=False)
     method.eval()

@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+_SAME = 1e-6  # of the peak: values that differ by less are equal, as rounding leaves them
+
 
 @torch.no_grad()
 def class_activation(features: Tensor, weight: Tensor, index: Tensor) -> Tensor:
@@ -35,6 +37,23 @@ def channel_sum(features: Tensor, kernel: Tensor) -> Tensor:
 def over_peak(maps: Tensor) -> Tensor:
     """Each map (B, h, w) divided by its largest absolute value: within -1..1. A map of zeros stays zero."""
     return maps / maps.abs().amax((1, 2), keepdim=True).clamp_min(1e-6)
+
+
+def says_where(maps: Tensor) -> Tensor:
+    """Which maps point at something: all values finite, some above zero, and not the same everywhere.
+
+    Any other map has no peak, so nothing that depends on one, such as a box above half of it, may be made of it.
+
+    Args:
+        maps: (B, h, w).
+
+    Returns:
+        (B,) bool.
+    """
+    flat = maps.flatten(1).float()
+    high, low = flat.amax(1), flat.amin(1)
+    uneven = high - low > _SAME * high.abs()
+    return flat.isfinite().all(1) & (high > 0) & uneven
 
 
 def component_steps(h: int, w: int) -> int:

@@ -11,10 +11,11 @@ from typing import Any
 
 from rich.cells import cell_len
 
-from fgvc_cli.predict.answers import Answer, Failed, FoundBox
+from fgvc_cli.predict.answers import UNSURE, Answer, Failed, FoundBox
 
 FORMATS = ("table", "json", "csv")
 _WIDEST_NAME = 60
+_BOX = "box "  # before the name of a box, in a table
 _SIDES = ("x0", "y0", "x1", "y1")
 
 
@@ -99,14 +100,14 @@ class Csv(Rows):
             for place in range(1, len(found) + 1)
             for what in (*_SIDES, "score")
         ]
-        self.columns = ["image", "width", "height", "answer", *guesses, *corners, "error"]
+        self.columns = ["image", "width", "height", "answer", "unsure", *guesses, *corners, "error"]
         return self._csv([dict(zip(self.columns, self.columns, strict=True)), *map(self._cells, self.waiting)])
 
     def _cells(self, row: Answer | Failed) -> dict[str, object]:
         if isinstance(row, Failed):
             return {"image": row.picture.name, "error": row.reason}
         cells: dict[str, object] = {"image": row.picture.name, "width": row.width, "height": row.height}
-        cells["answer"] = row.text
+        cells |= {"answer": row.text, "unsure": str(row.unsure).lower()}
         for place, guess in enumerate(row.top, 1):
             cells |= {f"class_{place}": guess.name, f"probability_{place}": f"{guess.probability:.6f}"}
         for name, found in row.boxes.items():
@@ -123,28 +124,36 @@ class Csv(Rows):
 
 
 class Table(Rows):
-    """Aligned lines to read, one per class or box; the first names the image. Failures are reported elsewhere."""
+    """Aligned lines to read, one per class or box; the first names the image. Failures are reported elsewhere.
+
+    A class with the name of another line, such as "unsure", is in quotes.
+    """
 
     def __init__(self, names: Sequence[str], classes: Sequence[str]) -> None:
         self.image = min(max(map(cell_len, map(on_one_line, (*names, "image")))), _WIDEST_NAME)
-        self.name = max(map(cell_len, map(on_one_line, (*classes, "unsure", "answer"))))
+        self.name = max(map(cell_len, map(on_one_line, (*map(_quoted, classes), UNSURE, "answer"))))
         self.header = self._line("image", "answer", "probability")
 
     def lines(self, row: Answer | Failed) -> str:
         """The lines of a prediction, the header before the first; empty for a failure."""
         if isinstance(row, Failed):
             return ""
-        cells = [(guess.name, f"{100 * guess.probability:9.2f} %") for guess in row.top]
+        cells = [(_quoted(guess.name), f"{100 * guess.probability:9.2f} %") for guess in row.top]
         if row.unsure:
             cells.insert(0, (row.text, ""))
         for name, boxes in row.boxes.items():
-            cells += [(f"box {name}", _sides(box)) for box in boxes if box is not None]
+            cells += [(f"{_BOX}{name}", _sides(box)) for box in boxes if box is not None]
         header, self.header = self.header, ""
         images = [row.picture.name, *[""] * len(cells)]
         return header + "".join(self._line(image, *cell) for image, cell in zip(images, cells, strict=False))
 
     def _line(self, image: str, name: str, value: str) -> str:
         return f"{_wide(image, self.image)}  {_wide(name, self.name)}  {value}".rstrip() + "\n"
+
+
+def _quoted(name: str) -> str:
+    """A class's name, in quotes where a reader would take it for one of the table's own words."""
+    return f"'{name}'" if name == UNSURE or name.startswith((_BOX, "'")) else name
 
 
 def _sides(box: FoundBox) -> str:

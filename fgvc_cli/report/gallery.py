@@ -66,6 +66,7 @@ class Card:
     width: int
     height: int
     heat: str  # kind of the heat map and its head
+    speaks: bool  # whether the heat map points at anything
     frames: dict[str, str]  # the method's sets of boxes: name → CSS colour
 
     @property
@@ -255,6 +256,7 @@ def _draw(model: Model, seen: Seen) -> Iterator[tuple[str, Card]]:
             width=width,
             height=height,
             heat=f"{heat.kind} of {heat.head}",
+            speaks=heat.speaks(position),
             frames={name: f"rgb{colour}" for name, colour in colours.items()},
         )
         yield picture.name, card

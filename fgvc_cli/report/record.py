@@ -100,7 +100,7 @@ def read_record(run: RunFolder, name: str, request: EvalRequest, console: Consol
 
 def names_of(paths: list[Path]) -> list[str]:
     """Names of runs: the folders' names, or their paths if two folders have the same name."""
-    names = [path.resolve().name for path in paths]
+    names = [RunFolder(path).name for path in paths]
     return [str(path) if names.count(name) > 1 else name for name, path in zip(names, paths, strict=True)]
 
 

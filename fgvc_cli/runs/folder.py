@@ -29,6 +29,11 @@ class RunFolder:
     path: Path
 
     @property
+    def name(self) -> str:
+        """The folder's name, also where the path is `.` or a link."""
+        return self.path.resolve().name
+
+    @property
     def spec_file(self) -> Path:
         """The resolved spec."""
         return self.path / RUN_FILE

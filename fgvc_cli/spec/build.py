@@ -44,7 +44,7 @@ def build_spec(
     for layer in layers:
         tree = _merge(tree, layer, RunSpec)
     _scale_resize(tree, base)
-    _adapt_plain_epochs(tree, base, layers)
+    _adapt_plain_epochs(tree, base, layers[0], layers[1:])
     return validate(tree)
 
 
@@ -125,7 +125,7 @@ def _text(tree: Tree, section: str, key: str) -> str | None:
 def _read_config(path: Path) -> Tree:
     file = path / "run.json" if path.is_dir() else path
     try:
-        tree = json.loads(file.read_text(encoding="utf-8"))
+        tree = json.loads(file.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not a text file"
         raise BadRequest(f"cannot read --config {file}: {reason}") from None
@@ -158,15 +158,22 @@ def _merge(base: Tree, layer: Tree, model: Any) -> Tree:
     return merged
 
 
-def _adapt_plain_epochs(tree: Tree, base: Tree, layers: Sequence[Tree]) -> None:
-    """Scale a preset's `plain_epochs` with the number of epochs; set it to 0 if other weights are given."""
-    if not base["backbone"]["plain_epochs"] or any("plain_epochs" in _section(layer, "backbone") for layer in layers):
+def _adapt_plain_epochs(tree: Tree, base: Tree, config: Tree, layers: Sequence[Tree]) -> None:
+    """Set `plain_epochs` to 0 if other weights are given, or scale a preset's with the number of epochs.
+
+    A number that is given stays, but not a config's whose weights the command line (`layers`) replaces.
+    """
+    if any("plain_epochs" in _section(layer, "backbone") for layer in layers):
         return
-    backbone, epochs = _section(tree, "backbone"), _section(tree, "train").get("epochs")
-    if backbone.get("weights") != base["backbone"]["weights"]:
+    backbone, recorded = _section(tree, "backbone"), _section(config, "backbone")
+    known = recorded if "plain_epochs" in recorded else base["backbone"]  # what says how to start
+    if not known["plain_epochs"]:
+        return
+    epochs = _section(tree, "train").get("epochs")
+    if backbone.get("weights") != known.get("weights", base["backbone"]["weights"]):
         backbone["plain_epochs"] = 0
-    elif isinstance(epochs, int) and epochs > 0:
-        share = base["backbone"]["plain_epochs"] / base["train"]["epochs"]
+    elif known is not recorded and isinstance(epochs, int) and epochs > 0:
+        share = known["plain_epochs"] / base["train"]["epochs"]
         backbone["plain_epochs"] = max(1, round(share * epochs))
 
 

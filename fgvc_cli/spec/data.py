@@ -31,6 +31,7 @@ DATASET_NAMES: tuple[str, ...] = get_args(DatasetName)
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+LEAST_SIZE, MOST_SIZE = 32, 4096  # of the network's input, in pixels
 MAX_PIXELS = 178_956_970  # Pillow's limit for decompression bombs: half a gigabyte decoded
 
 
@@ -54,7 +55,7 @@ class DataSpec(Spec):
     level: Literal["variant", "family", "manufacturer"] | None = Field(
         None, description="label level of aircraft; none: variant. Other datasets have no levels"
     )
-    image_size: int = Field(448, ge=32, le=4096, description="side S of the network's input, in pixels")
+    image_size: int = Field(448, ge=LEAST_SIZE, le=MOST_SIZE, description="side S of the network's input, in pixels")
     resize: int | None = Field(None, ge=32, le=8192, description="side in pixels before the crop; none: image_size")
     padding: int = Field(0, ge=0, le=512, description="black border before the random crop, in pixels")
     flip: bool = Field(True, description="flip training images horizontally with probability 0.5")

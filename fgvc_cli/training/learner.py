@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
@@ -61,11 +61,21 @@ class Learner:
 
     @classmethod
     def build(
-        cls, spec: RunSpec, num_classes: int, device: torch.device, *, steps_per_epoch: int, load_weights: bool
+        cls,
+        spec: RunSpec,
+        num_classes: int,
+        device: torch.device,
+        *,
+        steps_per_epoch: int,
+        load_weights: bool,
+        classes: Sequence[str] | None = None,
     ) -> Learner:
-        """Build a spec's method for K classes, ready to train. Seeds the default random generators."""
+        """Build a spec's method for K classes, ready to train. Seeds the default random generators.
+
+        `classes`: their names, by which the weights of another run are loaded.
+        """
         torch.manual_seed(spec.train.seed)
-        method, notes = build_method(spec, num_classes, load_weights=load_weights)
+        method, notes = build_method(spec, num_classes, load_weights=load_weights, classes=classes)
         method = shared_statistics(method, device) if spec.train.sync_batchnorm else method
         method = method.to(device).to(memory_format=torch.channels_last)
         if not world().main:  # the initial weights are the same for all, later random numbers differ
@@ -83,7 +93,7 @@ class Learner:
         return self.method if self.average is None else self.average.method
 
     def begin_epoch(self, epoch: int) -> None:
-        """Tell the method and its averaged copy which epoch begins. If the method changes, wrap the step anew."""
+        """Tell the method and its averaged copy which epoch begins. If the method changes, wrap the step again."""
         epochs = self.spec.train.epochs
         changed = self.method.on_epoch(epoch, epochs)
         if self.average is not None:

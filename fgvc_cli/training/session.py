@@ -22,6 +22,7 @@ from fgvc_cli.machine.compiling import check_compiler
 from fgvc_cli.machine.device import prepare_device
 from fgvc_cli.machine.distributed import gathered, on_main, total, world
 from fgvc_cli.machine.finite import check_tensors, check_values
+from fgvc_cli.methods.sizes import check_image_size
 from fgvc_cli.progress import progress_of
 from fgvc_cli.runs.checkpoint import load_checkpoint, random_state, restore_random_state, save_checkpoint
 from fgvc_cli.runs.environment import describe
@@ -114,18 +115,24 @@ class Session:
     ) -> Session:
         """Read the data, build the method and its optimizer. Seeds the default random generators.
 
+        BadRequest, before anything is written, if the method does not run at the spec's image size.
+
         `plain`: the run of the plain network whose weights to start from, instead of the spec's weights.
         """
         device = prepare_device(spec.train)
         if spec.train.compile:
             check_compiler(device)
         index = open_training_index(run, spec, console)
+        if load_weights and plain is None:  # a run that has begun has this behind it
+            check_image_size(spec, len(index.classes))
         squares = open_squares(index, spec.data, device, progress_of(console))
         loader = training_loader(index, spec, device, squares)
         val = evaluation_loader(index, index.val, spec, device, squares=squares) if index.val else None
         steps, classes = steps_per_epoch(loader, spec), len(index.classes)
         start = spec if plain is None else _from_plain(spec, plain)
-        learner = Learner.build(start, classes, device, steps_per_epoch=steps, load_weights=load_weights)
+        learner = Learner.build(
+            start, classes, device, steps_per_epoch=steps, load_weights=load_weights, classes=index.classes
+        )
         notes = learner.notes
         if spec.optim.lr_images is not None:
             notes += (f"learning rate {spec.optim.rate(spec.train.batch_size):g}, scaled from {spec.optim.lr:g}",)

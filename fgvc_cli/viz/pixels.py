@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
 
+from fgvc_cli import fonts
 from fgvc_cli.errors import FgvcError
 from fgvc_cli.viz.colours import DARK, Colour, heat_colours, signed_colours
 
@@ -16,6 +18,7 @@ Pixels = NDArray[np.uint8]
 Values = NDArray[np.float32]
 Box = Sequence[float] | NDArray[np.float32]
 Size = tuple[int, int]  # height, width
+_CAPITAL = 0.73  # height of a capital letter or digit of the default font, relative to the font's size
 
 
 def opencv() -> Any:
@@ -45,7 +48,7 @@ def spread(values: Values, frame: Box, size: Size) -> tuple[Values, NDArray[np.b
     """A map interpolated to a picture's pixels. At a cell's centre the result is exactly the cell's value.
 
     The interpolation is Keys' cubic convolution, clipped to the map's own range as it may overshoot. Beyond the
-    outermost centres the value is constant.
+    outermost centres the value is constant. A value that is not finite counts as 0.
 
     Args:
         values: (h, w).
@@ -58,8 +61,13 @@ def spread(values: Values, frame: Box, size: Size) -> tuple[Values, NDArray[np.b
     x1, y1, x2, y2 = (float(value) for value in frame)
     rows, inside_rows = _weights(size[0], y1, y2, values.shape[0])
     columns, inside_columns = _weights(size[1], x1, x2, values.shape[1])
+    values = _finite(values)
     laid = (rows @ values.astype(np.float64) @ columns.T).clip(values.min(), values.max())
     return laid.astype(np.float32), inside_rows[:, None] & inside_columns[None, :]
+
+
+def _finite(values: Values) -> Values:
+    return np.nan_to_num(values.astype(np.float32), posinf=0, neginf=0)
 
 
 def _weights(pixels: int, start: float, end: float, cells: int) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
@@ -87,7 +95,7 @@ def blocks(values: Values, frame: Box, size: Size) -> tuple[Values, NDArray[np.b
     x1, y1, x2, y2 = (float(value) for value in frame)
     rows, inside_rows = _cells(size[0], y1, y2, values.shape[0])
     columns, inside_columns = _cells(size[1], x1, x2, values.shape[1])
-    return values[rows[:, None], columns[None, :]].astype(np.float32), inside_rows[:, None] & inside_columns[None, :]
+    return _finite(values)[rows[:, None], columns[None, :]], inside_rows[:, None] & inside_columns[None, :]
 
 
 def _cells(pixels: int, start: float, end: float, cells: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
@@ -184,3 +192,38 @@ def bordered(picture: Pixels, colour: Colour, thickness: int) -> Pixels:
     for side in (framed[:thickness], framed[-thickness:], framed[:, :thickness], framed[:, -thickness:]):
         side[:] = colour
     return framed
+
+
+def text_width(text: str, height: float) -> float:
+    """The width in pixels of a text that `write` writes."""
+    return _font(text, height).getlength(text)
+
+
+def write(
+    picture: Pixels,
+    texts: Iterable[tuple[str, float, float]],
+    height: float,
+    colour: Colour,
+    edge: Colour | None = None,
+) -> None:
+    """Write texts in place, each with its middle at x, y.
+
+    Args:
+        picture: drawn on.
+        texts: each with the x and y of its middle.
+        height: of a capital letter or digit, in pixels.
+        colour: of the letters.
+        edge: of a thin line around them, if any.
+    """
+    canvas = Image.fromarray(picture)
+    pen = ImageDraw.Draw(canvas)
+    stroke: dict[str, Any] = {} if edge is None else {"stroke_width": 1, "stroke_fill": edge}
+    for text, x, y in texts:
+        font = _font(text, height)
+        middle = (x, y + height / 2)  # digits stand on the baseline
+        pen.text(middle, text, fill=colour, font=font, anchor="ms", **stroke)
+    picture[:] = np.asarray(canvas)
+
+
+def _font(text: str, height: float) -> ImageFont.FreeTypeFont:
+    return ImageFont.truetype(fonts.font_file(text), max(round(height / _CAPITAL, 1), 1))

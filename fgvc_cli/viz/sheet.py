@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rich.cells import cell_len
+
+from fgvc_cli import fonts
+from fgvc_cli.figures import fit_fonts
 from fgvc_cli.files import write_atomically
 from fgvc_cli.viz.colours import DARK, GREY, Colour
 from fgvc_cli.viz.pixels import Pixels
@@ -137,8 +140,7 @@ class Sheet:
     def write(self, path: Path) -> None:
         """Write the PNG atomically."""
         figure = self.figure()
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="Glyph .* missing")  # a character that the font lacks
+        with fonts.drawing():
             write_atomically(path, lambda temporary: figure.savefig(temporary, format="png", dpi=self.dpi))
 
     def figure(self) -> Figure:
@@ -236,7 +238,7 @@ def _shared_keys(strips: Sequence[Strip]) -> tuple[tuple[Key, ...], list[Strip]]
     return every, [replace(strip, keys=()) for strip in strips]
 
 
-_LETTER = 0.07  # greatest width of a small letter, in inches
+_LETTER = 0.07  # greatest width of a small letter, in inches; those of East Asia are twice as wide
 
 
 def _key_lines(keys: Sequence[Key], width: float) -> list[list[Key]]:
@@ -244,7 +246,7 @@ def _key_lines(keys: Sequence[Key], width: float) -> list[list[Key]]:
     lines: list[list[Key]] = []
     room = 0.0
     for key in keys:
-        needed = 0.36 + _LETTER * len(key.text)
+        needed = 0.36 + _LETTER * cell_len(key.text)
         if not lines or needed > room:
             lines.append([])
             room = width
@@ -280,7 +282,9 @@ class _Pen:
             max(width - low - high, 1) / self.width,
             max(height - bottom - upper, 1) / self.height,
         )
-        plot.draw(self.figure.add_axes(place))
+        axes = self.figure.add_axes(place)
+        plot.draw(axes)
+        fit_fonts(axes)
 
     def centred(self, text: str, left: int, top: int, width: int, height: int, colour: Colour) -> None:
         """Write a small centred line, cut to fit."""
@@ -313,7 +317,7 @@ class _Pen:
             x += 0.22 * self.dpi + self._width(written) + 0.13 * self.dpi
 
     def _text(self, word: Words, x: float, y: float, size: float, align: str) -> Text:
-        return self.figure.text(
+        text = self.figure.text(
             x / self.width,
             1 - y / self.height,
             " ".join(word.text.split()) if align == "center" else word.text,
@@ -324,6 +328,8 @@ class _Pen:
             va="center",
             parse_math=False,
         )
+        fit_fonts(text)
+        return text
 
     def _fit(self, written: Text, width: float) -> float:
         """Cut a text to `width` pixels; returns its final width."""
@@ -339,8 +345,7 @@ class _Pen:
         return self._width(written)
 
     def _width(self, written: Text) -> float:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="Glyph .* missing")
+        with fonts.drawing():
             return float(written.get_window_extent().width)
 
 

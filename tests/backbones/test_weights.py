@@ -54,7 +54,37 @@ def test_pth_files(tmp_path: Path, resnet18: dict[str, Tensor], nest: str | None
     torch.save({nest: tensors, "epoch": 3} if nest else tensors, tmp_path / "w.pth")
     backbone, notes = load("resnet18", tmp_path / "w.pth")
     assert_trunk_is(backbone, resnet18)
-    assert notes == [f"weights {tmp_path / 'w.pth'}: classifier head not loaded (fc.weight, fc.bias)"]
+    source = f"weights {tmp_path / 'w.pth'}"
+    taken = [f"{source}: these are of its {nest}"] if nest else []
+    assert notes == [*taken, f"{source}: classifier head not loaded (fc.weight, fc.bias)"]
+
+
+def moved(tensors: dict[str, Tensor], prefix: str = "") -> dict[str, Tensor]:
+    return {prefix + key: value + 1 for key, value in tensors.items()}
+
+
+@pytest.mark.parametrize(
+    ("content", "average", "note"),
+    [
+        (lambda raw: {"state_dict": raw, "state_dict_ema": moved(raw)}, True, "state_dict_ema, not of its state_dict"),
+        (lambda raw: {"model": raw, "model_ema": moved(raw, "module.")}, True, "model_ema, not of its model"),
+        (lambda raw: {"model": raw, "ema": {"module": moved(raw)}}, True, "ema.module, not of its model"),
+        (lambda raw: {"ema": moved(raw)}, True, "ema"),
+        # averages that are no weights of this network: a counter, names of another kind
+        (lambda raw: {"model": raw, "ema": {"updates": torch.ones(())}}, False, "model, not of its ema"),
+        (lambda raw: {"model": raw, "ema": moved(raw, "ema_model.")}, False, "model, not of its ema"),
+        (lambda raw: {"state_dict": raw, "model": moved(raw)}, False, "state_dict, not of its model"),
+        (lambda raw: {"model": raw, "ema": {"decay": 0.9, "shadow_params": [torch.ones(2)]}}, False, "model"),
+    ],
+)
+def test_of_several_weights_in_a_file_it_says_which_were_taken(
+    tmp_path: Path, content: Callable[[dict[str, Tensor]], Any], average: bool, note: str
+) -> None:
+    raw = build_backbone("tiny").trunk.state_dict()
+    torch.save(content(raw) | {"epoch": 3, "optimizer": {}}, tmp_path / "w.pth")
+    backbone, notes = load("tiny", tmp_path / "w.pth")
+    assert_trunk_is(backbone, moved(raw) if average else raw)
+    assert notes == [f"weights {tmp_path / 'w.pth'}: these are of its {note}"]
 
 
 def test_safetensors_file_of_half_precision(tmp_path: Path, resnet18: dict[str, Tensor]) -> None:

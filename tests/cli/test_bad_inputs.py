@@ -147,7 +147,7 @@ CASES = [
     (a_run_of_tomorrow, "train --config run", 2, "this spec has schema version 99"),
     (nothing, "train --resume nowhere", 2, "there is no run at nowhere"),
     (two_classes, "train --resume photos", 2, "photos is not a run folder: it has no run.json"),
-    (nothing, "train --resume x --epochs 9", 2, "a resumed run keeps its spec: leave --epochs out"),
+    (nothing, "train --resume x --epochs 9", 2, "`fgvc train --config x --weights x` with --epochs"),
     (two_classes, f"{TRAIN} --out photos", 2, "photos exists and is not a run folder: give --out a new folder"),
     (nothing, "train --dataset cub", 2, "CUB-200-2011 birds not found"),
     (nothing, "train --dataset cars --data-dir nowhere", 2, "Stanford Cars not found"),

@@ -41,6 +41,26 @@ def test_folder_itself_or_its_parent(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert locate("cub", None) == root
 
 
+@pytest.mark.parametrize("inside", ["images", "images/", "parts", "."])
+def test_a_folder_of_the_dataset_stands_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, inside: str) -> None:
+    root = write_cub(tmp_path)
+    (root / "parts").mkdir(exist_ok=True)
+    assert require("cub", root / inside).samefile(root)
+    assert len(load_index(spec_of("cub", root / inside)).train) > 0
+    monkeypatch.chdir(root / inside)
+    assert require("cub", Path()).samefile(root)
+
+
+def test_one_folder_up_and_no_further(tmp_path: Path) -> None:
+    """Not a dataset beside the given folder, nor one above a folder that does not exist."""
+    root = write_cub(tmp_path)
+    (tmp_path / "other").mkdir()
+    for wrong in (tmp_path / "other", root / "nowhere", root / "images" / "001.Black"):
+        with pytest.raises(BadRequest, match="not found"):
+            require("cub", wrong)
+    assert locate("cub", root / "images") is None  # what would be downloaded there is not there
+
+
 @pytest.mark.parametrize("name", list(BUNDLES))
 def test_missing_data_say_what_to_do(tmp_path: Path, name: str) -> None:
     with pytest.raises(BadRequest) as caught:

@@ -71,6 +71,15 @@ def test_a_map_of_one_cell_points_nowhere() -> None:
     assert located.compute()["maps"] == {}
 
 
+@pytest.mark.parametrize("value", [0.0, -1.0, 0.7, torch.nan, torch.inf])
+def test_a_map_that_says_nothing_is_a_miss(value: float) -> None:
+    """Though the first of its equal cells lies in the true box."""
+    located = Localisation(torch.tensor([0.0, 0.0, 5.0, 10.0]))
+    map_ = torch.full((1, 1, 5, 5), value)
+    located.update(evidence_of([[0.0, 0.0, 10.0, 10.0]], map_), batch_of([[0.0, 0, 9, 9]]), NO_LOGITS)
+    assert located.compute()["maps"]["cam"] == {"pointing": 0}
+
+
 def test_raw_channels_point_nowhere() -> None:
     shown = evidence_of([[0.0, 0.0, 10.0, 10.0]], torch.ones(1, 8, 2, 2))
     shown.maps["channels"] = replace(shown.maps["cam"], kind="channels")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ from fgvc_cli.data.images.read import ImageError
 from fgvc_cli.data.loading.transforms import transform
 from fgvc_cli.data.types import DatasetIndex, Split
 from fgvc_cli.errors import BadRequest
-from fgvc_cli.inference.pictures import Picture, find_pictures, load_pictures, split_pictures
+from fgvc_cli.inference.pictures import Picture, find_pictures, listed, load_pictures, split_pictures
 from fgvc_cli.spec.data import DataSpec
 from tests.making import mk, noise_jpeg
 
@@ -32,6 +34,25 @@ def folder(tmp_path: Path) -> Path:
 
 def names(pictures: list[Picture]) -> list[str]:
     return [picture.file.name for picture in pictures]
+
+
+@pytest.mark.parametrize(
+    "stream",
+    [
+        io.TextIOWrapper(io.BytesIO(b"\xef\xbb\xbfa.jpg\nb.png\n")),
+        io.TextIOWrapper(io.BytesIO("\ufeffa.jpg\r\nb.png\r\n".encode("utf-16-le"))),
+        io.TextIOWrapper(io.BytesIO("\ufeffa.jpg\nb.png".encode("utf-16-be"))),
+        io.StringIO("\ufeffa.jpg\nb.png\n"),
+    ],
+    ids=["UTF-8", "UTF-16 little", "UTF-16 big", "decoded"],
+)
+def test_a_list_with_a_byte_order_mark(stream: TextIO) -> None:
+    assert [line.strip() for line in listed(stream)] == ["a.jpg", "b.png"]
+
+
+def test_a_list_without_one() -> None:
+    assert list(listed(io.TextIOWrapper(io.BytesIO(b"caf\xe9.jpg\nb.png")))) == ["caf\udce9.jpg\n", "b.png"]
+    assert [line for line in listed(io.StringIO("")) if line] == []
 
 
 def test_files_folders_patterns_and_lines(folder: Path) -> None:

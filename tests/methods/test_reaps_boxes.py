@@ -69,9 +69,20 @@ def test_the_box_equals_the_literal_loop(reaps: Callable[..., Reaps], tau: float
 
 
 @pytest.mark.parametrize("kind", ["mask", "largest_component"])
-@pytest.mark.parametrize("value", [0.0, 1.0, -1.0])
+@pytest.mark.parametrize("value", [0.0, 1.0, 1e-30, -1.0, torch.nan, torch.inf, -torch.inf])
 def test_constant_and_empty_cams_attend_the_whole_image(reaps: Callable[..., Reaps], kind: str, value: float) -> None:
     region, weight = region_of(torch.full((2, 4, 4), value))
+    assert reaps(box=kind).attended_box(region, weight, (SIZE, SIZE)).tolist() == [[0, 0, SIZE, SIZE]] * 2
+
+
+@pytest.mark.parametrize("kind", ["mask", "largest_component"])
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_a_cam_with_a_cell_that_is_not_finite_attends_the_whole_image(
+    reaps: Callable[..., Reaps], kind: str, value: float
+) -> None:
+    cam = torch.rand(2, 4, 4)
+    cam[:, 1, 2] = value
+    region, weight = region_of(cam)
     assert reaps(box=kind).attended_box(region, weight, (SIZE, SIZE)).tolist() == [[0, 0, SIZE, SIZE]] * 2
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,13 @@ from fgvc_cli.backbones import build_backbone
 from fgvc_cli.errors import BadRequest
 from fgvc_cli.methods import build_method
 from fgvc_cli.methods.base import Method
+from fgvc_cli.methods.run_weights import class_axes
+from fgvc_cli.spec.methods import METHOD_SPECS
 from fgvc_cli.spec.run import RunSpec
 
 
 def spec_of(method: str, weights: Path | str = "none", backbone: str = "tiny", **fields: Any) -> RunSpec:
-    settings = {"name": method, **({"units": 16, **fields} if method == "reaps" else {})}
+    settings = {"name": method, **({"units": 16} if method == "reaps" else {}), **fields}
     return RunSpec.model_validate(
         {
             "method": settings,
@@ -28,7 +31,7 @@ def spec_of(method: str, weights: Path | str = "none", backbone: str = "tiny", *
     )
 
 
-def finished(folder: Path, spec: RunSpec, num_classes: int) -> Method:
+def finished(folder: Path, spec: RunSpec, num_classes: int, classes: Sequence[str] = ()) -> Method:
     """A run folder, as far as weights go, and the method that trained there."""
     torch.manual_seed(11)
     method, _ = build_method(spec, num_classes)
@@ -36,7 +39,7 @@ def finished(folder: Path, spec: RunSpec, num_classes: int) -> Method:
         for parameter in method.parameters():
             parameter.add_(torch.randn_like(parameter))
     folder.mkdir()
-    metadata = {"spec": spec.model_dump(mode="json"), "classes": [], "epoch": 1}
+    metadata = {"spec": spec.model_dump(mode="json"), "classes": list(classes), "epoch": 1}
     save_file(method.state_dict(), folder / "model.safetensors", metadata={"fgvc": json.dumps(metadata)})
     return method
 
@@ -110,3 +113,81 @@ def test_loading_can_be_left_to_a_checkpoint() -> None:
         method, notes = build_method(spec_of("baseline", weights, backbone), 5, load_weights=False)
         assert isinstance(method, Method)
         assert notes == []
+
+
+BIRDS, OTHERS = ("finch", "robin", "wren"), ("auk", "finch", "robin")
+METHOD_NAMES = sorted(METHOD_SPECS)
+
+
+def sized(name: str, weights: Path | str = "none", backbone: str = "tiny") -> RunSpec:
+    """On 64 pixels; the three channels of a class that the papers have, so that widths follow the number of classes."""
+    fields: dict[str, Any] = {"channels_per_class": 3} if name in ("tdsa", "mc") else {}
+    return spec_of(name, weights, backbone, **fields)
+
+
+def parts(tensor: torch.Tensor, axes: tuple[int, ...], label: int, count: int) -> torch.Tensor:
+    """What of a tensor belongs to a class alone, along all of its class axes; written with narrow, not with indices."""
+    for axis in axes:
+        width = tensor.shape[axis] // count
+        tensor = tensor.narrow(axis, label * width, width)
+    return tensor
+
+
+@pytest.mark.parametrize("name", METHOD_NAMES)
+@pytest.mark.parametrize("classes", [OTHERS, ("robin", "finch"), ("Finch", "auk", "wren", "tit")], ids=len)
+def test_a_class_starts_from_the_class_of_its_name(name: str, classes: tuple[str, ...], tmp_path: Path) -> None:
+    donor = finished(tmp_path / "run", sized(name), 3, BIRDS).state_dict()
+    torch.manual_seed(5)
+    method, notes = build_method(sized(name, tmp_path / "run"), len(classes), classes=classes)
+    torch.manual_seed(5)
+    own, fresh = method.state_dict(), build_method(sized(name), len(classes))[0].state_dict()
+    axes = class_axes(lambda count: build_method(sized(name), count)[0], 3)
+    assert any(key.endswith("weight") for key in axes)
+    for key, value in own.items():
+        if key not in axes:
+            assert torch.equal(value, donor[key]), key
+            continue
+        for label, bird in enumerate(classes):
+            found = parts(value, axes[key], label, len(classes))
+            if bird.lower() in BIRDS:
+                expected = parts(donor[key], axes[key], BIRDS.index(bird.lower()), 3)
+            else:
+                expected = parts(fresh[key], axes[key], label, len(classes))
+            assert torch.equal(found, expected), (key, bird)
+    shared = [bird for bird in classes if bird.lower() in BIRDS]
+    new = [bird for bird in classes if bird.lower() not in BIRDS]
+    line = f"{len(shared)} of {len(classes)} classes start from that run's weights of their name ({', '.join(shared)})"
+    assert line + (f"; new: {', '.join(new)}" if new else "") in notes
+
+
+@pytest.mark.parametrize("name", METHOD_NAMES)
+def test_no_class_in_common_or_no_names(name: str, tmp_path: Path) -> None:
+    finished(tmp_path / "run", sized(name), 3, BIRDS)
+    _, notes = build_method(sized(name, tmp_path / "run"), 2, classes=("auk", "tit"))
+    assert "what belongs to a class starts anew: no class of that run has one of these names" in notes
+    finished(tmp_path / "unnamed", sized(name), 3)
+    _, notes = build_method(sized(name, tmp_path / "unnamed"), 3, classes=BIRDS)
+    assert "that run does not name its classes: what belongs to a class starts anew" in notes
+
+
+@pytest.mark.parametrize("name", METHOD_NAMES)
+def test_the_same_classes_take_everything_and_say_nothing(name: str, tmp_path: Path) -> None:
+    donor = finished(tmp_path / "run", sized(name), 3, BIRDS)
+    method, notes = build_method(sized(name, tmp_path / "run"), 3, classes=BIRDS)
+    assert equal(method, donor)
+    assert notes == []
+
+
+def test_channels_of_a_widened_vgg_follow_their_class_into_the_next_layer() -> None:
+    """TDSA-Loss widens conv4 and conv5: what reads a class's channels belongs to the class too."""
+    axes = class_axes(lambda count: build_method(sized("tdsa", backbone="vgg16"), count)[0], 4)
+    widths = {key: value for key, value in axes.items() if "backbone" in key}
+    assert sorted(widths.values()) == [(0,), (0,), (0,), (0,), (1,)]  # two layers' weight and bias; conv5_1's inputs
+
+
+def test_finding_the_axes_draws_no_random_number() -> None:
+    torch.manual_seed(0)
+    expected = torch.rand(3)
+    torch.manual_seed(0)
+    class_axes(lambda count: build_method(sized("scapnet"), count)[0], 5)
+    assert torch.equal(torch.rand(3), expected)

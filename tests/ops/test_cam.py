@@ -15,6 +15,7 @@ from fgvc_cli.ops.cam import (
     component_steps,
     keep_largest_component,
     largest_component,
+    says_where,
 )
 
 
@@ -87,6 +88,20 @@ def test_cam_is_zero_where_nothing_speaks_for_the_class() -> None:
 
 def test_constant_cam_is_one_everywhere() -> None:
     assert (class_activation(torch.ones(1, 3, 4, 4), torch.ones(5, 3), torch.tensor([2])) == 1).all()
+
+
+def test_which_maps_say_where() -> None:
+    maps = torch.rand(9, 3, 4) + 0.1
+    maps[1] *= -1
+    maps[2] = 0
+    maps[3] = 0.7
+    maps[4] = 0.7 + 1e-7 * maps[4]  # equal, but for rounding
+    maps[5, 1, 2] = torch.nan
+    maps[6, 1, 2] = torch.inf
+    maps[7] *= 1e-30
+    maps[8, 1:] *= -1
+    assert says_where(maps).tolist() == [True, False, False, False, False, False, False, True, True]
+    assert says_where(maps.bfloat16()).tolist() == says_where(maps).tolist()
 
 
 def test_cam_stays_in_fp32_under_autocast_and_passes_no_gradient() -> None:

@@ -52,6 +52,24 @@ def test_json_lines_by_hand() -> None:
     assert "boxes" not in last
 
 
+def test_a_class_called_like_a_word_of_the_answer_is_told_from_it() -> None:
+    """It may be called unsure, or as a box is shown in the table."""
+    guesses = (Guess("unsure", 0.5), Guess("box ran", 0.25), Guess("'unsure'", 0.2), Guess("wren", 0.05))
+    sure, unsure = (Answer(Picture("a.png", Path("a.png")), 30, 40, guesses, flag) for flag in (False, True))
+    names = [guess.name for guess in guesses]
+
+    def rows(format: str) -> list[str]:
+        writer = new_rows(format, ["a.png"], names, 4)
+        return ("".join(map(writer.lines, (sure, unsure))) + writer.rest()).splitlines()
+
+    read = [[(row["answer"], row["unsure"]) for row in map(json.loads, rows("json"))]]
+    read.append([(row["answer"], row["unsure"]) for row in csv.DictReader(rows("csv"))])
+    assert read == [[("unsure", False), ("unsure", True)], [("unsure", "false"), ("unsure", "true")]]
+    shown = [line[7:19].strip() for line in rows("table")]
+    quoted = ["'unsure'", "'box ran'", "''unsure''", "wren"]
+    assert shown == ["answer", *quoted, "unsure", *quoted]
+
+
 @pytest.mark.parametrize("name", ODD)
 def test_any_file_name_comes_back(name: str) -> None:
     """As bytes, since a name may hold what is no text: it is then the escape that JSON itself has."""
@@ -69,21 +87,21 @@ def test_csv_by_hand() -> None:
     header, *rows = csv.reader(io.StringIO(found, newline=""))
     corners = ["x0", "y0", "x1", "y1", "score"]
     assert header == [
-        *("image", "width", "height", "answer", "class_1", "probability_1", "class_2", "probability_2"),
+        *("image", "width", "height", "answer", "unsure", "class_1", "probability_1", "class_2", "probability_2"),
         *(f"{box}_{corner}" for box in ("p3_1", "p3_2", "zoom_1") for corner in corners),
         "error",
     ]
     assert all(len(row) == len(header) for row in rows)
     bad = ["bad.png", *[""] * (len(header) - 2), 'is, "no" image']
-    start = ["a.png", "40", "30", "Elm, finch", "Elm, finch", "0.750000", "鳥", "0.123457"]
+    start = ["a.png", "40", "30", "Elm, finch", "false", "Elm, finch", "0.750000", "鳥", "0.123457"]
     boxes = ["1.00", "2.13", "30.50", "4.00", "0.500000", *[""] * 5, "0.00", "0.00", "9.00", "9.00", "1.000000"]
-    assert rows == [bad, [*start, *boxes, ""], [*start[:3], "unsure", *start[4:], *boxes, ""], bad]
+    assert rows == [bad, [*start, *boxes, ""], [*start[:3], "unsure", "true", *start[5:], *boxes, ""], bad]
 
 
 def test_csv_of_failures_alone_is_whole() -> None:
     header, *rows = csv.reader(io.StringIO(text("csv", failed(), failed(), top=1)))
-    assert header == ["image", "width", "height", "answer", "class_1", "probability_1", "error"]
-    assert rows == [["bad.png", "", "", "", "", "", 'is, "no" image']] * 2
+    assert header == ["image", "width", "height", "answer", "unsure", "class_1", "probability_1", "error"]
+    assert rows == [["bad.png", "", "", "", "", "", "", 'is, "no" image']] * 2
     assert len(text("csv").splitlines()) == 1
 
 

@@ -232,7 +232,9 @@ def test_a_run_of_200_classes_is_light(trained: Path, record_of: Callable[..., R
         Image.fromarray((np.asarray(rough) * 0.9 + dice.normal(0, 4, (240, 320, 3))).clip(0, 255).astype(np.uint8))
     )
     assert 12_000 < len(photo) < 40_000
-    card = Card("images/x.jpg", "a", "b", 0.5, 0.2, 2, photo, photo, 320, 240, "CAM of final", {"ran": "rgb(1, 2, 3)"})
+    card = Card(
+        "images/x.jpg", "a", "b", 0.5, 0.2, 2, photo, photo, 320, 240, "CAM of final", True, {"ran": "rgb(1, 2, 3)"}
+    )
     record = grown(record_of(trained), 200, 5794)
     size = len(render([run_view(1, record, Gallery([card] * 72, [], 600, 100, 5794))]))
     assert 72 * 2 * len(photo) < size < 5_000_000

@@ -86,6 +86,17 @@ def test_a_run_that_began_with_the_plain_network_is_repeated_as_it_was(tmp_path)
     spec = build_spec(preset="apcnn-demo", flags={"backbone.weights": "a.pth"}, sets=["backbone.plain_epochs=20"])
     (tmp_path / "run.json").write_text(spec.model_dump_json())
     assert build_spec(config=tmp_path) == spec
+    assert build_spec(config=tmp_path, flags={"train.epochs": 3}).backbone.plain_epochs == 20
+
+
+def test_a_run_that_began_with_the_plain_network_goes_on_from_its_own_weights(tmp_path) -> None:
+    """`--config RUN --weights RUN` must not train the plain network anew, and start from that."""
+    (tmp_path / "run.json").write_text(build_spec(preset="apcnn-demo").model_dump_json())
+    flags = {"backbone.weights": str(tmp_path), "train.epochs": 3}
+    spec = build_spec(config=tmp_path, flags=flags)
+    assert (spec.backbone.weights, spec.backbone.plain_epochs, spec.train.epochs) == (str(tmp_path), 0, 3)
+    asked = build_spec(config=tmp_path, flags=flags, sets=["backbone.plain_epochs=2"])
+    assert asked.backbone.plain_epochs == 2
 
 
 def test_a_given_resize_is_left_alone() -> None:

@@ -32,7 +32,7 @@ def runs(folder: Annotated[Path, typer.Argument(help="A folder that contains run
 def _row(run: RunFolder) -> dict[str, Any]:
     """The table row of a run; a damaged run is listed as such."""
     row: dict[str, Any] = dict.fromkeys(("method", "dataset", "backbone", "size", "seed", "epochs"), "")
-    row |= {"run": run.path.name, "score": -1.0, "test top-1": "", "mean per class": ""}
+    row |= {"run": run.name, "score": -1.0, "test top-1": "", "mean per class": ""}
     try:
         spec = run.spec()
         row |= {"method": spec.method.name, "dataset": spec.data.dataset, "backbone": spec.backbone.name}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -112,8 +113,11 @@ def _start(out: Path | None, flags: dict[str, Any]) -> dict[str, Any]:
 def _resume(path: Path, flags: dict[str, Any]) -> dict[str, Any]:
     fixed = options.given({key: value for key, value in flags.items() if key not in _ALLOWED_ON_RESUME})
     if fixed:
+        run = shlex.quote(str(path))
         raise BadRequest(
-            f"a resumed run keeps its spec: leave {', '.join(fixed)} out, or start a new one with --config"
+            f"a resumed run keeps its spec: leave {', '.join(fixed)} out; to train it further in another way, start a "
+            f"new run from its weights, classifier and all: `fgvc train --config {run} --weights {run}` with "
+            f"{', '.join(fixed)}"
         )
 
     from fgvc_cli.runs.folder import RunFolder

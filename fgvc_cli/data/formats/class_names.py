@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -39,7 +41,8 @@ def class_names(trained: Iterable[str], others: Iterable[str]) -> ClassNames:
         if found is not None and name not in written[found]:
             written[found].append(name)
     label_of = {name: label for label, shown in enumerate(classes) for name in written[shown]}
-    return ClassNames(classes, label_of, _merged_note(list(written.values())) + _apart_note(classes))
+    notes = _merged_note(list(written.values())) + _apart_note(classes) + _joined_note(classes)
+    return ClassNames(classes, label_of, notes)
 
 
 def _merged_note(groups: Sequence[Sequence[str]]) -> tuple[str, ...]:
@@ -66,3 +69,25 @@ def _apart_note(classes: Sequence[str]) -> tuple[str, ...]:
         f"{one!r} and {other!r} are two classes that look alike: {difference(one, other)}; "
         f"if they are one, give them one name{more}",
     )
+
+
+def _joined_note(classes: Sequence[str]) -> tuple[str, ...]:
+    """A note on names that other tools read as several labels of one image.
+
+    With a comma only if each part is in another name as well, since "Finch, elm" is one name.
+    """
+    parts = {name: _parts(name) for name in classes}
+    times = Counter(part for them in parts.values() for part in set(them))
+    joined = [
+        name
+        for name, them in parts.items()
+        if len(them) > 1 and ("|" in name or ";" in name or all(times[part] > 1 for part in them))
+    ]
+    if not joined:
+        return ()
+    more = f" (and {len(joined) - 1} more such names)" if len(joined) > 1 else ""
+    return (f"{joined[0]!r} is read as one class, where other tools read several labels of an image{more}",)
+
+
+def _parts(name: str) -> list[str]:
+    return [part for part in map(str.strip, re.split(r"[|;,]", name)) if part]

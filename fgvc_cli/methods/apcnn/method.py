@@ -36,18 +36,18 @@ INPUT = "input"
 
 
 class Stage(NamedTuple):
-    """What one stage saw of a batch."""
+    """What one stage computed for a batch."""
 
-    frame: Tensor  # (B, 4) the part of the image it saw, xyxy in network-input pixels
+    frame: Tensor  # (B, 4) the part of the image that it covers, xyxy in network-input pixels
     levels: dict[str, Tensor]  # F_k (B, C, h, w)
     spatial: dict[str, Tensor]  # A_s (B, 1, h, w) by level; empty without these gates
     channel: dict[str, Tensor]  # A_c (B, C) likewise
-    vectors: dict[str, Tensor]  # what each head reads: pooled F'_k (B, C), and of the fused head all ungated levels
+    vectors: dict[str, Tensor]  # input of each head: pooled F'_k (B, C); for the fused head all ungated levels
     logits: dict[str, Tensor]  # (B, K) by head
 
 
 class ApCnn(Method):
-    """Feature pyramid, gates and a classifier a level, run twice: on the image, then on its refined low-level map.
+    """Feature pyramid, gates and one classifier per level, run twice: on the image, then on its refined low-level map.
 
     Branches: `raw_p3`, `raw_p4`, `raw_p5`, `raw_fused` and their average `raw`, of the second stage `refined_...` and
     `refined`, and `final`, the average of all heads.
@@ -76,7 +76,7 @@ class ApCnn(Method):
             self.rois = RoiPyramid(spec, strides, [sizes[name] for name in maps], image_size)
 
     def _heads(self, top: int) -> nn.ModuleDict:
-        """A classifier a level, and the fused one; without a pyramid one linear layer, as the plain backbone has."""
+        """One classifier per level and the fused one; without a pyramid one linear layer, as in the plain backbone."""
         spec, hidden, classes = self.spec, self.layout.hidden, self.num_classes
         if spec.pyramid == "none":
             return nn.ModuleDict({"p5": nn.Linear(top, classes)})
@@ -87,7 +87,7 @@ class ApCnn(Method):
         return heads
 
     def _refined_map(self) -> str:
-        """The map that is refined, as the backbone calls it.
+        """The name in the backbone of the map that is refined.
 
         Raises:
             BadRequest: the backbone has no such map, or cannot go on from it.
@@ -107,7 +107,7 @@ class ApCnn(Method):
         return found[0]
 
     def forward(self, images: Tensor, *, evidence: bool = False) -> Output:
-        """(B, 3, H, W) → the averaged logits and one tensor of logits a head and stage, each (B, K)."""
+        """(B, 3, H, W) → the averaged logits and one tensor of logits per head and stage, each (B, K)."""
         taps = list(dict.fromkeys([*self.backbone.pyramid, self.refined_map]))
         maps = self.backbone(images, [tap for tap in taps if tap != INPUT])
         stages = {"raw": self._stage(maps, image_frame(images))}
@@ -130,7 +130,7 @@ class ApCnn(Method):
         return {name: cross_entropy(output.branches[name], labels) for name in heads}
 
     def parameter_groups(self, lr: float) -> list[dict[str, Any]]:
-        """Everything at `lr`, but the trunk before its top stage at `trunk_rate` of it.
+        """Everything at `lr`, except the trunk before its top stage, which gets `trunk_rate` times that.
 
         Of a backbone that runs whole (some of timm's) the stages cannot be told apart: all of it counts as before.
         """
@@ -181,7 +181,7 @@ class ApCnn(Method):
         return self._stage(maps, frame)
 
     def refine(self, source: Tensor, rois: list[Rois], images: Tensor) -> tuple[Tensor, Tensor]:
-        """Algorithm 1: drop one ROI (only while training), zoom onto all of them.
+        """Algorithm 1: drop one ROI (only in training), zoom in on all of them.
 
         Args:
             source: (B, C, h, w) the map, or the images.
@@ -212,7 +212,7 @@ class ApCnn(Method):
                 head = self.heads[name]
                 heads[f"{stage}_{name}"] = Head(level, head.weight if isinstance(head, nn.Linear) else None, seen.frame)
                 maps |= _gate_maps(stage, name, seen)
-        if not maps:  # no gate to show: where the levels are strong
+        if not maps:  # no gate to show: the mean activation of the levels
             for stage, seen in stages.items():
                 for name, level in seen.levels.items():
                     strength = level.detach().float().square().mean(1, keepdim=True).sqrt()
@@ -227,7 +227,7 @@ class ApCnn(Method):
 
 
 def _gate_maps(stage: str, name: str, seen: Stage) -> dict[str, Maps]:
-    """The gates of one level: spatial as a map, channel as one number a channel over the whole frame."""
+    """The gates of one level: spatial as a map, channel as one number per channel over the whole frame."""
     maps = {}
     if name in seen.spatial:
         maps[f"{stage}_{name}"] = Maps("gate", seen.spatial[name].detach(), seen.frame)

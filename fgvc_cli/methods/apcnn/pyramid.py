@@ -16,9 +16,9 @@ from fgvc_cli.spec.methods.apcnn import ApCnnSpec
 
 @dataclass(frozen=True)
 class Layout:
-    """What differs between the published ResNet and VGG networks, and what the spec leaves to it."""
+    """The differences between the published ResNet and VGG networks, which decide what the spec leaves open."""
 
-    lateral: bool  # the trunk's own maps join on every level; else only the top map does
+    lateral: bool  # every level gets a lateral connection from the trunk; else only the top level does
     smooth_relu: bool  # ReLU after the 3×3 convolutions
     fused_top: bool  # the fused head reads the trunk's top map; else all levels
     hidden: int
@@ -27,7 +27,7 @@ class Layout:
 
     @classmethod
     def of(cls, spec: ApCnnSpec, backbone: str, num_classes: int) -> Layout:
-        """That of a spec on the backbone of that name, for K classes."""
+        """The layout for a spec on the backbone of that name, for K classes."""
         top_down = backbone.startswith("vgg") if spec.neck == "auto" else spec.neck == "top_down"
         return cls(
             lateral=not top_down,
@@ -132,7 +132,7 @@ class AttentionPyramid(nn.Module):
         self.mean = spec.bottom_up == "mean"
 
     def forward(self, levels: Sequence[Tensor], pooled: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-        """Gates of (B, C, h, w) levels and their (B, C) means: (B, 1, h, w) and (B, C) each; empty where off."""
+        """Gates of (B, C, h, w) levels and their (B, C) means: (B, 1, h, w) and (B, C) each; empty if switched off."""
         spatial = [gate(level) for gate, level in zip(self.spatial, levels, strict=False)]
         channel = [gate(mean) for gate, mean in zip(self.channel, pooled, strict=False)]
         if self.pathway == "spatial":
@@ -142,7 +142,7 @@ class AttentionPyramid(nn.Module):
         return spatial, channel
 
     def _joined(self, gates: list[Tensor]) -> list[Tensor]:
-        """Each gate with the merged one below it; a spatial one is pooled to the coarser size first."""
+        """Each gate merged with the merged gate below it; a spatial gate is pooled to the coarser size first."""
         merged = gates[:1]
         for gate in gates[1:]:
             below = merged[-1]
@@ -153,7 +153,7 @@ class AttentionPyramid(nn.Module):
 
 
 def start_as_released(module: nn.Module) -> None:
-    """Start what is inside as the authors' released code does; draws come from the device's default generator.
+    """Initialise the layers inside as the authors' released code does, from the device's default random generator.
 
     Every convolution is He-normal by its fan-out, and so is every linear layer: the channel gates' two are 1×1
     convolutions there. A *transposed* convolution is none and gets PyTorch's own start, ±1/3, with which the spatial

@@ -1,4 +1,4 @@
-"""AP-CNN's ROI pyramid and what is done with it (Section 3.2, Algorithm 1): all without gradient."""
+"""AP-CNN's ROI pyramid and its use (Section 3.2, Algorithm 1), all without gradient."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Size = tuple[int, int]
 
 
 class Rois(NamedTuple):
-    """R boxes an image: those of all levels in a row, finest level first, or of one level."""
+    """R boxes per image: those of all levels, finest level first, or of one level."""
 
     boxes: Tensor  # (B, R, 4) xyxy, half-open, in network-input pixels
     scores: Tensor  # (B, R) float32; 0 where not valid
@@ -32,15 +32,15 @@ class Anchors(NamedTuple):
 
     whole: Tensor  # (N, 4) xyxy, half-open, in network-input pixels
     inside: Tensor  # (N, 4) what of them lies in the image
-    near: Tensor | None  # (N, N) bool: which suppress each other; none: not computed beforehand
+    near: Tensor | None  # (N, N) bool: which suppress each other; None: not precomputed
 
 
 class RoiPyramid(nn.Module):
     """Selects the ROIs of every level by its spatial gate.
 
     The anchors outside the border are never candidates, so the candidates depend on the sizes alone and which of them
-    suppress each other is computed once, for the image size the method is built for. As in the authors' code they
-    suppress each other as whole squares, and what is kept is cut at the image's edges after.
+    suppress each other is computed once, for the image size the method is built for. As in the authors' code,
+    whole squares suppress each other, and the selected ones are clipped to the image afterwards.
 
     Args:
         spec: sizes, border, NMS.
@@ -90,13 +90,16 @@ class RoiPyramid(nn.Module):
         _, _, h, w = gate.shape
         rows, columns = self.spans((h, w))
         scores = gate.detach()[:, 0, rows.start : rows.stop, columns.start : columns.stop].float().flatten(1)
-        valid = scores > scores.sum(1, keepdim=True) / (h * w)
+        mean = scores.sum(1, keepdim=True) / (h * w)
+        if scores.shape[1] == h * w:  # without a border; rounding must not take the mean of equal values below them
+            mean = mean.maximum(scores.amin(1, keepdim=True))
+        valid = scores > mean
         anchors, spec = self._anchors(level, (h, w), image, gate.device), self.spec
         index, kept = greedy_top_k(anchors.whole, scores, valid, spec.top_k[level], spec.nms_iou, anchors.near)
         return Rois(F.embedding(index, anchors.inside), scores.gather(1, index) * kept, kept)
 
     def _anchors(self, level: int, size: Size, image: Size, device: torch.device) -> Anchors:
-        """The candidates kept from the start, or for other sizes new ones without overlaps."""
+        """The precomputed candidates, or for other image sizes new ones without overlaps."""
         planned, maps = self.planned
         if image != planned or size != maps[level]:
             boxes = self.candidates(level, size, image, device)
@@ -107,7 +110,7 @@ class RoiPyramid(nn.Module):
 
 @torch.no_grad()
 def random_rois(pyramid: RoiPyramid, maps: Sequence[Size], image: Size, like: Tensor, training: bool) -> list[Rois]:
-    """ROIs as from gates of uniform noise (Table 4, "Random"); in evaluation none is valid, and no die falls.
+    """ROIs as from gates of uniform noise (Table 4, "Random"). In evaluation none is valid and nothing is drawn.
 
     `like` (B, ...) tells batch and device.
     """
@@ -120,13 +123,13 @@ def random_rois(pyramid: RoiPyramid, maps: Sequence[Size], image: Size, like: Te
 
 
 def joined(rois: Sequence[Rois]) -> Rois:
-    """R_all: the levels' ROIs in a row."""
+    """R_all: the ROIs of all levels, concatenated."""
     return Rois(*(torch.cat(parts, 1) for parts in zip(*rois, strict=True)))
 
 
 @torch.no_grad()
 def merged_cells(rois: Rois, stride: int, size: Size) -> Tensor:
-    """The rectangle around all valid ROIs of each image, in whole cells of a map; without any the whole map.
+    """The rectangle around all valid ROIs of each image, in whole cells of a map; the whole map if none is valid.
 
     Args:
         rois: of all levels.
@@ -145,7 +148,7 @@ def merged_cells(rois: Rois, stride: int, size: Size) -> Tensor:
 
 @torch.no_grad()
 def chosen_roi(rois: Sequence[Rois], rates: Sequence[float]) -> tuple[Tensor, Tensor]:
-    """Throw Algorithm 1's dice: a level by its rate, then one of its valid ROIs, for each image on its own.
+    """The random choice of Algorithm 1, for each image: a level by its rate, then one of its valid ROIs.
 
     Args:
         rois: by level.

@@ -29,17 +29,17 @@ class ApCnnSpec(MethodSpec):
     spatial_gate: bool = Field(True, description="spatial attention of each level, Eq. 1 (of pyramid ap)")
     channel_gate: bool = Field(True, description="channel attention of each level, Eq. 2 (of pyramid ap)")
     pathway: Literal["none", "spatial", "channel"] = Field("channel", description="bottom-up path of gates (Table 3)")
-    bottom_up: Literal["mean", "sum"] = Field("mean", description="how a gate merges with the merged one below")
+    bottom_up: Literal["mean", "sum"] = Field("mean", description="how a gate is merged with that of the level below")
     refine: bool = Field(True, description="false: one stage (Table 1)")
     refine_at: Literal["input", "conv1", "conv2", "conv3"] = Field("conv3", description="map that is refined (Table 5)")
     erase: bool = Field(True, description="ROI guided dropblock while training, Eq. 5, 6 (Table 4)")
     zoom: bool = Field(True, description="ROI guided zoom-in, Eq. 7 (Table 4)")
-    guidance: Literal["roi", "random"] = Field("roi", description="what chooses the regions (Table 4)")
+    guidance: Literal["roi", "random"] = Field("roi", description="how the regions are chosen (Table 4)")
     drop_rates: tuple[Rate, Rate, Rate] | None = Field(
         None, description="P of Algorithm 1 by level; none: 0.3, 0.3, 0 (VGG 0.3, 0.4, 0)"
     )
     drop_rescale: Literal["map", "crop"] = Field("map", description="where Eq. 6 counts: the map, or the zoomed part")
-    top_k: tuple[Count, Count, Count] = Field((5, 3, 1), description="ROIs a level at most")
+    top_k: tuple[Count, Count, Count] = Field((5, 3, 1), description="largest number of ROIs per level")
     anchor_sizes: tuple[Side, Side, Side] = Field((64, 128, 256), description="anchor sides by level, at 448 pixels")
     anchor_offset: float = Field(0.0, ge=0, lt=1, description="anchor centre in its cell: 0 first pixel, 0.5 middle")
     border: float = Field(0.1, ge=0, lt=0.5, description="share of the map on each side without anchors; 0.2 on CUB")
@@ -53,11 +53,12 @@ class ApCnnSpec(MethodSpec):
         None, ge=1, le=8192, description="hidden units of a classifier; none: 512 for 200 classes or VGG, else 256"
     )
     start: Literal["pytorch", "released"] = Field(
-        "pytorch", description="neck and gates: PyTorch's start, or He-normal (fan out) as in the authors' code"
+        "pytorch",
+        description="initialisation of neck and gates: PyTorch's, or the authors' He-normal (fan out)",
     )
-    fused_head: bool = Field(True, description="a classifier more, on all ungated levels together")
+    fused_head: bool = Field(True, description="an additional classifier on all ungated levels together")
     average: Literal["logits", "probabilities"] | None = Field(
-        None, description="what the prediction averages over the heads; none: logits (VGG: probabilities)"
+        None, description="what is averaged over the heads to predict; none: logits (VGG: probabilities)"
     )
     trunk_rate: float = Field(
         1.0, gt=0, le=1, description="learning rate of layers before conv5, as a share; 0.1 on CUB"

@@ -10,17 +10,17 @@ from fgvc_cli.spec.methods.base import MethodSpec
 
 
 class ChannelLossSpec(MethodSpec):
-    """What both losses on class-aligned channels have."""
+    """Fields that both losses on class-aligned channels share."""
 
     channels_per_class: int | None = Field(
         None,
         ge=1,
         le=4096,
-        description="high-level channels of a class; none: the published 3 where 3K is at least half of the backbone's "
+        description="high-level channels per class; none: the published 3 where 3K is at least half of the backbone's "
         "own channels, else enough to keep these",
     )
     projection: Literal["learned", "none"] = Field(
-        "learned", description="learned: layers of as many channels as the classes need; none: the backbone's own"
+        "learned", description="learned: layers with as many channels as the classes need; none: the backbone's own"
     )
     diversity_per_channel: bool = Field(
         True, description="divide the diversity (Eq. 5) by a class's channels, as the authors' code does"
@@ -66,7 +66,7 @@ class TdsaSpec(ChannelLossSpec):
     xi: int = Field(3, ge=1, le=64, description="ξ, middle-level channels for each high-level one (Table V, VI)")
     top_down: bool = Field(True, description="false: the middle level is not attended, Table IV's 'w/o attention'")
     upsample: Literal["nearest", "bilinear", "bicubic"] = Field(
-        "nearest", description="how the high level reaches the middle one's size (Table VII, VIII)"
+        "nearest", description="how the high level is resized to the middle level (Table VII, VIII)"
     )
     high_stride: Literal[1, 2] = Field(2, description="stride of a residual network's last stage; VGG's stays")
     lambda_div: float = Field(10.0, ge=0, description="λ, weight of the diversity (Eq. 1)")

@@ -1,4 +1,4 @@
-"""Presets by name: METHOD-DATASET → the run spec of that recipe. Their docstrings tell paper, command and result."""
+"""Presets by name: METHOD-DATASET → the run spec of that recipe. Their docstrings name paper, command and result."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ PRESETS: dict[str, Preset] = _table(
 
 
 def load_preset(name: str) -> RunSpec:
-    """The run spec of a preset; BadRequest where there is none of that name."""
+    """The run spec of a preset; BadRequest if there is none of that name."""
     if name not in PRESETS:
         raise BadRequest(f"no preset is called {name!r}; `fgvc presets` lists them")
     return PRESETS[name]().model_copy(update={"preset": name})

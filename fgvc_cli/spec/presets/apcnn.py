@@ -46,9 +46,9 @@ def apcnn_demo() -> RunSpec:
 
     The pyramid has 64 channels instead of 256: the tiny network's own maps have 48 to 160. As in the paper it starts
     from a trained network, here the plain one: from scratch it learns too slowly for a few minutes.
-    Paper: none; docs/results.md has what it reaches beside the baseline.
+    Paper: none; docs/results.md compares its accuracy with the baseline's.
     Command: fgvc train --method apcnn --dataset demo
-    Published: nothing, the set is ours.
+    Published: nothing, the dataset is built in.
     """
     return demo_recipe(ApCnnSpec(width=64, reduction=4), epochs=20, plain_epochs=20)
 
@@ -58,13 +58,13 @@ def apcnn_folder() -> RunSpec:
 
     Paper: AP-CNN; fewer epochs, a warm-up.
     Command: fgvc train --method apcnn --dataset folder --data-dir PHOTOS
-    Published: nothing, the photos are yours.
+    Published: nothing, the photos are your own.
     """
     return folder_recipe(ApCnnSpec())
 
 
 def _paper(dataset: DatasetName, method: ApCnnSpec, resize: int | None = None) -> RunSpec:
-    """Section 4.1; weight decay is silent there and settled in docs/apcnn.md."""
+    """Section 4.1; weight decay is not given there; it is decided in docs/apcnn.md."""
     return RunSpec(
         method=method,
         backbone=BackboneSpec(name="resnet50", weights="imagenet"),

@@ -44,9 +44,9 @@ def baseline_aircraft() -> RunSpec:
 def baseline_demo() -> RunSpec:
     """The tiny network on the built-in drawings.
 
-    Paper: none; docs/results.md has what it reaches.
+    Paper: none; docs/results.md has its accuracy.
     Command: fgvc train --method baseline --dataset demo
-    Published: nothing, the set is ours.
+    Published: nothing, the dataset is built in.
     """
     return demo_recipe(BaselineSpec())
 
@@ -56,7 +56,7 @@ def baseline_folder() -> RunSpec:
 
     Paper: none; AP-CNN's baseline recipe with fewer epochs and a warm-up.
     Command: fgvc train --method baseline --dataset folder --data-dir PHOTOS
-    Published: nothing, the photos are yours.
+    Published: nothing, the photos are your own.
     """
     return folder_recipe(BaselineSpec())
 

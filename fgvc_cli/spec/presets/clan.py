@@ -48,12 +48,12 @@ def clan_demo() -> RunSpec:
     """CLAN with the tiny network on the built-in drawings.
 
     The dot product is cubic in activations: from scratch its residual was 3.6 times as large as the map it refines.
-    The embedded Gaussian, as good in the paper's Table 1, is bounded, and did better on a part held out of train.
+    The embedded Gaussian, as good in the paper's Table 1, is bounded, and did better on a validation split.
     CLSA's map goes through no sigmoid (Eq. 8 to the letter), which here was saturated. As in the paper it starts from a
     trained network, here the plain one: after 22 epochs from scratch it had learnt two thirds of its training images.
-    Paper: none; docs/results.md has what it reaches beside the baseline.
+    Paper: none; docs/results.md compares its accuracy with the baseline's.
     Command: fgvc train --method clan --dataset demo
-    Published: nothing, the set is ours.
+    Published: nothing, the dataset is built in.
     """
     return demo_recipe(ClanSpec(relation="embedded_gaussian", attention="none"), epochs=20, plain_epochs=20)
 
@@ -61,15 +61,15 @@ def clan_demo() -> RunSpec:
 def clan_folder() -> RunSpec:
     """CLAN with ResNet-50 at 448 on your own folder of photos.
 
-    Paper: CLAN; ResNet-50 instead of ResNet-101 for speed, fewer epochs, a smaller rate with a warm-up.
+    Paper: CLAN; ResNet-50 instead of ResNet-101 for speed, fewer epochs, a smaller learning rate with a warm-up.
     Command: fgvc train --method clan --dataset folder --data-dir PHOTOS
-    Published: nothing, the photos are yours.
+    Published: nothing, the photos are your own.
     """
     return folder_recipe(ClanSpec())
 
 
 def _paper(dataset: DatasetName) -> RunSpec:
-    """Section 4.1; how 448 pixels are reached is settled in docs/clan.md."""
+    """Section 4.1; how images become 448 pixels is decided in docs/clan.md."""
     schedule = Step(name="exponential", every=2, gamma=0.9)
     return RunSpec(
         method=ClanSpec(),

@@ -1,4 +1,4 @@
-"""Recipes that presets of several methods share, so that methods are compared under one."""
+"""Recipes that the presets of several methods share, so that methods are compared under the same recipe."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fgvc_cli.spec.train import TrainSpec
 def demo_recipe(method: AnyMethodSpec, epochs: int = 22, plain_epochs: int = 0) -> RunSpec:
     """The built-in drawings at 128 pixels, tiny network from scratch; minutes on two cores.
 
-    Optimizer and rate were chosen with the baseline on a part held out of train (docs/results.md): SGD at 0.05, at
+    Optimizer and learning rate were chosen with the baseline on a validation split (docs/results.md): SGD at 0.05, at
     0.02 and with smaller batches had learnt less in as many epochs. `epochs` is more where a method learns more slowly;
     one whose paper starts from trained weights may start from the plain network after `plain_epochs`.
     """
@@ -27,7 +27,7 @@ def demo_recipe(method: AnyMethodSpec, epochs: int = 22, plain_epochs: int = 0) 
 
 
 def folder_recipe(method: AnyMethodSpec) -> RunSpec:
-    """Somebody's own photos: ImageNet weights, 448 pixels, a crop from 512, cosine with a warm-up."""
+    """A user's own photos: ImageNet weights, 448 pixels, a crop from 512, cosine with a warm-up."""
     return RunSpec(
         method=method,
         backbone=BackboneSpec(name="resnet50", weights="imagenet"),

@@ -45,10 +45,10 @@ def reaps_demo() -> RunSpec:
     """REAPS with two tiny networks on the built-in drawings.
 
     The map of the tiny network has 8×8 cells, and at the paper's τ = 0.1 its box is twice the bird's area; 0.3 and the
-    largest component gave the best box on a part held out of train (docs/results.md).
-    Paper: none; docs/results.md has what it reaches beside the baseline.
+    largest component gave the best box on a validation split (docs/results.md).
+    Paper: none; docs/results.md compares its accuracy with the baseline's.
     Command: fgvc train --method reaps --dataset demo
-    Published: nothing, the set is ours.
+    Published: nothing, the dataset is built in.
     """
     return demo_recipe(ReapsSpec(tau=0.3, box="largest_component", units=128))
 
@@ -58,13 +58,13 @@ def reaps_folder() -> RunSpec:
 
     Paper: REAPS; ResNet-50 instead of VGG-19 for speed, fewer epochs, a warm-up.
     Command: fgvc train --method reaps --dataset folder --data-dir PHOTOS
-    Published: nothing, the photos are yours.
+    Published: nothing, the photos are your own.
     """
     return folder_recipe(ReapsSpec())
 
 
 def _paper(dataset: DatasetName) -> RunSpec:
-    """Section 4.1; batch, weight decay and length are silent there and settled in docs/reaps.md."""
+    """Section 4.1; batch, weight decay and length are not given there; they are decided in docs/reaps.md."""
     return RunSpec(
         method=ReapsSpec(),
         backbone=BackboneSpec(name="vgg19", weights="imagenet"),

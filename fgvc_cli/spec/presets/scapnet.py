@@ -78,12 +78,12 @@ def scapnet_demo() -> RunSpec:
     """SCAPNet with two tiny networks on the built-in drawings.
 
     Without L_act and L_con, whose weights of 1 suit the paper's ImageNet weights: from scratch they outweigh L_cls, and
-    on a part held out of train the gate then kept the background; without them it scored the bird's cells higher in
+    on a validation split the gate then kept the background; without them it scored the bird's cells higher in
     every image. A part of one cell has 32 pixels here, too few to hold a bird: one part of scale 2 and one of scale 3,
     resized to 88. As in the paper both networks start trained, here from the plain one.
-    Paper: none; docs/results.md has what it reaches beside the baseline.
+    Paper: none; docs/results.md compares its accuracy with the baseline's.
     Command: fgvc train --method scapnet --dataset demo
-    Published: nothing, the set is ours.
+    Published: nothing, the dataset is built in.
     """
     method = ScapNetSpec(weight_act=0, weight_con=0, parts=(0, 1, 1), part_scale=0.6875)
     return demo_recipe(method, epochs=20, plain_epochs=20)
@@ -92,15 +92,15 @@ def scapnet_demo() -> RunSpec:
 def scapnet_folder() -> RunSpec:
     """SCAPNet with two ResNet-50 at 448 on your own folder of photos.
 
-    Paper: SCAPNet; a smaller rate, fewer epochs, a warm-up.
+    Paper: SCAPNet; a smaller learning rate, fewer epochs, a warm-up.
     Command: fgvc train --method scapnet --dataset folder --data-dir PHOTOS
-    Published: nothing, the photos are yours.
+    Published: nothing, the photos are your own.
     """
     return folder_recipe(ScapNetSpec())
 
 
 def _paper(dataset: DatasetName) -> RunSpec:
-    """Section IV-B; batch, weight decay, length and angle are silent there and settled in docs/scapnet.md."""
+    """Section IV-B; batch, weight decay, length and angle are not given there; they are decided in docs/scapnet.md."""
     return RunSpec(
         method=ScapNetSpec(),
         backbone=BackboneSpec(name="resnet50", weights="imagenet"),

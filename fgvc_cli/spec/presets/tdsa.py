@@ -54,9 +54,9 @@ def tdsa_flowers() -> RunSpec:
 def tdsa_demo() -> RunSpec:
     """TDSA-Loss with the tiny network on the built-in drawings.
 
-    Paper: none; docs/results.md has what it reaches beside the baseline.
+    Paper: none; docs/results.md compares its accuracy with the baseline's.
     Command: fgvc train --method tdsa --dataset demo
-    Published: nothing, the set is ours.
+    Published: nothing, the dataset is built in.
     """
     return demo_recipe(TdsaSpec(), epochs=40)
 
@@ -67,7 +67,7 @@ def tdsa_folder() -> RunSpec:
     A class has more than the published 9 middle-level channels at ξ = 1 already, and each one more costs memory.
     Paper: TDSA-Loss; ResNet-50 with ImageNet weights instead of a network from scratch, fewer epochs, a warm-up.
     Command: fgvc train --method tdsa --dataset folder --data-dir PHOTOS
-    Published: nothing, the photos are yours.
+    Published: nothing, the photos are your own.
     """
     return folder_recipe(TdsaSpec(xi=1))
 
@@ -115,9 +115,9 @@ def mc_flowers() -> RunSpec:
 def mc_demo() -> RunSpec:
     """Mutual-channel loss with the tiny network on the built-in drawings.
 
-    Paper: none; docs/results.md has what it reaches beside the baseline.
+    Paper: none; docs/results.md compares its accuracy with the baseline's.
     Command: fgvc train --method mc --dataset demo
-    Published: nothing, the set is ours.
+    Published: nothing, the dataset is built in.
     """
     return demo_recipe(McSpec())
 
@@ -128,7 +128,7 @@ def mc_folder() -> RunSpec:
     The last stage keeps its stride: without it a forward pass would take 1.6 times the multiply-adds.
     Paper: TDSA-Loss' row "MC-Loss"; ResNet-50 with ImageNet weights, fewer epochs, a warm-up.
     Command: fgvc train --method mc --dataset folder --data-dir PHOTOS
-    Published: nothing, the photos are yours.
+    Published: nothing, the photos are your own.
     """
     return folder_recipe(McSpec(high_stride=2))
 

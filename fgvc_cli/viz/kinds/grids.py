@@ -10,8 +10,8 @@ import numpy as np
 from fgvc_cli.methods.base import Evidence, Grid
 from fgvc_cli.viz.colours import DARK, SIGNED, WHITE, signed_colours
 from fgvc_cli.viz.kinds.boxes import draw_truth, truth_keys
-from fgvc_cli.viz.kinds.heat import colour_bar, heat_pixels, plain
-from fgvc_cli.viz.pixels import Pixels, Values, blocks, cell_lines, contrasted, dimmed, heated, opencv
+from fgvc_cli.viz.kinds.heat import colour_bar, heat_pixels, plain, speaks_for
+from fgvc_cli.viz.pixels import Pixels, Values, blocks, cell_lines, contrasted, dimmed, heated, write
 from fgvc_cli.viz.scene import Scene
 from fgvc_cli.viz.sheet import Panel, Plot, Row, Strip
 
@@ -37,8 +37,8 @@ def grid(scene: Scene) -> Strip:
     found = scene.looked.class_saliency
     drawn = heat_pixels(scene, found.values[scene.position], found.frame)
     draw_truth(drawn, scene)
-    note = f"for {scene.named(found.classes[scene.position])}"
-    panels: list[Panel | Plot] = [plain(scene), Panel(drawn, f"{found.kind} of {found.head}", note)]
+    panels: list[Panel | Plot] = [plain(scene)]
+    panels.append(Panel(drawn, f"{found.kind} of {found.head}", speaks_for(scene, found)))
     facts = {}
     for name, cells in scene.evidence.grids.items():
         if cells.kind != ADDED:
@@ -71,19 +71,19 @@ def _cells_panel(scene: Scene, name: str, cells: Grid, values: Values) -> Panel:
 
 def _number(pixels: Pixels, values: Values, frame: Values, scene: Scene) -> None:
     """Write each cell's value at its centre, if the cells are large enough."""
-    cv2 = opencv()
     rows, columns = values.shape
     width, height = (frame[2] - frame[0]) / columns, (frame[3] - frame[1]) / rows
     if min(width, height) < _LEAST_CELL * scene.options.dpi / 150:
         return
-    scale = min(width / 95, height / 62, scene.options.dpi / 260)
-    for row, column in np.ndindex(rows, columns):
-        text = f"{values[row, column]:.2f}".removeprefix("0")
-        (wide, high), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)
-        x = round(frame[0] + (column + 0.5) * width - wide / 2)
-        y = round(frame[1] + (row + 0.5) * height + high / 2)
-        for colour, thickness in ((DARK, 3), (WHITE, 1)):
-            cv2.putText(pixels, text, (x, y), cv2.FONT_HERSHEY_SIMPLEX, scale, colour, thickness, cv2.LINE_AA)
+    texts = [
+        (
+            f"{values[row, column]:.2f}".removeprefix("0"),
+            frame[0] + (column + 0.5) * width,
+            frame[1] + (row + 0.5) * height,
+        )
+        for row, column in np.ndindex(rows, columns)
+    ]
+    write(pixels, texts, min(width / 4.3, height / 2.8, scene.options.dpi / 12), WHITE, DARK)
 
 
 def sequence(scene: Scene) -> Strip:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from rich.cells import cell_len
 from torch import Tensor
 
 from fgvc_cli.methods.base import Evidence, Maps
 from fgvc_cli.ops.boxes import box_of_mask
+from fgvc_cli.ops.cam import says_where
 from fgvc_cli.viz.colours import HEAT, SIGNED, YELLOW, table
 from fgvc_cli.viz.kinds.boxes import draw_truth, truth_keys
 from fgvc_cli.viz.kinds.saliency import Saliency
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 HALF = 0.5  # of the peak: if the method has no region of its own, the box encloses the values above it
+NOTHING = "nothing here speaks for"
 MOST_MAPS = 5  # side by side
 
 
@@ -38,40 +41,52 @@ def has_attention(evidence: Evidence) -> bool:
 
 
 def cam(scene: Scene) -> Strip:
-    """The image, the heat map with the attended box, and the crop of that box."""
+    """The image, the heat map with the attended box, and the crop of that box; no box if the map says nothing."""
     found = scene.looked.class_saliency
-    box, whose = attended_box(scene, found)
+    attended = attended_box(scene, found)
     drawn = heat_pixels(scene, found.values[scene.position], found.frame)
-    placed = scene.place(box)
-    outline(drawn, placed, YELLOW, scene.line)
+    crops: list[Panel] = []
+    if attended is not None:
+        box, whose = attended
+        outline(drawn, scene.place(box), YELLOW, scene.line)
+        crop = scene.crop(box, (scene.size[0], round(1.4 * scene.side)))
+        crops = [Panel(_padded(crop, scene.size[0]), "inside the box", whose)]
     draw_truth(drawn, scene)
-    crop = scene.crop(box, (scene.size[0], round(1.4 * scene.side)))
-    height = scene.size[0]
-    panels = (
+    panels: tuple[Panel | Plot, ...] = (
         plain(scene),
-        Panel(drawn, f"{found.kind} of {found.head}", f"for {scene.named(found.classes[scene.position])}"),
+        Panel(drawn, f"{found.kind} of {found.head}", speaks_for(scene, found)),
         colour_bar(scene, "low", "high"),
-        Panel(_padded(crop, height), "inside the box", whose),
+        *crops,
     )
-    facts = {
+    facts: dict[str, Any] = {
         "map": found.kind,
         "head": found.head,
         "class": scene.looked.model.classes[int(found.classes[scene.position])],
     }
-    return Strip((Row(panels),), keys=truth_keys(scene), facts=facts | {"box": [round(float(x), 2) for x in box]})
+    facts["box"] = None if attended is None else [round(float(x), 2) for x in attended[0]]
+    return Strip((Row(panels),), keys=truth_keys(scene), facts=facts)
 
 
-def attended_box(scene: Scene, found: Saliency) -> tuple[Values, str]:
-    """The method's own region, or the box of values above half the peak, in original pixels; and a note about it."""
+def speaks_for(scene: Scene, found: Saliency) -> str:
+    """A note below a class's map: its class, or that nothing in the image speaks for it."""
+    name = scene.named(found.classes[scene.position])
+    return f"for {name}" if found.speaks(scene.position) else f"{NOTHING} {name}"
+
+
+def attended_box(scene: Scene, found: Saliency) -> tuple[Values, str] | None:
+    """The method's own region, or the box of values above half the peak, in original pixels; and a note about it.
+
+    None if the method has no region of its own and the map says nothing: no value above zero, all equal, or not finite.
+    """
     for name, boxes in scene.evidence.boxes.items():
         own, _ = scene.boxes_of(name)
         if boxes.kind in ("region", "merged") and len(own):
             return own[0], f"region of the method: {name}"
-    frame = found.frame[scene.position].detach().float()
-    grown = torch.nn.functional.interpolate(
-        found.values[scene.position][None, None], scale_factor=8, mode="bilinear", align_corners=False
-    )[0]
-    cells = box_of_mask(grown > HALF)[0].to(frame.device)
+    if not found.speaks(scene.position):
+        return None
+    values, frame = found.values[scene.position], found.frame[scene.position].detach().float()
+    grown = torch.nn.functional.interpolate(values[None, None], scale_factor=8, mode="bilinear", align_corners=False)[0]
+    cells = box_of_mask(grown > HALF * values.max())[0].to(frame.device)
     share = cells / torch.tensor([grown.shape[2], grown.shape[1]] * 2, device=frame.device)
     corners = frame[:2].repeat(2) + share * (frame[2:] - frame[:2]).repeat(2)
     every = found.frame.detach().float().clone()
@@ -104,7 +119,8 @@ def versus(scene: Scene) -> Strip:
 
 def _one_side(scene: Scene, found: Saliency, name: str, share: float) -> Panel:
     drawn = heat_pixels(scene, found.values[scene.position], found.frame)
-    return Panel(drawn, f"for {name}", f"probability {share:.2f}")
+    silent = "" if found.speaks(scene.position) else f"\n{NOTHING} {name}"
+    return Panel(drawn, f"for {name}", f"probability {share:.2f}{silent}")
 
 
 def attention(scene: Scene) -> Strip:
@@ -150,7 +166,8 @@ def _map_panel(scene: Scene, name: str, maps: Maps) -> Panel:
         note = ""
         if maps.classes is not None:
             label = maps.classes if maps.classes.dim() == 1 else maps.classes[scene.position]
-            note = f"for {scene.named(label[0])}"
+            name = scene.named(label[0])
+            note = f"for {name}" if bool(says_where(values[None])) else f"{NOTHING} {name}"
     else:
         note = f"{short(low)} to {short(high)}"
         values = values / max(high, 1e-6) if low >= 0 else (values - low) / max(high - low, 1e-6)
@@ -185,9 +202,13 @@ def colour_bar(scene: Scene, low: str, high: str, colours: str = HEAT) -> Plot:
     return Plot(_bar(*ends, colours), (scene.size[0], round(0.34 * dpi)), inset=(0.02, 0, 0.22, 0))
 
 
-def shortened(text: str, letters: int) -> str:
-    """A text of at most `letters` characters; a longer one is cut and ends with …"""
-    return text if len(text) <= letters else text[: letters - 1].rstrip() + "…"
+def shortened(text: str, cells: int) -> str:
+    """A text at most as wide as `cells` letters, where those of East Asia count twice; a longer one ends with …"""
+    if cell_len(text) <= cells:
+        return text
+    while cell_len(text) >= cells:
+        text = text[:-1]
+    return text.rstrip() + "…"
 
 
 def _bar(low: str, high: str, colours: str) -> Callable[[Axes], None]:

@@ -11,7 +11,7 @@ import numpy as np
 from fgvc_cli.methods.base import Evidence
 from fgvc_cli.viz.colours import DARK, WHITE, Colour, table
 from fgvc_cli.viz.kinds.boxes import draw_boxes, draw_truth, set_colours, truth_keys
-from fgvc_cli.viz.pixels import Pixels, Values, bordered, opencv, outline
+from fgvc_cli.viz.pixels import Pixels, Values, bordered, outline, text_width, write
 from fgvc_cli.viz.scene import Scene
 from fgvc_cli.viz.sheet import Key, Panel, Plot, Row, Strip, short
 
@@ -151,22 +151,19 @@ def _taken(weights: Values) -> Values:
 
 def _badges(pixels: Pixels, boxes: list[tuple[Values, Colour]], scene: Scene) -> None:
     """Write each box's number at its upper left corner, to the right of numbers that are there already."""
-    cv2 = opencv()
-    scale = max(scene.side / 620, 0.3)
-    pad = max(2, round(4 * scale))
+    height = round(max(scene.side / 28, 7))
+    pad = max(2, round(0.2 * height))
     taken: set[tuple[int, int]] = set()
     for number, (box, colour) in enumerate(boxes, 1):
         text = str(number)
-        (width, height), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)
-        wide, high = width + 2 * pad, height + 2 * pad
+        wide, high = round(text_width(text, height)) + 2 * pad, height + 2 * pad
         x, y = max(round(float(box[0])), 0), max(round(float(box[1])), 0)
         while any(abs(x - left) < wide and abs(y - top) < high for left, top in taken):
             x += wide
         taken.add((x, y))
         pixels[y : y + high, x : x + wide] = colour
         light = 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2] < 120
-        place = (x + pad, y + pad + height)
-        cv2.putText(pixels, text, place, cv2.FONT_HERSHEY_SIMPLEX, scale, WHITE if light else DARK, 1, cv2.LINE_AA)
+        write(pixels, [(text, x + wide / 2, y + high / 2)], height, WHITE if light else DARK)
 
 
 def _matrix_plot(

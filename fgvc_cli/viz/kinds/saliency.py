@@ -13,7 +13,7 @@ from torch import Tensor
 from fgvc_cli.errors import BadRequest
 from fgvc_cli.inference.look import Seen
 from fgvc_cli.methods.base import Evidence, Head, Output
-from fgvc_cli.ops.cam import channel_sum, over_peak
+from fgvc_cli.ops.cam import channel_sum, over_peak, says_where
 
 CAM, GRAD_CAM = "CAM", "Grad-CAM"
 
@@ -27,6 +27,10 @@ class Saliency:
     kind: str  # CAM or GRAD_CAM, which the picture must name
     classes: Tensor  # (B,) int64, the class of each map
     head: str
+
+    def speaks(self, position: int) -> bool:
+        """Whether the map of an image points at something in it."""
+        return bool(says_where(self.values[position][None]))
 
 
 def saliency(

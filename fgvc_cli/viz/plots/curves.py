@@ -49,7 +49,7 @@ class Curves:
             raise BadRequest(f"{run.path} has no curves yet: it has not finished an epoch")
         names = dict.fromkeys(name for row in rows for name in row)
         columns = {name: np.array([row.get(name, np.nan) for row in rows]) for name in names}
-        return cls(run.path.resolve().name, columns, tuple(problems))
+        return cls(run.name, columns, tuple(problems))
 
     @property
     def epochs(self) -> Column:

@@ -116,8 +116,21 @@ def test_a_constant_gate() -> None:
     rois = pyramid_of().of_gates(flat, (448, 448))
     assert all(level.valid[:, 0].all() for level in rois)
     assert rois[0].boxes[0, 0].tolist() == [8, 8, 73, 73]  # cell (5, 5): centre 40
-    none = pyramid_of(border=0).of_gates(flat, (448, 448))
-    assert not any(level.valid.any() for level in none)
+    for value in (0.5, 0.1, 0.7, 0.9999):
+        flat = [torch.full((2, 1, n, n), value) for n in (56, 28, 14)]
+        none = pyramid_of(border=0).of_gates(flat, (448, 448))
+        assert not any(level.valid.any() for level in none)
+
+
+@pytest.mark.parametrize("border", [0.0, 0.1])
+@pytest.mark.parametrize("value", [0.0, torch.nan])
+def test_a_gate_that_says_nothing_has_no_roi_and_shows_the_whole_map(border: float, value: float) -> None:
+    """All zero, as a saturated sigmoid is; or not a number."""
+    rois = pyramid_of(border=border).of_gates([torch.full((2, 1, n, n), value) for n in (56, 28, 14)], (448, 448))
+    assert not any(level.valid.any() for level in rois)
+    assert all(torch.isfinite(level.boxes).all() for level in rois)
+    assert merged_cells(joined(rois), 8, (56, 56)).tolist() == [[0, 0, 56, 56]] * 2
+    assert not chosen_roi(rois, (0.3, 0.3, 1.0))[1].any()
 
 
 def test_a_map_of_one_cell_has_a_candidate() -> None:

@@ -56,6 +56,8 @@ def losses(method: ScapNet, output: Output) -> dict[str, float]:
 def test_the_best_windows_come_first_and_of_equal_ones_the_first() -> None:
     scores = torch.tensor([[0.1, 0.9, 0.5, 0.9], [0.3, 0.3, 0.3, 0.3]])
     assert top_windows(scores, 3).tolist() == [[1, 3, 2], [0, 1, 2]]
+    silent = torch.stack([torch.zeros(4), torch.full((4,), 0.7), torch.full((4,), torch.nan)])
+    assert top_windows(silent, 3).tolist() == [[0, 1, 2]] * 3
 
 
 def test_parts_equal_the_literal_ranking_of_each_scale(make: Make) -> None:

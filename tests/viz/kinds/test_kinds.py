@@ -149,6 +149,53 @@ def test_the_box_of_a_map_that_covers_a_part_of_the_image() -> None:
     assert x2 - x1 == pytest.approx(4 / 40 * 61, rel=0.3)
 
 
+SILENT = {
+    "all below zero": -torch.rand(1, 3, 4, 4),
+    "all zero": torch.zeros(1, 3, 4, 4),
+    "all equal": torch.full((1, 3, 4, 4), 0.7),
+    "one cell": torch.ones(1, 3, 1, 1),
+    "not a number": torch.full((1, 3, 4, 4), torch.nan),
+    "one not a number": torch.rand(1, 3, 4, 4).index_fill(3, torch.tensor(2), torch.nan),
+    "infinite": torch.rand(1, 3, 4, 4).index_fill(3, torch.tensor(2), torch.inf),
+}
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("what", SILENT)
+def test_a_map_that_says_nothing_has_no_box(what: str) -> None:
+    shown = scene(Evidence(heads={"final": Head(SILENT[what], torch.eye(3), whole())}), label=2)
+    strip = cam(shown)
+    assert strip.facts["box"] is None
+    _, heat = panels(strip)
+    assert heat.note == "nothing here speaks for wren"
+    assert not (heat.pixels == YELLOW).all(2).any()
+    of_wren = panels(versus(shown))[2]
+    assert of_wren.note.endswith("nothing here speaks for wren")
+    assert len(panels(grid(shown))) == 2
+    assert panels(grid(shown))[1].note == "nothing here speaks for wren"
+    maps = {"master": Maps("cam", SILENT[what][:, 2:], whole(), torch.tensor([[2]])), "sub": Maps("cam", *MAP)}
+    assert [panel.note for panel in panels(attention(scene(Evidence(maps=maps))))][1:] == [heat.note, ""]
+
+
+MAP = torch.eye(4)[None, None], whole()
+
+
+def test_a_map_that_says_little_has_its_box() -> None:
+    """However small its values are, the box is that of those above half the largest."""
+    features = heads()["final"].map
+    expected = cam(scene(Evidence(heads=heads()))).facts["box"]
+    for scale in (1e-7, 1e-30, 1e30):
+        faint = {"final": Head(scale * features, torch.eye(3), whole())}
+        assert cam(scene(Evidence(heads=faint))).facts["box"] == expected
+
+
+def test_a_silent_map_leaves_the_methods_own_region() -> None:
+    silent = {"final": Head(-torch.ones(1, 3, 4, 4), torch.eye(3), whole())}
+    strip = cam(scene(Evidence(heads=silent, boxes={"ran": boxes((4, 4, 20, 28))}), label=2))
+    assert strip.facts["box"] is not None
+    assert [panel.note for panel in panels(strip)] == ["", "nothing here speaks for wren", "region of the method: ran"]
+
+
 def test_cam_shows_the_methods_own_region() -> None:
     strip = cam(scene(Evidence(heads=heads(), boxes={"ran": boxes((4, 4, 20, 28))})))
     assert strip.facts["box"] == pytest.approx([8 / 40 * 61, 8 / 40 * 37, 24 / 40 * 61, 32 / 40 * 37], abs=0.01)

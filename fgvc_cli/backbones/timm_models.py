@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from fgvc_cli.backbones.network import Backbone, Segment
+from fgvc_cli.backbones.packaged_weights import install_hint, load_packaged
 from fgvc_cli.errors import BadRequest, FgvcError
 from fgvc_cli.machine.imports import quick_imports
 from fgvc_cli.spec.backbone import TIMM_PREFIX
@@ -182,22 +183,31 @@ class TimmBackbone(Backbone):
         return key.removeprefix("model.").replace("_", ".")
 
     def load_pretrained(self) -> list[str]:
-        """Load the model's pretrained weights through timm; returns notes for the user, one line each.
+        """Load the model's pretrained weights; returns notes for the user, one line each.
+
+        They come from an installed package where one carries them, else timm downloads them.
 
         Raises:
             BadRequest: timm has no weights for this model.
-            FgvcError: they could not be downloaded.
+            FgvcError: they could not be downloaded, or the package's are not this model's.
         """
         model = self.name.removeprefix(TIMM_PREFIX)
         config: Any = getattr(self.trunk, "pretrained_cfg", None) or {}
+        notes = load_packaged(self.trunk, model)
+        if notes is None:
+            self._download(model, config)
+        mean, std = config.get("mean"), config.get("std")
+        trained = f"the weights of {model} were trained with mean {mean} and std {std}: see data.mean, data.std"
+        return [*(notes or []), *([trained] if mean else [])]
+
+    def _download(self, model: str, config: Any) -> None:
         if not any(config.get(key) for key in ("url", "hf_hub_id", "file")):
             raise BadRequest(f"timm has no pretrained weights for {model}: use --weights FILE or --weights none")
         try:
             self.trunk.load_state_dict(_create(model, pretrained=True).state_dict())
         except Exception as error:  # each network library has its own error types
+            package = install_hint(model)
             raise FgvcError(
-                f"timm could not download the weights of {model} ({_line(error)}): "
-                "check the connection and try again, or use --weights FILE or --weights none"
+                f"timm could not download the weights of {model} ({_line(error)}): check the connection and try again, "
+                f"{f'{package}, ' if package else ''}or use --weights FILE or --weights none"
             ) from error
-        mean, std = config.get("mean"), config.get("std")
-        return [f"timm trained {model} with mean {mean} and std {std}: see data.mean and data.std"] if mean else []

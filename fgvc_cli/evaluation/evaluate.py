@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,8 +16,9 @@ from fgvc_cli.data.splits import limit
 from fgvc_cli.data.types import DatasetIndex, Split
 from fgvc_cli.evaluation.localisation import Localisation, TellingParts, mean_box
 from fgvc_cli.evaluation.measures import Measures
-from fgvc_cli.evaluation.results import write_tables
-from fgvc_cli.files import write_json
+from fgvc_cli.evaluation.metrics import ClassCounts, Predicted
+from fgvc_cli.evaluation.results import worst_of, write_tables
+from fgvc_cli.files import make_folder, make_parent, write_json
 from fgvc_cli.inference.dataset import evaluation_loader, split_of
 from fgvc_cli.inference.trained import EvalRequest, open_trained
 from fgvc_cli.machine.compiling import Compiled, told
@@ -65,14 +68,48 @@ def run_through(
                 reporter.advance(len(batch.labels))
 
 
+@dataclass(frozen=True)
+class Measured:
+    """What was measured on a split of a run, and the counts behind it."""
+
+    result: dict[str, Any]  # what SPLIT.json holds, without the names of the files
+    classes: tuple[str, ...]
+    counts: ClassCounts
+    predicted: Predicted
+
+    def save(self, run: RunFolder, out: Path | None = None) -> dict[str, Any]:
+        """Write SPLIT.json, SPLIT-classes.csv, SPLIT-confusion.csv and -confusion.png into eval/, or into `out`.
+
+        Returns:
+            the content of SPLIT.json.
+
+        Raises:
+            FgvcError: they cannot be written, or the run's folder is gone.
+        """
+        json_file = run.evaluation_file(self.result["split"]) if out is None else out / f"{self.result['split']}.json"
+        if out is not None:
+            make_parent(json_file)
+        make_folder(json_file.parent)
+        files = write_tables(json_file, self.classes, self.counts, self.predicted)
+        home = run.path if out is None else out
+        whole = self.result | {"files": {name: file.relative_to(home).as_posix() for name, file in files.items()}}
+        write_json(json_file, whole)
+        return whole
+
+
 def evaluate_run(
     run: RunFolder, request: EvalRequest, console: Console, index: DatasetIndex | None = None
 ) -> dict[str, Any]:
     """Evaluate a run's selected model on one of its splits and store the result in the run's eval/ folder.
 
-    The run's data are read unless `index` already holds them. The files are SPLIT.json (whose content is returned),
-    SPLIT-classes.csv, SPLIT-confusion.csv and the confusion matrix as a picture.
+    The run's data are read unless `index` already holds them. Returns what `Measured.save` does.
     """
+    measured = measure_run(run, request, console, index)
+    return on_main(lambda: measured.save(run))
+
+
+def measure_run(run: RunFolder, request: EvalRequest, console: Console, index: DatasetIndex | None = None) -> Measured:
+    """Evaluate a run's selected model on one of its splits; nothing is written."""
     opened = open_trained(run, request, console, index)
     trained, spec, device = opened.trained, opened.spec, opened.device
     method = Compiled(trained.method) if request.compile else trained.method
@@ -89,13 +126,8 @@ def evaluate_run(
     about = {"run": str(run.path), "split": request.split, "method": spec.method.name, "epoch": trained.epoch}
     about |= {"dataset": spec.data.dataset, "classes": len(trained.classes)}
     result, counts, predicted = {**about, **measures.compute()}, measures.branches.counts(), measures.predictions.read()
-
-    def write() -> dict[str, Any]:
-        whole = result | write_tables(run, request.split, trained.classes, counts, predicted)
-        write_json(run.evaluation_file(request.split), whole)
-        return whole
-
-    return on_main(write)
+    worst = worst_of(trained.classes, counts, predicted)
+    return Measured(result | worst, trained.classes, counts, predicted)
 
 
 def _localisation(index: DatasetIndex, split: Split, spec: RunSpec, device: torch.device) -> Localisation | None:

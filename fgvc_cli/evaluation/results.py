@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from fgvc_cli.errors import FgvcError
@@ -20,36 +21,34 @@ def kept_result(run: RunFolder, about: Mapping[str, Any], split: str) -> dict[st
     file = run.evaluation_file(split)
     if not file.exists():
         raise FgvcError(f"{run.path} has no measurement on {split} yet")
-    try:
-        result = dict(run.read_json(f"eval/{file.name}"))
-        epoch, final, images = result["epoch"], result["branches"]["final"], result["images"]
-        {key: float(final[key]) for key in ("top1", "top5", "mean_per_class")}, int(images)
-    except (KeyError, TypeError, ValueError):
-        raise FgvcError(f"{file} is damaged") from None
-    if epoch != about["epoch"]:
-        raise FgvcError(f"{file} is of epoch {epoch}, but the run's model is now of epoch {about['epoch']}")
-    if result.get("calibration", {}).get("temperature", 1.0) != about.get("temperature", 1.0):
+    result = run.evaluation(split)
+    names = {name for pair in result.get("confusions", ()) for name in (pair["true"], pair["predicted"])}
+    if result["classes"] != len(about["classes"]) or result["split"] != split or not names <= set(about["classes"]):
+        raise FgvcError(f"cannot read {file}: it is of other classes or of another split")
+    if result["epoch"] != about["epoch"]:
+        raise FgvcError(f"{file} is of epoch {result['epoch']}, but the run's model is now of epoch {about['epoch']}")
+    if (result.get("calibration") or {}).get("temperature", 1.0) != about.get("temperature", 1.0):
         raise FgvcError(f"{file} was measured before the model was calibrated")
     return result
 
 
 def write_tables(
-    run: RunFolder, split: str, classes: tuple[str, ...], counts: ClassCounts, predicted: Predicted
-) -> dict[str, Any]:
-    """Write the files beside SPLIT.json. Returns their names, the worst confusions and the worst classes."""
-    json_file = run.evaluation_file(split)
+    json_file: Path, classes: tuple[str, ...], counts: ClassCounts, predicted: Predicted
+) -> dict[str, Path]:
+    """Write the files beside SPLIT.json. Returns them by name."""
     files = {
-        "classes": json_file.with_name(f"{split}-classes.csv"),
-        "confusion": json_file.with_name(f"{split}-confusion.csv"),
-        "picture": json_file.with_name(f"{split}-confusion.png"),
+        "classes": json_file.with_name(f"{json_file.stem}-classes.csv"),
+        "confusion": json_file.with_name(f"{json_file.stem}-confusion.csv"),
+        "picture": json_file.with_name(f"{json_file.stem}-confusion.png"),
     }
-    rows = class_rows(classes, counts)
     confusion = Confusion.of(classes, predicted)
-    write_classes(files["classes"], rows)
+    write_classes(files["classes"], class_rows(classes, counts))
     confusion.write(files["confusion"])
     draw_confusion(files["picture"], confusion)
-    return {
-        "confusions": confusion.worst(),
-        "worst_classes": worst_classes(rows),
-        "files": {name: file.relative_to(run.path).as_posix() for name, file in files.items()},
-    }
+    return files
+
+
+def worst_of(classes: tuple[str, ...], counts: ClassCounts, predicted: Predicted) -> dict[str, Any]:
+    """The worst confusions and the worst classes."""
+    rows = class_rows(classes, counts)
+    return {"confusions": Confusion.of(classes, predicted).worst(), "worst_classes": worst_classes(rows)}

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fgvc_cli.errors import BadRequest
-from fgvc_cli.files import explained, write_json
+from fgvc_cli.files import explained, make_parent, write_json
 
 PAGE = "gallery-"
 
@@ -65,4 +65,5 @@ class Manifest:
         """Write the file atomically, unless no picture was added."""
         if self.changed:
             ordered = [self.entries[name] for name in sorted(self.entries)]
+            make_parent(self.folder / "manifest.json")
             write_json(self.folder / "manifest.json", {"pictures": ordered})

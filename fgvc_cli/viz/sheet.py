@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fgvc_cli.files import write_atomically
+from fgvc_cli.files import make_parent, write_atomically
 from fgvc_cli.viz.colours import DARK, GREY, Colour
 from fgvc_cli.viz.pixels import Pixels
 
@@ -135,8 +135,9 @@ class Sheet:
         return _key_lines(self.keys, self._inner / self.dpi)
 
     def write(self, path: Path) -> None:
-        """Write the PNG atomically."""
+        """Write the PNG atomically; its folder is created."""
         figure = self.figure()
+        make_parent(path)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Glyph .* missing")  # a character that the font lacks
             write_atomically(path, lambda temporary: figure.savefig(temporary, format="png", dpi=self.dpi))

@@ -136,7 +136,8 @@ def _reading(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise FgvcError(f"cannot read {path}: {error.strerror or error}") from None
+        advice = "; run `fgvc eval` again" if isinstance(error, FileNotFoundError) else ""
+        raise FgvcError(f"cannot read {path}: {error.strerror or error}{advice}") from None
     except (ValueError, KeyError, OverflowError, csv.Error) as error:
         raise FgvcError(f"cannot read {path}: {error}; run `fgvc eval` again") from None
 

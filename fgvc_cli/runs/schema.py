@@ -162,6 +162,18 @@ class Calibration(_Form):
     fitted: bool
 
 
+class PictureEntry(_Form):
+    """One picture in manifest.json."""
+
+    file: Inside
+
+
+class Pictures(_Form):
+    """viz/manifest.json."""
+
+    pictures: list[PictureEntry]
+
+
 class ModelAbout(_Form):
     """The metadata of model.safetensors."""
 

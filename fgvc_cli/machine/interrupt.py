@@ -104,6 +104,8 @@ def obey() -> None:
 def finish() -> None:
     """The command is done: from here on a signal ends the process at once."""
     _handler.finishing = True
+    # If the code last run from a string was interrupted, `python -m` would end by SIGINT and not with the exit code.
+    exec("")
 
 
 def leave() -> NoReturn:

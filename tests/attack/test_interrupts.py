@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -30,8 +31,10 @@ HEAD = "import os, sys, time, signal, weakref, atexit, threading\nimport fgvc_cl
 def driven(code: str, number: int, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run the program with `code` before it, which sends the signal somewhere."""
     text = HEAD + code.replace("KILL", KILL).replace("NUMBER", str(int(number))) + "\nprogram.main()\n"
-    command = [sys.executable, "-c", text, *(arguments or ("presets",))]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    command = [sys.executable, "-m", "driver", *(arguments or ("presets",))]
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "driver.py").write_text(text)
+        return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
 
 
 def is_one_line(answer: subprocess.CompletedProcess[str]) -> None:
@@ -67,6 +70,7 @@ def test_a_signal_at_any_place(place, number) -> None:
 
 BODIES = {
     "in a command": "KILL; time.sleep(5)",
+    "in code from a string": "eval('(KILL, time.sleep(5))')",
     "at exit": "atexit.register(lambda: (KILL, time.sleep(1)))",
     "in a finalizer at exit": "weakref.finalize(signal, lambda: (KILL, time.sleep(1)))",
     "twice": "threading.Timer(0.1, lambda: KILL).start()\n    try: KILL; time.sleep(5)\n    finally: time.sleep(5)",
@@ -115,7 +119,8 @@ def _runs_the_package(process: int) -> bool:
 
 def test_a_forked_worker_ends_without_a_word() -> None:
     body = "child = os.fork()\n    if not child: time.sleep(5); os._exit(0)\n"
-    body += "    os.kill(child, signal.SIGTERM); print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))"
+    body += "    time.sleep(0.5); os.kill(child, signal.SIGTERM)\n"  # at the fork itself Python drops signals
+    body += "    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))"
     answer = driven(IN_A_COMMAND.replace("BODY", body), signal.SIGINT, "work")
     assert (answer.returncode, answer.stdout.strip(), answer.stderr) == (0, str(-signal.SIGTERM), "")
 

@@ -62,7 +62,8 @@ def write_report(
         record = read_record(run, name, request, console)
         views.append(run_view(number, record, make_gallery(record, request, sample, console)))
     text = render(views)
-    make_parent(file)
+    if out is not None:
+        make_parent(file)
     write_text(file, text)
     notices = [f"{view.record.name}: {notice}" for view in views for notice in view.record.notices]
     return Written(file, len(text.encode()), notices)

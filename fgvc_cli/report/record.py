@@ -109,7 +109,8 @@ def _about(run: RunFolder, notices: list[str]) -> Tree | None:
     try:
         return about_model(run.model_file)
     except FgvcError as error:
-        notices.append(f"Nothing could be measured: {error}. Continue with `fgvc train --resume {run.path}`.")
+        advice = "" if lexists(run.model_file) else f" Continue with `fgvc train --resume {run.path}`."
+        notices.append(f"Nothing could be measured: {error}.{advice}")
         return None
 
 

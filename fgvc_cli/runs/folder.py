@@ -172,7 +172,7 @@ class RunFolder:
         with explained(str(self.path)):
             self.path.mkdir(parents=True, exist_ok=True)
             # Who may write to the folder may lock it.
-            lock = FileLock(self.path / ".lock", mode=stat.S_IMODE(self.path.stat().st_mode) & 0o666)
+            lock = FileLock(self.path / ".lock", mode=0o600 | stat.S_IMODE(self.path.stat().st_mode) & 0o666)
             try:
                 lock.acquire(timeout=0)
             except Timeout:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from fgvc_cli.files import NotWritable, write_json
+from fgvc_cli.report import page
 from fgvc_cli.training import epoch as epoch_module
 from fgvc_cli.training import train as train_module
 from tests.conftest import disk_of
@@ -146,3 +149,36 @@ def test_no_folder_is_made_for_a_file_of_a_run(tmp_path) -> None:
         write_json(tmp_path / "gone" / "x.json", 1)
     assert not isinstance(caught.value, NotWritable)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_page_of_a_deleted_run_is_not_written(command, run, monkeypatch) -> None:
+    before(monkeypatch, page, "render", 1, lambda: shutil.rmtree(run))
+    one_line(command("report", run, "--sample", 0))
+    assert not run.exists()
+
+
+def test_permissions_that_are_missing_are_told_as_such(run) -> None:
+    """As root without its right to read everything: each command says what it may not read."""
+    drop = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-dac_override,-dac_read_search"]
+    if os.geteuid() != 0 or shutil.which("setpriv") is None:
+        drop = []
+    checkpoint = next((run / "checkpoints").iterdir())
+    cases = [
+        (checkpoint / "state.json", "train --resume run", f"cannot read checkpoint run/checkpoints/{checkpoint.name}")
+    ]
+    cases += [
+        (run / "run.json", "train --resume run", "cannot read run/run.json"),
+        (run, "train --resume run", "cannot write"),
+    ]
+    for path, line, words in cases:
+        mode = path.stat().st_mode
+        path.chmod(0o555 if path.is_dir() else 0)
+        try:
+            argv = [*drop, sys.executable, "-m", "fgvc_cli", *line.split()]
+            done = subprocess.run(argv, cwd=run.parent, capture_output=True, text=True, timeout=120, check=False)
+        finally:
+            path.chmod(mode)
+        last = done.stderr.splitlines()[-1]
+        assert (done.returncode, last.startswith(f"fgvc: {words}")) == (1, True), done.stderr
+        assert "damaged" not in last
+        assert "delete" not in last

@@ -118,6 +118,13 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
+def hindrance(error: Exception) -> str | None:
+    """What hinders reading a file that is there, for example a missing permission; None if its content is wrong."""
+    if isinstance(error, OSError) and error.errno not in (None, errno.ENOENT, errno.EINVAL):
+        return error.strerror
+    return None
+
+
 def must_be_file(path: Path) -> None:
     """OSError if there is no regular file at `path`: reading a pipe or a device would wait for ever."""
     if not stat.S_ISREG(path.stat().st_mode):

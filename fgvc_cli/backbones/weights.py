@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.error import URLError
 
 import torch
 from torch import Tensor
@@ -16,7 +17,7 @@ from torch import Tensor
 from fgvc_cli.backbones.network import Backbone
 from fgvc_cli.backbones.timm_models import TimmBackbone
 from fgvc_cli.errors import BadRequest, FgvcError
-from fgvc_cli.files import must_be_file
+from fgvc_cli.files import hindrance, must_be_file
 from fgvc_cli.machine.interrupt import held
 from fgvc_cli.machine.tensor_files import DamagedError, read_metadata, read_tensors
 from fgvc_cli.spec.backbone import BackboneSpec
@@ -231,6 +232,8 @@ def _load_imagenet(backbone: Backbone) -> list[str]:
 
 
 def _fetch_failed(address: str, file: Path, error: Exception) -> str:
+    if hindrance(error) and not isinstance(error, URLError | TimeoutError):
+        return f"cannot use {file}: {hindrance(error)}"
     if file.exists():
         return f"{file} cannot be read as weights ({_line(error)}): delete it and try again"
     return (

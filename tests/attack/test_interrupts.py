@@ -16,12 +16,18 @@ import safetensors.torch
 import torch
 from safetensors import SafetensorError
 
+from fgvc_cli.backbones.build import build_backbone
+from fgvc_cli.backbones.weights import load_backbone_weights
 from fgvc_cli.cli.main import explain
+from fgvc_cli.data.datasets import demo
+from fgvc_cli.data.formats import matlab
 from fgvc_cli.errors import FgvcError
+from fgvc_cli.evaluation.confusion import Confusion, read_classes
 from fgvc_cli.machine import tensor_files
 from fgvc_cli.machine.interrupt import held, listening
 from fgvc_cli.runs.checkpoint import about_model, load_checkpoint, load_model, save_checkpoint, save_model
 from fgvc_cli.runs.folder import RunFolder
+from fgvc_cli.spec.backbone import BackboneSpec
 
 ABOUT = {"spec": {}, "classes": ["a"], "epoch": 1}
 KILL = "os.kill(os.getpid(), NUMBER)"
@@ -233,3 +239,30 @@ def test_damage_names_the_older_checkpoint_that_will_be_used(tmp_path, name, har
 def test_an_error_of_the_system_is_told_without_its_class() -> None:
     message, code = explain(PermissionError(13, "Permission denied", "runs/x/run.json"))
     assert (message, code) == ("fgvc: cannot use runs/x/run.json: Permission denied", 1)
+
+
+@pytest.mark.parametrize("error", [PermissionError(13, "Permission denied"), OSError(5, "Input/output error")])
+def test_no_reader_calls_a_forbidden_file_damaged(tmp_path, monkeypatch, error) -> None:
+    def fails(*_, **__):
+        raise error
+
+    file = tmp_path / "x"
+    file.write_bytes(b"x")
+    monkeypatch.setattr(Path, "open", fails)
+    monkeypatch.setattr(Path, "read_text", fails)
+    monkeypatch.setattr("scipy.io.loadmat", fails)
+    monkeypatch.setattr("torch.load", fails)
+    monkeypatch.setattr("torch.hub.load_state_dict_from_url", fails)
+    backbone = build_backbone("resnet18")
+    readers = [
+        lambda: matlab.variable(file, "a"),
+        lambda: demo.read(tmp_path),
+        lambda: read_classes(file),
+        lambda: Confusion.read(file, ("a", "b")),
+        lambda: load_backbone_weights(backbone, BackboneSpec(name="resnet18", weights=str(file))),
+        lambda: load_backbone_weights(backbone, BackboneSpec(name="resnet18", weights="imagenet")),
+    ]
+    for read in readers:
+        with pytest.raises(FgvcError, match=error.strerror) as caught:
+            read()
+        assert not any(word in str(caught.value) for word in ("damage", "delete", "again", "not a"))

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fgvc_cli import fonts
-from fgvc_cli.files import write_atomically
+from fgvc_cli.files import make_parent, write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -29,7 +29,8 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def save_figure(path: Path, figure: Figure, dpi: int = DPI) -> None:
-    """Write a PNG, cropped to the drawn area."""
+    """Write a PNG, cropped to the drawn area; its folder is created."""
+    make_parent(path)
     fit_fonts(figure)
     with fonts.drawing():
         write_atomically(path, lambda temporary: figure.savefig(temporary, format="png", dpi=dpi, bbox_inches="tight"))

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.error import URLError
 
 import torch
 from torch import Tensor
@@ -16,6 +17,9 @@ from torch import Tensor
 from fgvc_cli.backbones.network import Backbone
 from fgvc_cli.backbones.timm_models import TimmBackbone
 from fgvc_cli.errors import BadRequest, FgvcError
+from fgvc_cli.files import hindrance, must_be_file
+from fgvc_cli.machine.interrupt import held
+from fgvc_cli.machine.tensor_files import DamagedError, read_metadata, read_tensors
 from fgvc_cli.spec.backbone import BackboneSpec
 
 RUN_FILE = "model.safetensors"
@@ -100,23 +104,23 @@ def _describe(path: Path, recorded: str) -> RunWeights:
 
 
 def _read_metadata(path: Path) -> dict[str, str]:
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="pt") as file:
-            return file.metadata() or {}
-    except (SafetensorError, OSError) as error:
-        raise BadRequest(f"weights: {path} is not a safetensors file ({_line(error)})") from error
+    with _explained(path):
+        return read_metadata(path)
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
+    with _explained(path):
+        return read_tensors(path)
 
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
     try:
-        return load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise BadRequest(f"weights: {path} is not a safetensors file ({_line(error)})") from error
+        yield
+    except DamagedError as error:
+        raise BadRequest(f"weights: {path} is not a safetensors file ({error})") from None
+    except OSError as error:
+        raise BadRequest(f"weights: cannot read {path}: {error.strerror or error}") from None
 
 
 def _read_file(path: Path) -> tuple[dict[str, Tensor], list[str]]:
@@ -124,7 +128,11 @@ def _read_file(path: Path) -> tuple[dict[str, Tensor], list[str]]:
     if path.suffix == ".safetensors":
         return _read_safetensors(path), []
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        must_be_file(path)
+        with held():
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise BadRequest(f"weights: cannot read {path}: {error.strerror or error}") from None
     except Exception as error:  # pickle, zip and torch each have their own error types
         raise BadRequest(
             f"weights: {path} is not a weights file, or holds objects other than tensors, which are never loaded"
@@ -240,6 +248,8 @@ def _load_imagenet(backbone: Backbone) -> list[str]:
 
 
 def _fetch_failed(address: str, file: Path, error: Exception) -> str:
+    if hindrance(error) and not isinstance(error, URLError | TimeoutError):
+        return f"cannot use {file}: {hindrance(error)}"
     if file.exists():
         return f"{file} cannot be read as weights ({_line(error)}): delete it and try again"
     return (

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from fgvc_cli.files import write_atomically
+from fgvc_cli.files import make_parent, write_atomically
 
 STEPS = 3  # recorded by the profiler
 _MOST = 10  # operations that are returned
@@ -38,6 +38,7 @@ def record(step: Callable[[], object], device: torch.device, file: Path) -> list
             step()
         if cuda:
             torch.cuda.synchronize(device)
+    make_parent(file)
     write_atomically(file, lambda temporary: seen.export_chrome_trace(str(temporary)))
     found = [  # only operations: the time of a kernel's own row is already that of the operation that launched it
         (row.key, row.count, (row.self_device_time_total if cuda else row.self_cpu_time_total) / 1e6)

@@ -14,6 +14,7 @@ from fgvc_cli.cli.commands import eval as evaluation
 from fgvc_cli.cli.commands.bench import bench
 from fgvc_cli.cli.commands.viz import viz
 from fgvc_cli.errors import FgvcError
+from fgvc_cli.machine import interrupt
 
 app = typer.Typer(
     name="fgvc",
@@ -57,38 +58,52 @@ def main() -> None:
     """Run the command line; every error becomes one plain message and an exit code."""
     try:
         code = app(standalone_mode=False)
-        if code == _INTERRUPTED:  # Typer handles Ctrl-C itself and prints nothing
+        if code == interrupt.EXIT_CODE:  # Typer handles Ctrl-C itself and prints nothing
             raise KeyboardInterrupt
     except BaseException as error:
         if "--debug" in sys.argv:
             raise
         message, code = explain(error)
-        if message and not (code == 2 and int(os.environ.get("RANK", "0"))):  # rank 0 alone reports a bad request
+        if message == interrupt.LINE:
+            interrupt.say()
+        elif message and not (code == 2 and int(os.environ.get("RANK", "0"))):  # rank 0 alone reports a bad request
             print(message, file=sys.stderr)
     sys.exit(code if isinstance(code, int) else 0)
 
 
 def explain(error: BaseException) -> tuple[str, int]:
     """What to print for an error, and the exit code: 2 for a bad request, 1 for a failure, 130 for Ctrl-C."""
+    if _interrupted(error):
+        return interrupt.LINE, interrupt.EXIT_CODE
     if isinstance(error, FgvcError):
         return f"fgvc: {error}", error.exit_code
     if isinstance(error, SystemExit):
         return "", error.code if isinstance(error.code, int) else 1
-    if isinstance(error, KeyboardInterrupt | typer.Abort):
-        return "fgvc: interrupted", _INTERRUPTED
     if isinstance(error, BrokenPipeError):
         return "", 1
     if hasattr(error, "format_message"):  # Typer's own errors, whose class is not public in every version
         message = error.format_message()
         return message and f"fgvc: {message} (see `fgvc --help`)", getattr(error, "exit_code", 2)
+    return f"fgvc: {_unexpected(error)}", 1
+
+
+def _interrupted(error: BaseException) -> bool:
+    """Whether a signal caused the error: libraries make errors of other types of KeyboardInterrupt."""
+    if isinstance(error, KeyboardInterrupt | typer.Abort):
+        return True
+    return interrupt.raised() and not isinstance(error, interrupt.Stopped | SystemExit)
+
+
+def _unexpected(error: BaseException) -> str:
     text = "out of memory" if isinstance(error, MemoryError) else str(error).lower()
     for part, advice in _KNOWN:
         if part in text:
-            return f"fgvc: {advice}", 1
-    return f"fgvc: {type(error).__name__}: {error} (--debug before the command shows where)", 1
+            return advice
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"cannot use {error.filename}: {error.strerror}"
+    return f"{type(error).__name__}: {error} (--debug before the command shows where)"
 
 
-_INTERRUPTED = 130  # the shells' exit code for Ctrl-C
 _GONE = "another process of this run ended or does not answer; its own message is printed above or below"
 _KNOWN = (  # a part of the error's text in lower case, and the message to print
     ("dataloader worker", "a worker process that loads images died, probably out of memory: use fewer with --workers"),

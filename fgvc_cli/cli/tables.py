@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from rich import box
@@ -50,8 +51,11 @@ def mib(count: int) -> str:
     return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.1f} MiB"
 
 
-def print_evaluation(result: dict[str, Any]) -> None:
-    """Print an evaluation, one row per branch, `final` first; results of older versions may lack some of the rest."""
+def print_evaluation(result: dict[str, Any], out: Path | None = None) -> None:
+    """Print an evaluation, one row per branch, `final` first; results of older versions may lack some of the rest.
+
+    `out` is the folder of its files, if that is not the run's.
+    """
     _print_branches(result)
     if "calibration" in result:
         say(_calibration(result["calibration"]) + "\n")
@@ -64,8 +68,8 @@ def print_evaluation(result: dict[str, Any]) -> None:
     elif "worst_classes" in result:
         _print_classes("classes with the lowest F1", result["worst_classes"])
     if "files" in result:
-        files = [f"eval/{result['split']}.json", *result["files"].values()]
-        say(f"written to {result['run']}/: {', '.join(files)}")
+        json_file = f"eval/{result['split']}.json" if out is None else f"{result['split']}.json"
+        say(f"written to {out or result['run']}/: {', '.join([json_file, *result['files'].values()])}")
 
 
 def _print_branches(result: dict[str, Any]) -> None:

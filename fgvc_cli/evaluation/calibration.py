@@ -20,10 +20,9 @@ from fgvc_cli.inference.dataset import evaluation_loader
 from fgvc_cli.inference.trained import EvalRequest, Opened, open_trained
 from fgvc_cli.machine.device import autocast
 from fgvc_cli.progress import Reporter
-from fgvc_cli.runs.checkpoint import load_model, save_model
+from fgvc_cli.runs.checkpoint import about_model, load_model, save_model
 from fgvc_cli.runs.folder import RunFolder
 
-CALIBRATION_FILE = "calibration.json"
 _LOWEST, _HIGHEST = 0.01, 100.0
 _HALVINGS = 45  # of the interval of log T: to 3e-13
 _FLOOR = -1e30  # replaces log probabilities of -inf, whose product with a probability of 0 would be nan
@@ -48,7 +47,7 @@ def calibrate_run(run: RunFolder, request: EvalRequest, index: DatasetIndex, con
     result = {"split": "val", "images": len(labels), "epoch": opened.trained.epoch, **fit(logits, labels)}
     weights, about = load_model(run.model_file)
     save_model(run.model_file, weights, about | {"temperature": result["temperature"]})
-    write_json(run.path / CALIBRATION_FILE, result)
+    write_json(run.calibration_file, result)
     console.print(_line(result), highlight=False, markup=False, soft_wrap=True)
     return result
 
@@ -139,12 +138,11 @@ def _predict(opened: Opened, loader: Loader, reporter: Reporter) -> tuple[Tensor
 def _done(run: RunFolder) -> dict[str, Any] | None:
     """The result of an earlier call, if it is of the current model."""
     try:
-        kept = run.read_json(CALIBRATION_FILE)
-        _, about = load_model(run.model_file)
-        same = about["temperature"] == kept["temperature"] and about["epoch"] == kept["epoch"]
-    except (FgvcError, KeyError, TypeError):
+        kept, about = run.calibration(), about_model(run.model_file)
+    except FgvcError:
         return None
-    return dict(kept) if same else None
+    same = about.get("temperature") == kept["temperature"] and about["epoch"] == kept["epoch"]
+    return kept if same else None
 
 
 def _line(result: dict[str, Any]) -> str:

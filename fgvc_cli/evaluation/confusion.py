@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import ValidationError
 
 from fgvc_cli.errors import FgvcError
 from fgvc_cli.evaluation.metrics import ClassCounts, Integers, Predicted
-from fgvc_cli.files import write_text
+from fgvc_cli.files import must_be_file, write_text
+from fgvc_cli.runs.schema import ClassMeasures
+from fgvc_cli.spec.complaints import readable
 
 DENSE_CLASSES = 1000  # up to this number the whole matrix is written, above it only cells that are not zero
 WORST = 10
+_MOST = 2**53  # images of a cell: more cannot be added exactly
+_COLUMNS = ("class", "images", "precision", "recall", "f1")
 ClassRow = dict[str, Any]
 
 
@@ -38,13 +44,12 @@ class Confusion:
     @classmethod
     def read(cls, path: Path, classes: tuple[str, ...]) -> Confusion:
         """Read the file of `write`. FgvcError if it is missing, damaged, or of other classes."""
-        try:
-            with path.open(encoding="utf-8", newline="") as file:
-                header, *rows = csv.reader(file)
+        with _reading(path):
+            header, *rows = csv.reader(io.StringIO(_text(path), newline=""))
             cells = _dense_cells(header, rows, classes) if len(classes) <= DENSE_CLASSES else _cells(rows, classes)
+            if (cells[2] < 0).any() or (cells[2] > _MOST).any():
+                raise ValueError("a count is not a number of images")
             return cls(classes, *cells)
-        except (OSError, ValueError, KeyError, csv.Error) as error:
-            raise FgvcError(f"cannot read {path}: {error}; run `fgvc eval` again") from None
 
     def dense(self) -> Integers:
         """(K, K): the row is the true class, the column the predicted class."""
@@ -119,17 +124,35 @@ def write_classes(path: Path, rows: Sequence[ClassRow]) -> None:
 
 
 def read_classes(path: Path) -> list[ClassRow]:
-    """Read the file of `write_classes`. FgvcError if it is missing or damaged."""
+    """Read the file of `write_classes`. FgvcError, with the wrong field, if it is missing or damaged."""
+    with _reading(path):
+        rows = csv.DictReader(io.StringIO(_text(path), newline=""))
+        return [_parsed({key: value or None for key, value in row.items()}, line) for line, row in enumerate(rows, 2)]
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Turn what is wrong with a table into one line."""
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            return [_parsed(row) for row in csv.DictReader(file)]
-    except (OSError, ValueError, KeyError) as error:
+        yield
+    except OSError as error:
+        advice = "; run `fgvc eval` again" if isinstance(error, FileNotFoundError) else ""
+        raise FgvcError(f"cannot read {path}: {error.strerror or error}{advice}") from None
+    except (ValueError, KeyError, OverflowError, csv.Error) as error:
         raise FgvcError(f"cannot read {path}: {error}; run `fgvc eval` again") from None
 
 
-def _parsed(row: dict[str, str]) -> ClassRow:
-    measures = {key: float(row[key]) if row[key] else None for key in ("precision", "recall", "f1")}
-    return {"class": row["class"], "images": int(row["images"]), **measures}
+def _text(path: Path) -> str:
+    must_be_file(path)
+    return path.read_text(encoding="utf-8")
+
+
+def _parsed(row: dict[str, Any], line: int) -> ClassRow:
+    try:
+        measured = ClassMeasures.model_validate(row)  # converts the text of each cell
+    except ValidationError as error:
+        raise ValueError(f"line {line}: {readable(error, ClassMeasures)[0]}") from None
+    return {key: value for key, value in measured.model_dump(by_alias=True).items() if key in _COLUMNS}
 
 
 def write_csv(path: Path, header: Sequence[Any], rows: Iterable[Sequence[Any]]) -> None:

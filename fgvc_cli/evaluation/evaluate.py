@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,11 +13,12 @@ from torch import nn
 from fgvc_cli.data.loading.loader import Loader
 from fgvc_cli.data.loading.to_device import to_device
 from fgvc_cli.data.splits import limit
-from fgvc_cli.data.types import DatasetIndex
+from fgvc_cli.data.types import DatasetIndex, Split
 from fgvc_cli.evaluation.localisation import Localisation, TellingParts, mean_box
 from fgvc_cli.evaluation.measures import Measures
-from fgvc_cli.evaluation.results import must_be_free, write_tables
-from fgvc_cli.files import write_json
+from fgvc_cli.evaluation.metrics import ClassCounts, Predicted
+from fgvc_cli.evaluation.results import must_be_free, worst_of, write_tables
+from fgvc_cli.files import make_folder, make_parent, write_json
 from fgvc_cli.inference.dataset import Images, evaluation_loader
 from fgvc_cli.inference.trained import EvalRequest, open_trained
 from fgvc_cli.machine.compiling import Compiled, told
@@ -65,15 +68,51 @@ def run_through(
                 reporter.advance(len(batch.labels))
 
 
+@dataclass(frozen=True)
+class Measured:
+    """What was measured on a split of a run or on new photos, and the counts behind it."""
+
+    result: dict[str, Any]  # what NAME.json holds, without the names of the files; NAME is `result["split"]`
+    split: Split
+    classes: tuple[str, ...]
+    counts: ClassCounts
+    predicted: Predicted
+
+    def save(self, run: RunFolder, out: Path | None = None) -> dict[str, Any]:
+        """Write NAME.json, NAME-classes.csv, -confusion.csv, -confusion.png and -predictions.csv into eval/ or `out`.
+
+        NAME is that of the split or of the new photos.
+
+        Returns:
+            the content of NAME.json.
+
+        Raises:
+            FgvcError: they cannot be written, or the run's folder is gone.
+        """
+        json_file = run.evaluation_file(self.result["split"]) if out is None else out / f"{self.result['split']}.json"
+        if out is not None:
+            make_parent(json_file)
+        make_folder(json_file.parent)
+        files = write_tables(json_file, self.split, self.classes, self.counts, self.predicted)
+        home = run.path if out is None else out
+        whole = self.result | {"files": {name: file.relative_to(home).as_posix() for name, file in files.items()}}
+        write_json(json_file, whole)
+        return whole
+
+
 def evaluate_run(
     run: RunFolder, request: EvalRequest, console: Console, index: DatasetIndex | None = None
 ) -> dict[str, Any]:
     """Evaluate a run's selected model on one of its splits or on new photos and store the result in its eval/ folder.
 
-    The run's data are read unless `index` already holds them. The files are NAME.json (whose content is returned),
-    NAME-classes.csv, NAME-confusion.csv, NAME-predictions.csv and the confusion matrix as a picture; NAME is that of
-    the split or of the new photos.
+    The run's data are read unless `index` already holds them. Returns what `Measured.save` does.
     """
+    measured = measure_run(run, request, console, index)
+    return on_main(lambda: measured.save(run))
+
+
+def measure_run(run: RunFolder, request: EvalRequest, console: Console, index: DatasetIndex | None = None) -> Measured:
+    """Evaluate a run's selected model on one of its splits; nothing is written."""
     opened = open_trained(run, request, console, index)
     trained, spec, device = opened.trained, opened.spec, opened.device
     method = Compiled(trained.method) if request.compile else trained.method
@@ -91,13 +130,8 @@ def evaluate_run(
     about = {"run": str(run.path), "split": images.name, "method": spec.method.name, "epoch": trained.epoch}
     about |= {"dataset": images.index.name, "classes": len(trained.classes), **images.facts}
     result, counts, predicted = {**about, **measures.compute()}, measures.branches.counts(), measures.predictions.read()
-
-    def write() -> dict[str, Any]:
-        whole = result | write_tables(run, images.name, images.split, trained.classes, counts, predicted)
-        write_json(run.evaluation_file(images.name), whole)
-        return whole
-
-    return on_main(write)
+    worst = worst_of(trained.classes, counts, predicted)
+    return Measured(result | worst, images.split, trained.classes, counts, predicted)
 
 
 def _localisation(images: Images, spec: RunSpec, device: torch.device) -> Localisation | None:

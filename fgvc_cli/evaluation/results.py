@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from fgvc_cli.data.types import Split
@@ -23,15 +24,14 @@ def kept_result(run: RunFolder, about: Mapping[str, Any], images: Named) -> dict
     file = run.evaluation_file(images.name)
     if not file.exists():
         raise FgvcError(f"{run.path} has no measurement on {images.name} yet")
-    try:
-        result = dict(run.read_json(f"eval/{file.name}"))
-        epoch, final, count = result["epoch"], result["branches"]["final"], result["images"]
-        {key: float(final[key]) for key in ("top1", "top5", "mean_per_class")}, int(count)
-    except (KeyError, TypeError, ValueError):
-        raise FgvcError(f"{file} is damaged") from None
-    if epoch != about["epoch"]:
-        raise FgvcError(f"{file} is of epoch {epoch}, but the run's model is now of epoch {about['epoch']}")
-    if result.get("calibration", {}).get("temperature", 1.0) != about.get("temperature", 1.0):
+    result = run.evaluation(images.name)
+    names = {name for pair in result.get("confusions", ()) for name in (pair["true"], pair["predicted"])}
+    known = set(about["classes"])
+    if result["classes"] != len(about["classes"]) or result["split"] != images.name or not names <= known:
+        raise FgvcError(f"cannot read {file}: it is of other classes or of another split")
+    if result["epoch"] != about["epoch"]:
+        raise FgvcError(f"{file} is of epoch {result['epoch']}, but the run's model is now of epoch {about['epoch']}")
+    if (result.get("calibration") or {}).get("temperature", 1.0) != about.get("temperature", 1.0):
         raise FgvcError(f"{file} was measured before the model was calibrated")
     if any(result.get(key) != value for key, value in (images.new or {}).items()):
         raise FgvcError(f"{file} is of other photos")
@@ -46,24 +46,24 @@ def must_be_free(run: RunFolder, images: Named) -> None:
 
 
 def write_tables(
-    run: RunFolder, name: str, split: Split, classes: tuple[str, ...], counts: ClassCounts, predicted: Predicted
-) -> dict[str, Any]:
-    """Write the files beside SPLIT.json. Returns their names, the worst confusions and the worst classes."""
-    json_file = run.evaluation_file(name)
+    json_file: Path, split: Split, classes: tuple[str, ...], counts: ClassCounts, predicted: Predicted
+) -> dict[str, Path]:
+    """Write the files beside NAME.json. Returns them by name."""
     files = {
-        "classes": json_file.with_name(f"{name}-classes.csv"),
-        "confusion": json_file.with_name(f"{name}-confusion.csv"),
-        "predictions": json_file.with_name(f"{name}-predictions.csv"),
-        "picture": json_file.with_name(f"{name}-confusion.png"),
+        "classes": json_file.with_name(f"{json_file.stem}-classes.csv"),
+        "confusion": json_file.with_name(f"{json_file.stem}-confusion.csv"),
+        "predictions": json_file.with_name(f"{json_file.stem}-predictions.csv"),
+        "picture": json_file.with_name(f"{json_file.stem}-confusion.png"),
     }
-    rows = class_rows(classes, counts)
     confusion = Confusion.of(classes, predicted)
-    write_classes(files["classes"], rows)
+    write_classes(files["classes"], class_rows(classes, counts))
     confusion.write(files["confusion"])
     write_predictions(files["predictions"], split, classes, predicted)
     draw_confusion(files["picture"], confusion)
-    return {
-        "confusions": confusion.worst(),
-        "worst_classes": worst_classes(rows),
-        "files": {name: file.relative_to(run.path).as_posix() for name, file in files.items()},
-    }
+    return files
+
+
+def worst_of(classes: tuple[str, ...], counts: ClassCounts, predicted: Predicted) -> dict[str, Any]:
+    """The worst confusions and the worst classes."""
+    rows = class_rows(classes, counts)
+    return {"confusions": Confusion.of(classes, predicted).worst(), "worst_classes": worst_classes(rows)}

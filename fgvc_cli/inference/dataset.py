@@ -73,11 +73,10 @@ def open_images(
 
 def open_index(run: RunFolder, data: DataSpec, console: Console) -> DatasetIndex:
     """The run's dataset: with the recorded splits if fgvc drew them, else with the spec's splits and limits."""
-    record = run.path / "splits.json"
-    recorded = record.exists()
+    recorded = run.splits_file.exists()
     # The record lists each split's images, so the groups that the splits were drawn by are no longer needed.
     index = load_index(data.model_copy(update={"group_by": None}) if recorded else data, progress=progress_of(console))
-    index = apply_record(index, run.read_json(record.name)) if recorded else apply_spec(index, data)
+    index = apply_record(index, run.splits()) if recorded else apply_spec(index, data)
     index = examine(index, data, recorded=recorded, progress=progress_of(console))
     _tell(index, console)
     return index

@@ -10,7 +10,7 @@ import torch
 from fgvc_cli.errors import BadRequest, FgvcError
 from fgvc_cli.methods import build_method
 from fgvc_cli.methods.base import Evidence
-from fgvc_cli.runs.folder import RUNS, RunFolder, find_runs
+from fgvc_cli.runs.folder import RUNS, RunFolder, trained_runs
 from fgvc_cli.spec.presets import PRESETS, load_preset
 from fgvc_cli.spec.run import RunSpec
 
@@ -38,8 +38,7 @@ def newest_model(wanted: Wanted | None = None, what: str = "evidence", folder: P
     Raises:
         BadRequest: there is no such run; the message says what to train.
     """
-    runs = [run for run in find_runs(folder) if run.model_file.exists()]
-    for run in sorted(runs, key=lambda run: run.model_file.stat().st_mtime, reverse=True):
+    for run in trained_runs(folder):
         if wanted is None or _has(run, wanted):
             return run.path
     if wanted is None:

@@ -186,7 +186,7 @@ class _Ours:
 
     @classmethod
     def among(cls, listed: Labelled, run: RunFolder, data: DataSpec) -> _Ours:
-        drawn = (run.path / "splits.json").exists()
+        drawn = run.splits_file.exists()
         files = _recorded(run, drawn)
         there = {look(file): file for file in listed.files}
         shared = [file for file in files if look(file) in there]
@@ -210,7 +210,7 @@ def _recorded(run: RunFolder, drawn: bool) -> list[str]:
     """Images of the run's own data: of all splits if fgvc drew them, else of the test split; empty if not known."""
     try:
         if drawn:
-            return [file for files in run.read_json("splits.json")["splits"].values() for file in files]
+            return [file for files in run.splits()["splits"].values() for file in files]
         table = run.evaluation_file("test").with_name("test-predictions.csv")
         with table.open(encoding="utf-8", errors="surrogateescape", newline="") as rows:
             return [row["image"] for row in csv.DictReader(rows)]
@@ -263,7 +263,7 @@ def kept_place(run: RunFolder, name: str) -> Path | None:
     """The place of the photos whose results are kept under a name."""
     file = run.evaluation_file(name)
     try:
-        return Path(run.read_json(f"eval/{file.name}")["data"]) if file.exists() else None
+        return Path(run.evaluation(name)["data"]) if file.exists() else None
     except (FgvcError, KeyError, TypeError):
         return None
 

@@ -10,7 +10,7 @@ import torch
 from rich.console import Console
 
 from fgvc_cli.data.types import DatasetIndex
-from fgvc_cli.errors import BadRequest
+from fgvc_cli.errors import BadRequest, FgvcError
 from fgvc_cli.inference.folding import fold_batch_norm
 from fgvc_cli.machine.compiling import check_compiler
 from fgvc_cli.machine.device import prepare_device
@@ -18,6 +18,7 @@ from fgvc_cli.methods import build_method
 from fgvc_cli.methods.base import Method
 from fgvc_cli.runs.checkpoint import load_model
 from fgvc_cli.runs.folder import RunFolder
+from fgvc_cli.runs.schema import checked_spec
 from fgvc_cli.spec.build import validate
 from fgvc_cli.spec.run import RunSpec
 
@@ -39,10 +40,14 @@ class Trained:
 def load_trained(file: Path) -> Trained:
     """Build the method that `file` was saved from and load its weights. Nothing is downloaded."""
     weights, about = load_model(file)
-    spec = validate(about["spec"])
+    spec = checked_spec(about["spec"], file)
     classes = tuple(about["classes"])
     method, _ = build_method(spec, len(classes), load_weights=False)
-    method.load_state_dict(weights)
+    try:
+        method.load_state_dict(weights)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise FgvcError(f"cannot read {file}: its weights are not those of its spec ({reason})") from None
     method.on_epoch(max(about["epoch"] - 1, 0), spec.train.epochs)
     return Trained(method.eval(), spec, classes, about["epoch"], about.get("temperature", 1.0))
 

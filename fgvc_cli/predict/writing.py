@@ -11,7 +11,7 @@ from typing import TextIO
 
 from fgvc_cli.data.images.names import has_image_ending
 from fgvc_cli.errors import BadRequest
-from fgvc_cli.files import explained, write_atomically
+from fgvc_cli.files import explained, make_parent, write_atomically
 from fgvc_cli.machine.interrupt import Stopped, listening
 from fgvc_cli.predict.answers import Answer, Answers, Failed
 from fgvc_cli.predict.rows import Rows, on_one_line
@@ -65,6 +65,7 @@ def write_answers(answers: Answers, rows: Rows, total: int, output: Path | None,
         if output is None:
             _to_stdout(write)
         else:
+            make_parent(output)
             write_atomically(output, lambda temporary: _to_file(temporary, output, write, reporter))
     finally:
         reporter.line(str(counts))

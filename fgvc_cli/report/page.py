@@ -15,7 +15,7 @@ from rich.console import Console
 
 from fgvc_cli import __version__
 from fgvc_cli.errors import BadRequest
-from fgvc_cli.files import write_text
+from fgvc_cli.files import make_parent, write_text
 from fgvc_cli.inference.new_photos import named
 from fgvc_cli.inference.trained import EvalRequest, with_request
 from fgvc_cli.machine.device import prepare_device
@@ -63,6 +63,8 @@ def write_report(
         record = read_record(run, name, request, console)
         views.append(run_view(number, record, make_gallery(record, request, sample, console)))
     text = render(views)
+    if out is not None:
+        make_parent(file)
     write_text(file, text)
     notices = [f"{view.record.name}: {notice}" for view in views for notice in view.record.notices]
     return Written(file, len(text.encode()), notices)

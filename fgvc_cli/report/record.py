@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from os.path import lexists
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -91,8 +92,8 @@ def read_record(run: RunFolder, name: str, request: EvalRequest, console: Consol
         classes=classes,
         split=images.name,
         about=about,
-        environment=_optional(run, "environment.json", notices) or {},
-        calibration=_optional(run, "calibration.json", notices),
+        environment=_optional(run.path / "environment.json", run.environment, notices) or {},
+        calibration=_optional(run.calibration_file, run.calibration, notices),
         epochs=epochs,
         measured=measured,
         val=_val(epochs, about),
@@ -112,18 +113,19 @@ def _about(run: RunFolder, notices: list[str]) -> Tree | None:
     try:
         return about_model(run.model_file)
     except FgvcError as error:
-        notices.append(f"Nothing could be measured: {error}. Continue with `fgvc train --resume {run.path}`.")
+        advice = "" if lexists(run.model_file) else f" Continue with `fgvc train --resume {run.path}`."
+        notices.append(f"Nothing could be measured: {error}.{advice}")
         return None
 
 
-def _optional(run: RunFolder, name: str, notices: list[str]) -> Tree | None:
-    """A small optional file; None, and a notice, if it is damaged."""
-    if not (run.path / name).exists():
+def _optional(file: Path, read: Callable[[], Tree], notices: list[str]) -> Tree | None:
+    """A small optional file; None, and a notice, if it cannot be read."""
+    if not lexists(file):
         return None
     try:
-        return dict(run.read_json(name))
-    except (FgvcError, ValueError, TypeError) as error:
-        notices.append(f"{name} is damaged: {error}")
+        return read()
+    except FgvcError as error:
+        notices.append(str(error))
         return None
 
 
@@ -196,9 +198,5 @@ def _val(epochs: list[dict[str, float]], about: Tree | None) -> Tree | None:
 
 
 def _split_files(run: RunFolder, split: str, notices: list[str]) -> tuple[str, ...] | None:
-    record = _optional(run, "splits.json", notices)
-    try:
-        return None if record is None else tuple(record["splits"][split])
-    except (KeyError, TypeError):
-        notices.append(f"splits.json is damaged: it has no list of {split} images")
-        return None
+    record = _optional(run.splits_file, run.splits, notices)
+    return tuple(record["splits"][split]) if record is not None and split in record["splits"] else None

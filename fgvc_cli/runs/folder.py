@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
+import re
+import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -14,17 +15,27 @@ from filelock import FileLock, Timeout
 
 from fgvc_cli.data.images.listing import RUN_FILE
 from fgvc_cli.errors import BadRequest, FgvcError
-from fgvc_cli.files import explained, remove_leftovers, write_json
-from fgvc_cli.spec.build import validate
+from fgvc_cli.files import explained, make_folder, remove_leftovers, write_json
+from fgvc_cli.runs.schema import (
+    Calibration,
+    Classes,
+    Environment,
+    EvalResult,
+    RunJson,
+    SplitsRecord,
+    checked_spec,
+    read_file,
+)
 from fgvc_cli.spec.run import RunSpec
 
 RUNS = Path("runs")
 PLAIN = "plain"
+_STEP = re.compile("[0-9]{8,15}")  # the name of a checkpoint
 
 
 @dataclass(frozen=True)
 class RunFolder:
-    """Paths of a run, and the contents of its small files."""
+    """Paths of a run, and the contents of its small files: FgvcError, with file and field, if one cannot be read."""
 
     path: Path
 
@@ -69,6 +80,16 @@ class RunFolder:
         outer = RunFolder(self.path.parent)
         return outer if self.path.name == PLAIN and outer.spec_file.is_file() else self
 
+    @property
+    def splits_file(self) -> Path:
+        """The images of each split, if fgvc drew the splits."""
+        return self.path / "splits.json"
+
+    @property
+    def calibration_file(self) -> Path:
+        """The fit of the temperature, if there is a validation split."""
+        return self.path / "calibration.json"
+
     def evaluation_file(self, split: str) -> Path:
         """The file in which `fgvc eval` stores the metrics of a split."""
         return self.path / "eval" / f"{split}.json"
@@ -85,46 +106,64 @@ class RunFolder:
 
     def create(self, spec: RunSpec) -> None:
         """Make the locked folder a run folder, by writing `spec` into it."""
+        make_folder(self.path)  # the folder of a plain network is created here
         write_json(self.spec_file, spec.model_dump(mode="json"))
 
     @classmethod
     def open(cls, path: Path) -> RunFolder:
         """An existing run folder. BadRequest if there is none."""
-        if not path.exists():
-            raise BadRequest(f"there is no run at {path}: `fgvc runs` lists the runs under {RUNS}/")
-        if not (path / RUN_FILE).is_file():
+        try:
+            found = path.stat() and (path / RUN_FILE).is_file()
+        except FileNotFoundError:
+            raise BadRequest(f"there is no run at {path}: `fgvc runs` lists the runs under {RUNS}/") from None
+        except OSError as error:
+            raise BadRequest(f"cannot open the run {path}: {error.strerror}") from None
+        if not found:
             raise BadRequest(f"{path} is not a run folder: it has no {RUN_FILE}")
         return cls(path)
 
     @classmethod
     def newest(cls, folder: Path = RUNS) -> RunFolder:
         """The run under `folder` whose model was saved last. BadRequest if there is no trained run."""
-        runs = [run for run in find_runs(folder) if run.model_file.exists()]
+        runs = trained_runs(folder)
         if not runs:
             raise BadRequest(f"no trained run under {folder}/: train one with `fgvc train` or name a run folder")
-        return max(runs, key=lambda run: run.model_file.stat().st_mtime)
+        return runs[0]
 
     def spec(self) -> RunSpec:
         """The resolved spec of the run."""
-        return validate(self.read_json(RUN_FILE))
+        return checked_spec(read_file(self.spec_file, RunJson), self.spec_file)
 
     def classes(self) -> tuple[str, ...]:
         """Class names in label order."""
-        return tuple(self.read_json("classes.json"))
+        return tuple(read_file(self.path / "classes.json", Classes))
 
-    def read_json(self, name: str) -> Any:
-        """The content of a JSON file of the run. FgvcError if it cannot be read."""
-        file = self.path / name
-        try:
-            return json.loads(file.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise FgvcError(f"cannot read {file}: {error}") from None
+    def splits(self) -> dict[str, Any]:
+        """The record of the splits that fgvc drew."""
+        record: dict[str, Any] = read_file(self.splits_file, SplitsRecord)
+        return record
+
+    def environment(self) -> dict[str, Any]:
+        """The machine and software that the run was made with."""
+        found: dict[str, Any] = read_file(self.path / "environment.json", Environment)
+        return found
+
+    def calibration(self) -> dict[str, Any]:
+        """The fit of the temperature."""
+        found: dict[str, Any] = read_file(self.calibration_file, Calibration)
+        return found
+
+    def evaluation(self, split: str) -> dict[str, Any]:
+        """The stored result of a split."""
+        result: dict[str, Any] = read_file(self.evaluation_file(split), EvalResult)
+        return result
 
     def checkpoint_steps(self) -> list[int]:
         """Steps of the complete checkpoints, in ascending order."""
         if not self.checkpoints.is_dir():
             return []
-        return sorted(int(entry.name) for entry in self.checkpoints.iterdir() if entry.name.isdigit())
+        names = [entry.name for entry in self.checkpoints.iterdir() if entry.is_dir()]
+        return sorted(int(name) for name in names if _STEP.fullmatch(name))
 
     def checkpoint(self, step: int) -> Path:
         """Folder of one checkpoint."""
@@ -136,9 +175,10 @@ class RunFolder:
 
         The lock is released when its process ends.
         """
-        lock = FileLock(self.path / ".lock")
         with explained(str(self.path)):
             self.path.mkdir(parents=True, exist_ok=True)
+            # Who may write to the folder may lock it.
+            lock = FileLock(self.path / ".lock", mode=0o600 | stat.S_IMODE(self.path.stat().st_mode) & 0o666)
             try:
                 lock.acquire(timeout=0)
             except Timeout:
@@ -153,11 +193,32 @@ class RunFolder:
 
 def find_runs(folder: Path) -> list[RunFolder]:
     """The runs directly in `folder`, sorted by name, or `folder` itself if it is a run."""
-    if (folder / RUN_FILE).is_file():
+    if _is_run(folder):
         return [RunFolder(folder)]
-    if not folder.is_dir():
-        return []
-    return [RunFolder(entry) for entry in sorted(folder.iterdir()) if (entry / RUN_FILE).is_file()]
+    try:
+        if not folder.is_dir():
+            return []
+        entries = sorted(folder.iterdir())
+    except OSError as error:
+        raise FgvcError(f"cannot read {folder}: {error.strerror}") from None
+    return [RunFolder(entry) for entry in entries if _is_run(entry)]
+
+
+def _is_run(folder: Path) -> bool:
+    """Whether a folder is a run; no if that may not be known."""
+    try:
+        return (folder / RUN_FILE).is_file()
+    except OSError:
+        return False
+
+
+def trained_runs(folder: Path) -> list[RunFolder]:
+    """The runs of `find_runs` that have a model, the one saved last first."""
+    times = {}
+    for run in find_runs(folder):
+        with suppress(OSError):  # no model yet, or the run was just deleted
+            times[run] = run.model_file.stat().st_mtime
+    return sorted(times, key=lambda run: times[run], reverse=True)
 
 
 def default_path(spec: RunSpec) -> Path:

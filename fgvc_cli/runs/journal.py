@@ -4,18 +4,56 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import math
+import os
+import socket
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from os.path import lexists
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fgvc_cli.errors import FgvcError
-from fgvc_cli.files import explained, write_text
+from fgvc_cli.files import explained, make_folder, must_be_file, write_text
 
 if TYPE_CHECKING:
-    from torch.utils.tensorboard import SummaryWriter
+    from tensorboard.compat.proto.event_pb2 import Event
+
+_DIGITS = 16  # a step or epoch with more is damage
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """The rows of a metrics.csv as text, each with the whole number `epoch`; none if there is no such file.
+
+    FgvcError, with line and field, if it cannot be read.
+    """
+    try:
+        rows = _read(path)
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError, csv.Error) as error:
+        raise FgvcError(f"cannot read {path}: {_reason(error)}") from None
+    for line, row in enumerate(rows, 2):
+        epoch = row.get("epoch") or ""
+        if not (epoch.isdecimal() and len(epoch) < _DIGITS):
+            raise FgvcError(f"cannot read {path}: line {line}: epoch: must be a whole number (got {epoch[:20]!r})")
+        if None in row:
+            raise FgvcError(f"cannot read {path}: line {line} has more values than the first line has names")
+    return rows
+
+
+def _read(path: Path) -> list[dict[str, str]]:
+    must_be_file(path)
+    return list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"), newline="")))
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, UnicodeDecodeError):
+        return "it is not a text file in UTF-8"
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 
 class MetricsFile:
@@ -27,13 +65,12 @@ class MetricsFile:
 
     def cut(self, epoch: int) -> None:
         """Read the file and keep only the rows before `epoch`, the epoch at which a run resumes."""
-        if not self.path.exists():
+        if not lexists(self.path):
             return
         try:
-            rows = list(csv.DictReader(io.StringIO(self.path.read_text(encoding="utf-8"))))
-            self.rows = [row for row in rows if int(row["epoch"]) < epoch]
-        except (OSError, ValueError, KeyError) as error:
-            raise FgvcError(f"cannot read {self.path}: {error}") from None
+            self.rows = [row for row in read_rows(self.path) if int(row["epoch"]) < epoch]
+        except FgvcError as error:
+            raise FgvcError(f"{error}: correct or remove the file, which only records the epochs") from None
         self._write()
 
     def append(self, row: Mapping[str, Any]) -> None:
@@ -57,12 +94,11 @@ def read_metrics(path: Path) -> tuple[list[dict[str, float]], list[str]]:
     are sorted by epoch. If two rows have the same epoch, the later one is used.
     """
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            read = list(csv.DictReader(file))
+        read = _read(path)
     except FileNotFoundError:
         return [], [f"there is no {path.name}: no epoch has been finished yet, or the file has been removed"]
     except (OSError, ValueError, csv.Error) as error:
-        return [], [f"{path.name} cannot be read: {error}"]
+        return [], [f"{path.name} cannot be read: {_reason(error)}"]
     rows = [_numbers(row) for row in read]
     whole = {row["epoch"]: row for row in rows if "epoch" in row}
     short = sum("epoch" not in row or len(row) < len(given) for row, given in zip(rows, map(_given, read), strict=True))
@@ -85,24 +121,45 @@ def _given(row: dict[str, Any]) -> dict[str, str]:
 
 
 class Events:
-    """TensorBoard scalars. Values that a killed run wrote from `first_step` on, where it resumes, are hidden."""
+    """TensorBoard scalars. Values that a killed run wrote from `first_step` on, where it resumes, are hidden.
+
+    The records are written by the thread that calls. PyTorch's SummaryWriter has a thread of its own, which prints a
+    traceback if the folder vanishes, and whose errors reach the caller late or never.
+    """
 
     def __init__(self, folder: Path, first_step: int) -> None:
-        from torch.utils.tensorboard import SummaryWriter
+        from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+        from tensorboard.summary.writer.record_writer import RecordWriter
 
+        self._event = Event
+        name = f"events.out.tfevents.{int(time.time()):010d}.{socket.gethostname()}.{os.getpid()}.{next(_NUMBERS)}"
+        make_folder(folder)
         with explained(str(folder)):
-            self.writer: SummaryWriter = SummaryWriter(str(folder), purge_step=first_step or None)
+            self._writer = RecordWriter((folder / name).open("wb"))
+        self._write(Event(wall_time=time.time(), file_version="brain.Event:2"))
+        if first_step:
+            start = SessionLog(status=SessionLog.START)
+            self._write(Event(wall_time=time.time(), step=first_step, session_log=start))
 
     def scalars(self, values: Mapping[str, float], step: int) -> None:
         """Write name → value at an optimizer step."""
+        from tensorboard.compat.proto.summary_pb2 import Summary
+
+        found = [Summary.Value(tag=name, simple_value=value) for name, value in values.items()]
+        self._write(self._event(wall_time=time.time(), step=step, summary=Summary(value=found)))
+
+    def _write(self, event: Event) -> None:
         with explained("the TensorBoard events"):
-            for name, value in values.items():
-                self.writer.add_scalar(name, value, step)
+            self._writer.write(event.SerializeToString())
+            self._writer.flush()
 
     def close(self) -> None:
-        """Flush and close the file. A full disk is ignored here: more important files report it."""
+        """Close the file. A full disk is ignored here: more important files report it."""
         with suppress(OSError):
-            self.writer.close()
+            self._writer.close()
+
+
+_NUMBERS = itertools.count()  # of the event files of this process
 
 
 @dataclass(frozen=True)

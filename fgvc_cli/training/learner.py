@@ -19,6 +19,7 @@ from fgvc_cli.machine.device import autocast, grad_scaler
 from fgvc_cli.machine.distributed import quiet, shared_statistics, together, world
 from fgvc_cli.methods import build_method
 from fgvc_cli.methods.base import Method
+from fgvc_cli.runs.checkpoint import difference
 from fgvc_cli.spec.run import RunSpec
 from fgvc_cli.training.averaging import Average
 from fgvc_cli.training.mixing import regularise
@@ -165,7 +166,8 @@ class Learner:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Load what `state` returned."""
+        """Load what `state` returned. ValueError if a part has another form than this learner's."""
+        self._compare(state)
         self.method.load_state_dict(state["method"])
         for group, own in zip(state["optimizer"]["param_groups"], self.optimizer.param_groups, strict=True):
             group["fused"] = own["fused"]  # the state may come from another kind of device
@@ -174,6 +176,31 @@ class Learner:
         self.scaler.load_state_dict(state["scaler"])
         if self.average is not None:
             self.average.load_state_dict(state["average"])
+
+    def _compare(self, state: dict[str, Any]) -> None:
+        """PyTorch's objects accept settings of any kind, and fail later."""
+        own = self.state()
+        groups = [{**group, "fused": None} for group in own["optimizer"]["param_groups"]]
+        saved = [{**group, "fused": None} for group in state["optimizer"]["param_groups"]]
+        names = ("method", "scheduler", "scaler", "average")
+        found = [difference(state[name], own[name], name) for name in names if state[name] and own[name]]
+        found.append(difference(saved, groups, "optimizer.param_groups"))
+        parameters = _parameters(self.optimizer)
+        for number, values in state["optimizer"]["state"].items():
+            shape = parameters[number].shape
+            found += [
+                f"optimizer.state.{number}.{name} has another shape than its parameter"
+                for name, value in values.items()
+                if isinstance(value, Tensor) and value.ndim and value.shape != shape
+            ]
+        problem = next((place for place in found if place is not None), None)
+        if problem is not None:
+            raise ValueError(problem)
+
+
+def _parameters(optimizer: optim.Optimizer) -> list[Tensor]:
+    """The parameters in the order by which the optimizer's saved state numbers them."""
+    return [parameter for group in optimizer.param_groups for parameter in group["params"]]
 
 
 def random_batch(size: int, side: int, num_classes: int, device: torch.device) -> Batch:

@@ -15,7 +15,7 @@ from fgvc_cli.data.loading.loader import Loader, make_loader
 from fgvc_cli.data.loading.transforms import mix
 from fgvc_cli.data.splits import split_record
 from fgvc_cli.data.types import DatasetIndex
-from fgvc_cli.errors import BadRequest
+from fgvc_cli.errors import BadRequest, FgvcError
 from fgvc_cli.files import write_json
 from fgvc_cli.inference.dataset import evaluation_loader, open_index
 from fgvc_cli.machine.compiling import check_compiler
@@ -29,6 +29,7 @@ from fgvc_cli.runs.environment import describe
 from fgvc_cli.runs.folder import RunFolder
 from fgvc_cli.spec.run import RunSpec
 from fgvc_cli.training.learner import Learner
+from fgvc_cli.training.saved import SavedState
 
 
 @dataclass
@@ -162,7 +163,7 @@ class Session:
     def record(self) -> None:
         """Write what a new run keeps beside its spec: classes, splits that fgvc drew, environment."""
         if self.index.drawn:
-            write_json(self.run.path / "splits.json", split_record(self.index))
+            write_json(self.run.splits_file, split_record(self.index))
         write_json(self.run.path / "classes.json", list(self.index.classes))
         write_json(self.run.path / "environment.json", describe(self.learner.device))
 
@@ -184,8 +185,21 @@ class Session:
         save_checkpoint(self.run, self.position.step, state, self.spec.train.keep_checkpoints)
 
     def restore(self, step: int) -> None:
-        """Load the checkpoint of `step`. On the CPU this is bit-exact: the number of threads is restored as well."""
-        state = load_checkpoint(self.run, step)
+        """Load the checkpoint of `step`. On the CPU this is bit-exact: the number of threads is restored as well.
+
+        FgvcError if it cannot be read, is damaged, or is not of a run with this spec and these images.
+        """
+        state = load_checkpoint(self.run, step, SavedState)
+        try:
+            self._apply(state)
+        except torch.OutOfMemoryError:
+            raise
+        except (ValueError, KeyError, TypeError, RuntimeError) as error:
+            reason = str(error).splitlines()[-1].strip()
+            place = self.run.checkpoint(step)
+            raise FgvcError(f"checkpoint {place} does not fit the run's spec and images ({reason})") from None
+
+    def _apply(self, state: dict[str, Any]) -> None:
         if self.learner.device.type == "cpu":
             torch.set_num_threads(state["threads"])
         self.position = Position(**state["position"])
@@ -197,6 +211,8 @@ class Session:
             restore_random_state(ranks[here.rank]["random"], self.learner.device)
         else:  # there were fewer processes: a random state that no other has
             torch.manual_seed(mix(self.spec.train.seed, here.rank, self.position.step))
+        if self.position.batch >= len(self.loader):
+            raise ValueError(f"position.batch: the epoch has {len(self.loader)} batches")
 
 
 def _from_plain(spec: RunSpec, plain: RunFolder) -> RunSpec:

@@ -157,7 +157,7 @@ def _learn(session: Session, reporter: Reporter) -> None:
     with listening() as wish, _writing(session) as journal:
         while not session.finished:
             train_epoch(session, journal, reporter, wish)
-            if asked_to_stop(wish) and not session.finished:
+            if asked_to_stop(wish):
                 stop_run(session)
     if session.stopped_early:
         reporter.line(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
+from os.path import lexists
 from pathlib import Path
 from typing import Any
 
-from fgvc_cli.errors import BadRequest
-from fgvc_cli.files import explained, write_json
+from fgvc_cli.errors import BadRequest, FgvcError
+from fgvc_cli.files import explained, make_parent, write_json
+from fgvc_cli.runs.schema import Pictures, read_file
 
 PAGE = "gallery-"
 
@@ -26,13 +27,13 @@ class Manifest:
     def of(cls, folder: Path, kind: str, *, force: bool = False) -> Manifest:
         """The folder's manifest, empty if there is none yet. BadRequest if it cannot be read, unless forced."""
         file = folder / "manifest.json"
-        if not file.exists():
+        if not lexists(file):
             return cls(folder, kind)
         try:
-            entries = {entry["file"]: entry for entry in json.loads(file.read_text(encoding="utf-8"))["pictures"]}
-        except (OSError, ValueError, KeyError, TypeError):
+            entries = {entry["file"]: entry for entry in read_file(file, Pictures)["pictures"]}
+        except FgvcError as error:
             if not force:
-                raise BadRequest(f"{file} was not written by fgvc: --force replaces it, --out names a folder") from None
+                raise BadRequest(f"{error}: --force replaces it, --out names a folder") from None
             entries = {}
         return cls(folder, kind, {name: entry for name, entry in entries.items() if (folder / name).is_file()})
 
@@ -65,4 +66,5 @@ class Manifest:
         """Write the file atomically, unless no picture was added."""
         if self.changed:
             ordered = [self.entries[name] for name in sorted(self.entries)]
+            make_parent(self.folder / "manifest.json")
             write_json(self.folder / "manifest.json", {"pictures": ordered})

@@ -11,7 +11,7 @@ from rich.cells import cell_len
 
 from fgvc_cli import fonts
 from fgvc_cli.figures import fit_fonts
-from fgvc_cli.files import write_atomically
+from fgvc_cli.files import make_parent, write_atomically
 from fgvc_cli.viz.colours import DARK, GREY, Colour
 from fgvc_cli.viz.pixels import Pixels
 
@@ -138,8 +138,9 @@ class Sheet:
         return _key_lines(self.keys, self._inner / self.dpi)
 
     def write(self, path: Path) -> None:
-        """Write the PNG atomically."""
+        """Write the PNG atomically; its folder is created."""
         figure = self.figure()
+        make_parent(path)
         with fonts.drawing():
             write_atomically(path, lambda temporary: figure.savefig(temporary, format="png", dpi=self.dpi))
 

@@ -104,17 +104,17 @@ def test_a_damaged_checkpoint_is_named(tmp_path, name) -> None:
 def test_a_model_file_alone_tells_what_it_is(tmp_path) -> None:
     file = tmp_path / "model.safetensors"
     weights = {"w": torch.randn(2, 3)}
-    save_model(file, weights, {"classes": ["é", "b"], "epoch": 3})
+    save_model(file, weights, {"spec": {}, "classes": ["é", "b"], "epoch": 3})
     read, about = load_model(file)
     assert torch.equal(read["w"], weights["w"])
-    assert about == {"classes": ["é", "b"], "epoch": 3}
+    assert about == {"spec": {}, "classes": ["é", "b"], "epoch": 3}
 
 
 def test_other_files_are_no_models(tmp_path) -> None:
     with pytest.raises(BadRequest, match="there is no trained model"):
         load_model(tmp_path / "none")
     (tmp_path / "text").write_text("hello")
-    with pytest.raises(BadRequest, match="no model that fgvc saved"):
+    with pytest.raises(BadRequest, match="is not a model saved by fgvc"):
         load_model(tmp_path / "text")
 
 

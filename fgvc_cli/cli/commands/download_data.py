@@ -124,6 +124,7 @@ def _get(names: list[str], root: Path | None, given: tuple[Path, ...], offline: 
     from fgvc_cli.cli.tables import say
     from fgvc_cli.cli.transfer_bar import Bar
     from fgvc_cli.data.download.install import Request, by_hand
+    from fgvc_cli.machine.interrupt import Stopped
 
     requests = [Request(name, root, given, offline, mini) for name in dict.fromkeys(names)]
     for request in requests:
@@ -136,8 +137,9 @@ def _get(names: list[str], root: Path | None, given: tuple[Path, ...], offline: 
             try:
                 say(_done(request, bar))
             except KeyboardInterrupt:
-                bar.say("stopped; the downloaded part is kept: run the same command again to continue from there")
-                raise
+                raise Stopped(
+                    "stopped; the downloaded part is kept: run the same command again to continue from there"
+                ) from None
             except FgvcError as error:
                 failures.append(error)
     for failed in failures[:-1]:

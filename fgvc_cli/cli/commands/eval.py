@@ -24,10 +24,14 @@ def evaluate(
     data_dir: options.DataDir = None,
     name: options.NewName = None,
     unknown_classes: options.UnknownClasses = "error",
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Folder for the results. Default: eval/ in the run's folder.")
+    ] = None,
 ) -> None:
     """Evaluate a run's model on a split: accuracy of every branch, calibration, boxes and maps, confusions.
 
-    The results are saved in the run's eval/ folder, with the table of all classes and the confusion matrix.
+    The results are saved in the run's eval/ folder, with the table of all classes and the confusion matrix. If that
+    folder cannot be written, they are printed all the same.
 
     If --data-dir holds other labelled photos than the run's own, in class folders or a CSV file, all of them are
     measured, their classes are matched by name, and the results are kept under the folder's name or --name.
@@ -45,15 +49,26 @@ def evaluate(
 
     with quick_imports():
         from fgvc_cli.cli.tables import print_evaluation
-        from fgvc_cli.evaluation.confusion import read_classes
-        from fgvc_cli.evaluation.evaluate import evaluate_run
+        from fgvc_cli.errors import FgvcError
+        from fgvc_cli.evaluation.confusion import class_rows
+        from fgvc_cli.evaluation.evaluate import measure_run
+        from fgvc_cli.files import NotWritable
         from fgvc_cli.inference.trained import EvalRequest
 
     request = EvalRequest(split, device, precision, batch_size, workers, data_dir, bool(compile), name, unknown_classes)
-    result = evaluate_run(folder, request, console)
+    measured = measure_run(folder, request, console)
+    failed: FgvcError | None = None
+    try:
+        result = measured.save(folder, out)
+    except FgvcError as error:
+        result, failed = measured.result, error
     if per_class:
-        result["per_class"] = read_classes(folder.path / result["files"]["classes"])
+        result["per_class"] = class_rows(measured.classes, measured.counts)
     if json_only:
         print(json.dumps(result, ensure_ascii=False))
     else:
-        print_evaluation(result)
+        print_evaluation(result, out)
+    if isinstance(failed, NotWritable) and out is None:  # a run that is only to be read
+        console.print(f"note: not saved: {failed}", style="yellow", highlight=False, markup=False, soft_wrap=True)
+    elif failed is not None:
+        raise failed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from os.path import lexists
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,14 +12,18 @@ from fgvc_cli.errors import FgvcError
 
 if TYPE_CHECKING:
     from fgvc_cli.runs.folder import RunFolder
+    from fgvc_cli.spec.run import RunSpec
+
+_UNREADABLE = "(cannot be read)"
 
 
 def runs(folder: Annotated[Path, typer.Argument(help="A folder that contains run folders.")] = Path("runs")) -> None:
-    """List the runs in a folder, highest test top-1 first."""
+    """List the runs in a folder, highest test top-1 first. A file that cannot be read is noted below the list."""
     from fgvc_cli.cli.tables import new_table, show
     from fgvc_cli.runs.folder import find_runs
 
-    rows = sorted((_row(run) for run in find_runs(folder)), key=lambda row: -row["score"])
+    problems: list[str] = []
+    rows = sorted((_row(run, problems) for run in find_runs(folder)), key=lambda row: -row["score"])
     if not rows:
         typer.echo(f"no runs in {folder}/")
         return
@@ -27,30 +32,42 @@ def runs(folder: Annotated[Path, typer.Argument(help="A folder that contains run
     for row in rows:
         table.add_row(*(str(row[column]) for column in columns))
     show(table)
+    for problem in problems:
+        typer.echo(f"note: {problem}", err=True)
 
 
-def _row(run: RunFolder) -> dict[str, Any]:
-    """The table row of a run; a damaged run is listed as such."""
+def _row(run: RunFolder, problems: list[str]) -> dict[str, Any]:
+    """The table row of a run. A file that cannot be read adds a line to `problems`, and its cells say so."""
     row: dict[str, Any] = dict.fromkeys(("method", "dataset", "backbone", "size", "seed", "epochs"), "")
     row |= {"run": run.name, "score": -1.0, "test top-1": "", "mean per class": ""}
     try:
         spec = run.spec()
-        row |= {"method": spec.method.name, "dataset": spec.data.dataset, "backbone": spec.backbone.name}
-        row |= {"size": spec.data.image_size, "seed": spec.train.seed}
-        row["epochs"] = f"{_epochs_done(run)}/{spec.train.epochs}"
-        if run.evaluation_file("test").exists():
-            final = run.read_json("eval/test.json")["branches"]["final"]
-            row |= {"score": final["top1"], "test top-1": _percent(final["top1"])}
-            row["mean per class"] = _percent(final["mean_per_class"])
-    except (FgvcError, KeyError, TypeError):
-        row["method"] = "(cannot be read)"
+    except FgvcError as error:
+        problems.append(str(error))
+        return row | {"method": _UNREADABLE}
+    row |= {"method": spec.method.name, "dataset": spec.data.dataset, "backbone": spec.backbone.name}
+    row |= {"size": spec.data.image_size, "seed": spec.train.seed}
+    for columns in (_progress, _result):
+        try:
+            row |= columns(run, spec)
+        except FgvcError as error:
+            problems.append(str(error))
+            row["epochs" if columns is _progress else "test top-1"] = _UNREADABLE
     return row
 
 
-def _epochs_done(run: RunFolder) -> int:
-    if not run.metrics_file.exists():
-        return 0
-    return max(len(run.metrics_file.read_text(encoding="utf-8").splitlines()) - 1, 0)
+def _progress(run: RunFolder, spec: RunSpec) -> dict[str, Any]:
+    from fgvc_cli.runs.journal import read_rows
+
+    return {"epochs": f"{len(read_rows(run.metrics_file))}/{spec.train.epochs}"}
+
+
+def _result(run: RunFolder, spec: RunSpec) -> dict[str, Any]:
+    if not lexists(run.evaluation_file("test")):
+        return {}
+    final = run.evaluation("test")["branches"]["final"]
+    cells = {"test top-1": _percent(final["top1"]), "mean per class": _percent(final["mean_per_class"])}
+    return {"score": final["top1"], **cells}
 
 
 def _percent(value: float) -> str:

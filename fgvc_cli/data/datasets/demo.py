@@ -15,6 +15,7 @@ from fgvc_cli.data.formats.index import checked
 from fgvc_cli.data.images.survey import Progress
 from fgvc_cli.data.types import DatasetIndex, Split
 from fgvc_cli.errors import BadRequest, FgvcError
+from fgvc_cli.files import hindrance
 from fgvc_cli.spec.data import DataSpec
 
 ANNOTATIONS = "annotations.json"
@@ -58,7 +59,9 @@ def read(root: Path) -> DatasetIndex:
         splits = {name: _split(facts["images"][name], part_names) for name in ("train", "test")}
         classes = tuple(facts["classes"])
         part_options = tuple(tuple(traits[name] for name in part_names) for traits in facts["traits"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        if hindrance(error):
+            raise BadRequest(f"{path}: cannot be read ({hindrance(error)})") from None
         raise BadRequest(
             f"{path}: is not the file that fgvc wrote; delete {root}, and fgvc draws the demo again"
         ) from None

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import shutil
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -95,8 +95,8 @@ def _written_whole(target: Path) -> Iterator[Path]:
 def _claim(root: Path) -> tuple[int | None, Path]:
     """A new temporary folder and its lock, which the system releases when this process ends."""
     while True:
-        temporary = Path(tempfile.mkdtemp(prefix=_TEMPORARY, dir=root))
-        temporary.chmod(0o755)
+        temporary = root / f"{_TEMPORARY}{secrets.token_hex(6)}"
+        temporary.mkdir()  # `tempfile` would make a folder that only its owner can read
         lock = _lock(temporary)
         if temporary.is_dir():  # else another process removed it as abandoned before it was locked
             return lock, temporary

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fgvc_cli.errors import BadRequest
+from fgvc_cli.files import hindrance
 
 
 def variable(path: Path, name: str) -> Any:
@@ -20,6 +21,8 @@ def variable(path: Path, name: str) -> Any:
     except KeyError:
         raise BadRequest(f"{path}: holds no {name}; is it the right file?") from None
     except Exception as error:  # on a damaged file scipy raises many types, from OSError to zlib.error
+        if hindrance(error):
+            raise BadRequest(f"{path}: cannot be read ({hindrance(error)})") from None
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise BadRequest(f"{path}: is not a readable .mat file ({reason}); get it again") from None
 

@@ -126,6 +126,7 @@ def _checked(batches: Iterator[Batch | ImageError], threads: int | None) -> Iter
 def _start_worker(worker: int) -> None:
     """Workers ignore Ctrl-C, so that the main process can finish its step. Each uses one thread, to share the cores."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # how the main process ends a worker
     torch.set_num_threads(1)
 
 

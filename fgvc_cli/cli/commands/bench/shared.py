@@ -184,7 +184,7 @@ def write_found(
         return
     import json
 
-    from fgvc_cli.files import write_json
+    from fgvc_cli.files import make_parent, write_json
     from fgvc_cli.runs.environment import describe
 
     specs = [spec.model_dump(mode="json") for spec in settings["specs"]]
@@ -193,4 +193,5 @@ def write_found(
     if path == Path("-"):
         print(json.dumps(whole, ensure_ascii=False))
     else:
+        make_parent(path)
         write_json(path, whole)

@@ -1,0 +1,63 @@
+"""safetensors files. Damage is told apart from what hinders reading: permissions, the disk, an interrupt."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from fgvc_cli.files import must_be_file
+from fgvc_cli.machine.interrupt import held
+
+
+class DamagedError(Exception):
+    """The content of a file is not what was written: its checksum or its format is wrong."""
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Tensors by name, on the CPU. DamagedError if the file is no safetensors file; OSError if it cannot be read."""
+    with _reading(path):
+        return dict(load_file(path))
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """The metadata of the file, without reading its tensors. Errors are those of `read_tensors`."""
+    with _reading(path), safe_open(path, framework="pt") as file:
+        return dict(file.metadata() or {})
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    must_be_file(path)
+    with path.open("rb"):  # safetensors reports whatever hinders opening as a missing file
+        pass
+    try:
+        with held():
+            yield
+    except SafetensorError as error:
+        found = _system_error(error)
+        if found is not None:
+            raise found from error
+        raise DamagedError(str(error).splitlines()[0]) from None
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> None:
+    """Write a file. OSError if that fails."""
+    try:
+        with held():
+            save_file(dict(tensors), path, metadata=metadata)
+    except SafetensorError as error:
+        raise _system_error(error) or OSError(errno.EIO, os.strerror(errno.EIO)) from error
+
+
+def _system_error(error: SafetensorError) -> OSError | None:
+    """The OSError, for example of a full disk, that safetensors turned into text."""
+    number = re.search(r"os error (\d+)", str(error))
+    return None if number is None else OSError(int(number.group(1)), os.strerror(int(number.group(1))))

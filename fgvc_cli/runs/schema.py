@@ -1,0 +1,229 @@
+"""The form of each file of a run: whatever is read from a run is checked here first.
+
+This module does not import torch: listing runs must be quick.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, RootModel, ValidationError
+
+from fgvc_cli.errors import BadRequest, FgvcError
+from fgvc_cli.files import must_be_file
+from fgvc_cli.spec.build import validate
+from fgvc_cli.spec.complaints import readable
+from fgvc_cli.spec.run import RunSpec
+
+
+def _inside(name: str) -> str:
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or "\0" in name:
+        raise ValueError("must be a file below the run's folder")
+    return name
+
+
+Number = Annotated[float, Field(allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=0, le=2**53)]
+Temperature = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Inside = Annotated[str, AfterValidator(_inside)]
+
+
+class _Form(BaseModel):
+    """Fields that are not named here are allowed, and not checked: another version of fgvc may write more."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+
+class Branch(_Form):
+    """The accuracy of one output of a method."""
+
+    top1: Share
+    top5: Share
+    mean_per_class: Share
+    macro_f1: Share | None = None
+
+
+class Calibrated(_Form):
+    """The calibration error of a model's prediction."""
+
+    ece: Share
+    temperature: Temperature = 1.0
+    ece_calibrated: Share = 0.0
+
+
+class BoxMeasures(_Form):
+    """How well the boxes of one kind locate the object."""
+
+    mean_iou: Share
+    over_half: Share
+
+
+class MapMeasures(_Form):
+    """How often the peak of a map is on the object."""
+
+    pointing: Share
+    pointing_part: Share | None = None
+
+
+class PartMeasures(_Form):
+    """The baseline of `pointing_part`."""
+
+    images: Count
+    reach: Number
+    random_point: Share
+
+
+class Localised(_Form):
+    """Measures of boxes and maps."""
+
+    boxes: dict[str, BoxMeasures]
+    maps: dict[str, MapMeasures]
+    parts: PartMeasures | None = None
+
+
+class Confused(_Form):
+    """One pair of classes that are confused."""
+
+    true: str
+    predicted: str
+    images: Count
+    share: Share
+
+
+class ClassMeasures(_Form):
+    """One class: a row of the table SPLIT-classes.csv."""
+
+    name: str = Field(alias="class")
+    images: Count
+    precision: Share | None
+    recall: Share | None
+    f1: Share | None
+
+
+class Branches(_Form):
+    """The accuracy of each output of a method; `final` is its prediction."""
+
+    __pydantic_extra__: dict[str, Branch]
+    final: Branch
+
+
+class EvalResult(_Form):
+    """eval/SPLIT.json. Older versions of fgvc wrote fewer fields."""
+
+    run: str
+    split: str
+    epoch: Count
+    classes: Annotated[int, Field(ge=1, le=2**53)]
+    images: Annotated[int, Field(ge=1, le=2**53)]
+    loss: Number | None = None
+    branches: Branches
+    calibration: Calibrated | None = None
+    localisation: Localised | None = None
+    confusions: list[Confused] = []
+    worst_classes: list[ClassMeasures] = []
+    files: dict[str, Inside] = {}
+
+
+class Splits(_Form):
+    """The images of each split by file name."""
+
+    train: list[str]
+    test: list[str]
+    val: list[str] = []
+
+
+class SplitsRecord(_Form):
+    """splits.json."""
+
+    classes: Annotated[list[str], Field(min_length=1)]
+    splits: Splits
+
+
+class Classes(RootModel[Annotated[list[str], Field(min_length=1)]]):
+    """classes.json: class names in label order."""
+
+
+class Environment(_Form):
+    """environment.json; every field is optional."""
+
+    packages: dict[str, str | None] = {}
+
+
+class Calibration(_Form):
+    """calibration.json."""
+
+    images: Count
+    epoch: Count
+    temperature: Temperature
+    fitted: bool
+
+
+class PictureEntry(_Form):
+    """One picture in manifest.json."""
+
+    file: Inside
+
+
+class Pictures(_Form):
+    """viz/manifest.json."""
+
+    pictures: list[PictureEntry]
+
+
+class ModelAbout(_Form):
+    """The metadata of model.safetensors."""
+
+    spec: dict[str, Any]
+    classes: Annotated[list[str], Field(min_length=1)]
+    epoch: Count
+    val_top1: Share | None = None
+    ema: bool = False
+    temperature: Temperature = 1.0
+
+
+def read_file(file: Path, form: type[BaseModel]) -> Any:
+    """The content of a JSON file of a run as plain values, after it was checked against its form.
+
+    FgvcError, one line with the file and the wrong field, if it cannot be read.
+    """
+    try:
+        must_be_file(file)
+        return parsed(file.read_text(encoding="utf-8"), form)
+    except OSError as error:
+        raise FgvcError(f"cannot read {file}: {error.strerror or error}") from None
+    except ValueError as error:
+        raise FgvcError(f"cannot read {file}: {error}") from None
+
+
+def parsed(text: str, form: type[BaseModel]) -> Any:
+    """The plain values of a JSON text. ValueError, one line with the wrong field, if it has not the form."""
+    try:
+        tree = json.loads(text)
+        form.model_validate(tree, strict=True)
+    except ValidationError as error:
+        first, *more = readable(error, form)
+        if not error.errors()[0]["loc"]:  # the whole file is of another kind; `readable` calls that the spec
+            first = first.removeprefix("spec: ")
+        raise ValueError(first + (f" (and {len(more)} more)" if more else "")) from None
+    except json.JSONDecodeError as error:
+        raise ValueError(f"it is not valid JSON: line {error.lineno}: {error.msg}") from None
+    except (ValueError, RecursionError):
+        raise ValueError("it is not valid JSON: a number is too long, or it is nested too deeply") from None
+    return tree
+
+
+def checked_spec(tree: Any, file: Path) -> RunSpec:
+    """The spec that a file of a run holds. FgvcError, one line with the file and the wrong field, if it is wrong."""
+    try:
+        return validate(tree)
+    except BadRequest as error:
+        first, *more = str(error).splitlines()
+        raise FgvcError(f"cannot read {file}: {first}" + (f" (and {len(more)} more)" if more else "")) from None
+
+
+class RunJson(RootModel[dict[str, Any]]):
+    """run.json before `checked_spec`."""

@@ -37,7 +37,8 @@ PAIRS = [
 def test_the_loss_falls_on_photographs(realdata, tmp_path, method, dataset) -> None:
     """From scratch, at the preset's own rate: a larger one makes the first two epochs rise as often as fall."""
     flags = {"backbone.name": "resnet18", "data.image_size": 64, "train.epochs": 2, "data.limit_train": 320}
-    run = run_of(realdata, tmp_path / "run", method, dataset, flags, [])
+    # SCAPNet's first steps are large: whether two epochs make up for them would depend on rounding.
+    run = run_of(realdata, tmp_path / "run", method, dataset, flags, ["optim.clip_norm=10"])
     rows = list(csv.DictReader(io.StringIO(run.metrics_file.read_text())))
     assert float(rows[1]["train_loss"]) < float(rows[0]["train_loss"])
     result = run.read_json("eval/test.json")
@@ -47,9 +48,10 @@ def test_the_loss_falls_on_photographs(realdata, tmp_path, method, dataset) -> N
 @pytest.mark.parametrize("method", METHOD_SPECS)
 def test_64_photographs_are_learnt_by_heart(realdata, tmp_path, method) -> None:
     """Final branch, evaluation mode, over 95 %. Without flips, turns, crops: can the method fit?"""
-    flags = {"backbone.name": "resnet18", "data.image_size": 96, "train.epochs": 30, "data.limit_train": 64}
+    flags = {"backbone.name": "resnet18", "data.image_size": 96, "train.epochs": 45, "data.limit_train": 64}
     sets = ["optim.optimizer.name=sgd", "optim.lr=0.02", "optim.weight_decay=0.0001", "optim.schedule.name=cosine"]
     sets += ["optim.warmup_epochs=2", "data.flip=false", "data.rotation=0", "data.resize=96"]
+    sets += ["optim.clip_norm=20"]  # CLAN's dot product is cubic in the activations and may overflow from scratch
     run = run_of(realdata, tmp_path / "run", method, "cub", flags, sets)
     result = evaluate_run(run, EvalRequest("train"), Console(file=io.StringIO()))
     assert result["images"] == 64

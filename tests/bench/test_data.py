@@ -45,6 +45,6 @@ def test_the_command_on_a_folder(photos, capsys) -> None:
     app(["bench", "data", *words, "--workers", "0", "--rounds", "1", "--images", "8"], standalone_mode=False)
     out = capsys.readouterr().out
     assert "8 images, " in out
-    assert "→ 32 pixels, batches of 4, 0 processes" in out
+    assert "→ 32 pixels, batches of 4, 0 worker processes" in out
     for way in (PLAIN, "no cache", "--cache disk", "--cache ram"):
         assert way in out

@@ -104,5 +104,5 @@ def test_no_run_and_no_model(tmp_path: Path) -> None:
     with pytest.raises(BadRequest, match="there is no run at"):
         open_model(tmp_path / "nothing")
     (tmp_path / "model.safetensors").write_bytes(b"x")
-    with pytest.raises(BadRequest, match="no model that fgvc saved"):
+    with pytest.raises(BadRequest, match="is not a model saved by fgvc"):
         open_model(tmp_path / "model.safetensors")

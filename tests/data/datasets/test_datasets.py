@@ -272,7 +272,7 @@ def test_demo_is_drawn_where_data_are_kept(tmp_path: Path, monkeypatch: pytest.M
                 progress(done, 3)
         return write_demo(root / "demo")
 
-    monkeypatch.setattr("fgvc_cli.data.datasets.demo.generate", drawn)
+    monkeypatch.setattr("fgvc_cli.data.demo.folder.generate", drawn)
     monkeypatch.setenv("FGVC_DATA_DIR", str(tmp_path / "variable"))
     steps: list[tuple[int, int]] = []
     index = load_index(spec_of("demo", tmp_path / "root"), progress=lambda what, *step: steps.append(step))

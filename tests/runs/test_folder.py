@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from fgvc_cli.evaluation.results import kept_result
+from fgvc_cli.inference.new_photos import Named
 from fgvc_cli.inference.look import Model
 from fgvc_cli.runs.folder import RunFolder
 
@@ -26,7 +27,9 @@ def renamed(tmp_path: Path) -> Path:
 
 
 def test_what_was_measured_is_told_of_the_folder_as_it_is_called_now(renamed: Path) -> None:
-    assert kept_result(RunFolder(renamed), {"epoch": 2}, "test")["run"] == str(renamed)
+    run = RunFolder(renamed)
+    about = {"epoch": 2, "classes": list(run.classes())}
+    assert kept_result(run, about, Named("test"))["run"] == str(renamed)
 
 
 def test_its_name_wherever_it_is_called_from(renamed: Path, monkeypatch: pytest.MonkeyPatch) -> None:

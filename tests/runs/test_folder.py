@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from fgvc_cli.evaluation.results import kept_result
-from fgvc_cli.inference.new_photos import Named
 from fgvc_cli.inference.look import Model
+from fgvc_cli.inference.new_photos import Named
 from fgvc_cli.runs.folder import RunFolder
 
 
@@ -18,7 +18,14 @@ from fgvc_cli.runs.folder import RunFolder
 def renamed(tmp_path: Path) -> Path:
     """A run that was measured as `old` and is called `new` now."""
     final = {"top1": 0.5, "top5": 1.0, "mean_per_class": 0.5}
-    result: dict[str, Any] = {"run": "runs/old", "epoch": 2, "images": 4, "branches": {"final": final}}
+    result: dict[str, Any] = {
+        "run": "runs/old",
+        "epoch": 2,
+        "split": "test",
+        "classes": 2,
+        "images": 4,
+        "branches": {"final": final},
+    }
     new = tmp_path / "new"
     (new / "eval").mkdir(parents=True)
     (new / "run.json").write_text("{}")
@@ -28,7 +35,7 @@ def renamed(tmp_path: Path) -> Path:
 
 def test_what_was_measured_is_told_of_the_folder_as_it_is_called_now(renamed: Path) -> None:
     run = RunFolder(renamed)
-    about = {"epoch": 2, "classes": list(run.classes())}
+    about = {"epoch": 2, "classes": ["robin", "wren"]}
     assert kept_result(run, about, Named("test"))["run"] == str(renamed)
 
 

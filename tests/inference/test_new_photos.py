@@ -23,7 +23,7 @@ from fgvc_cli.runs.folder import RunFolder
 from fgvc_cli.training.train import train
 from fgvc_cli.viz.draw import VizRequest, draw_pictures
 from fgvc_cli.viz.selection import Selection
-from tests.conftest import small_spec
+from tests.conftest import small_spec, untrained
 from tests.making import mk, noise_jpeg
 
 QUIET = Console(quiet=True)
@@ -229,8 +229,6 @@ def test_what_is_no_photo_collection_is_one_line(drawn: RunFolder, tmp_path: Pat
 
 def test_a_run_on_a_dataset_of_the_catalogue(tmp_path: Path) -> None:
     """Its classes are matched too; a folder without any of them is the folder of the datasets."""
-    from tests.conftest import untrained
-
     mk(tmp_path / "new", "robin=2")
     mk(tmp_path / "data", "CUB=1")
     run = RunFolder(tmp_path / "run")

@@ -12,6 +12,7 @@ from rich.console import Console
 from fgvc_cli.cli.tables import print_evaluation
 from fgvc_cli.training.train import train
 from tests.conftest import small_spec
+from tests.making import mk
 
 
 def fgvc(*arguments, cwd=None) -> subprocess.CompletedProcess[str]:
@@ -84,3 +85,19 @@ def test_a_split_that_is_not_there_is_one_line(run) -> None:
     done = fgvc("eval", run, "--split", "val")
     assert done.returncode == 2
     assert "has no val split; --val-fraction takes one from train" in done.stderr
+
+
+def test_new_photos(run, tmp_path) -> None:
+    """Exit code 2 and the list of what is unknown; with the flag, the rest is measured under its own name."""
+    mk(tmp_path / "trip", "red=2", "hawk=1", "Blue=1")
+    done = fgvc("eval", run, "--data-dir", tmp_path / "trip")
+    assert done.returncode == 2
+    start = f"fgvc: {tmp_path}/trip: the run does not know 1 of 3 classes: 'hawk' (1 images): rename them"
+    assert done.stderr.strip().splitlines()[-1].startswith(start)
+    assert not (run / "eval/trip.json").exists()
+    done = fgvc("eval", run, "--data-dir", tmp_path / "trip", "--unknown-classes", "skip", "--name", "spring")
+    assert done.returncode == 0, done.stderr
+    assert f"{run}: 3 spring images, 3 classes" in done.stdout
+    assert f"written to {run}/: eval/spring.json, eval/spring-classes.csv" in done.stdout
+    assert "no photo of 1 of the run's 3 classes (first: green)" in done.stderr
+    assert json.loads((run / "eval/spring.json").read_text())["left_out"] == {"hawk": 1}

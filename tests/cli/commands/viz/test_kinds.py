@@ -192,7 +192,7 @@ def test_a_list_on_stdin_and_a_model_that_lies_alone(here: Command, monkeypatch:
         (("rois", "images", "--class", "green"), "does not depend on a class"),
         (("cam", "images", "--only", "wrong"), "--only needs the true classes"),
         (("cam", "--split", "test", "--only", "bad"), "give right or wrong"),
-        (("cam", "--split", "val"), "--split val: the folder data have train, test"),
+        (("cam", "--split", "val"), "has no val split"),
         (("cam", "images", "--truth"), "--truth needs a split"),
         (("cam", "--split", "test", "--truth"), "this dataset has no true boxes"),
         (("cam", "images", "--dataset", "folder"), "either images or --dataset"),

@@ -16,6 +16,7 @@ from rich.console import Console
 from fgvc_cli.training.train import train
 from tests.cli.conftest import Answer
 from tests.conftest import small_spec
+from tests.making import mk
 
 Command = Callable[..., Answer]
 
@@ -100,3 +101,12 @@ def test_bad_requests(command: Command, trained: Path, tmp_path: Path, arguments
     assert (done.code, done.out) == (2, "")
     assert line in done.err.splitlines()[-1]
     assert not (trained / "viz").exists()
+
+
+@pytest.mark.parametrize("kind", ["confusion", "embedding"])
+def test_new_photos_have_pictures_of_their_own(command: Command, run: Path, kind: str) -> None:
+    mk(Path("trip"), "red=2", "blue=2")
+    done = command("viz", kind, run, "--data-dir", "trip")
+    file = {"confusion": "confusion-trip", "embedding": "embedding-trip-pca"}[kind]
+    assert (done.code, done.out.split()) == (0, [str(run / f"eval/trip-viz/{file}.png")])
+    assert not (run / "viz").exists()

@@ -41,7 +41,7 @@ def test_the_loss_falls_on_photographs(realdata, tmp_path, method, dataset) -> N
     run = run_of(realdata, tmp_path / "run", method, dataset, flags, ["optim.clip_norm=10"])
     rows = list(csv.DictReader(io.StringIO(run.metrics_file.read_text())))
     assert float(rows[1]["train_loss"]) < float(rows[0]["train_loss"])
-    result = run.read_json("eval/test.json")
+    result = run.evaluation("test")
     assert (result["images"], result["classes"]) == (32, {"cub": 100, "cars": 98}[dataset])
 
 

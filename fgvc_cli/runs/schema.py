@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import json
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, RootModel, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, RootModel, ValidationError, model_validator
 
 from fgvc_cli.errors import BadRequest, FgvcError
 from fgvc_cli.files import must_be_file
@@ -53,6 +53,12 @@ class Calibrated(_Form):
     ece: Share
     temperature: Temperature = 1.0
     ece_calibrated: Share = 0.0
+
+    @model_validator(mode="after")
+    def _both(self) -> Self:
+        if len(self.model_fields_set & {"temperature", "ece_calibrated"}) == 1:
+            raise ValueError("must have both temperature and ece_calibrated, or neither")
+        return self
 
 
 class BoxMeasures(_Form):

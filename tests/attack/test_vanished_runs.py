@@ -125,7 +125,10 @@ def test_eval_writes_to_out_when_asked(command, read_only, tmp_path) -> None:
     assert answer.code == 0, answer.err
     assert "not saved" not in answer.err
     names = sorted(path.name for path in (tmp_path / "new/numbers").iterdir())
-    assert names == ["test-classes.csv", "test-confusion.csv", "test-confusion.png", "test.json"]
+    assert names == [
+        *(f"test-{kind}" for kind in ("classes.csv", "confusion.csv", "confusion.png", "predictions.csv")),
+        "test.json",
+    ]
     assert f"written to {tmp_path}/new/numbers/: test.json, test-classes.csv" in answer.out
     result = json.loads((tmp_path / "new/numbers/test.json").read_text())
     assert result["files"]["classes"] == "test-classes.csv"

@@ -82,7 +82,9 @@ def start(archive: Archive, folder: Path) -> subprocess.Popen[bytes]:
     import json
 
     command = [sys.executable, "-c", SCRIPT, json.dumps(asdict(archive)), str(folder)]
-    return subprocess.Popen(command, stderr=subprocess.PIPE)
+    # A shell starts background jobs with SIGINT ignored, which they would pass on.
+    obey = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731
+    return subprocess.Popen(command, stderr=subprocess.PIPE, preexec_fn=obey)
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])

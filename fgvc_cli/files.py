@@ -11,7 +11,8 @@ import stat
 import sys
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -67,18 +68,16 @@ def make_folder(path: Path) -> None:
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a temporary file beside `path`, sync it, rename it into place. Its mode follows the umask."""
+    """Let `write` fill a temporary file, sync it, rename it into place. Its mode follows the umask."""
     with explained(str(path)):
-        temporary = _beside(path)
-        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
-        try:
+        with temporary_folder(path.parent) as folder:
+            temporary = folder / path.name
+            temporary.touch()
             mode = stat.S_IMODE(temporary.stat().st_mode)
             write(temporary)
             temporary.chmod(mode)  # `write` may have replaced the file by one that only its owner can read
             sync(temporary)
             temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
         sync(path.parent)
 
 
@@ -88,24 +87,69 @@ def write_folder_atomically(path: Path, write: Callable[[Path], object]) -> None
     The modes of the folder and its files follow the umask.
     """
     with explained(str(path)):
-        temporary = _beside(path)
-        temporary.mkdir()
-        try:
-            mode = stat.S_IMODE(temporary.stat().st_mode) & 0o666
-            write(temporary)
-            for file in temporary.iterdir():
+        with temporary_folder(path.parent) as folder:
+            mode = stat.S_IMODE(folder.stat().st_mode) & 0o666
+            write(folder)
+            for file in folder.iterdir():
                 file.chmod(mode)
                 sync(file)
-            sync(temporary)
-            temporary.rename(path)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+            sync(folder)
+            folder.rename(path)
         sync(path.parent)
 
 
-def _beside(path: Path) -> Path:
-    """A new name in the same folder. The functions of `tempfile` would make a file that only its owner can read."""
-    return path.parent / f"{TEMPORARY}{secrets.token_hex(6)}"
+@contextmanager
+def temporary_folder(parent: Path) -> Iterator[Path]:
+    """A new locked folder in `parent`, removed at the end unless it was renamed. Its mode follows the umask.
+
+    What killed processes left in `parent` is removed when this process first writes there.
+    """
+    _remove_leftovers_once(parent.resolve())
+    lock, folder = _claim(parent)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        if lock is not None:
+            os.close(lock)
+
+
+def _claim(parent: Path) -> tuple[int | None, Path]:
+    """A new temporary folder and its lock, which the system releases when this process ends."""
+    while True:
+        folder = parent / f"{TEMPORARY}{secrets.token_hex(6)}"
+        folder.mkdir()
+        try:
+            lock = _lock(folder)
+        except BlockingIOError:  # another process removes it as a leftover
+            continue
+        if folder.is_dir():  # else it did so before the folder was locked
+            return lock, folder
+        if lock is not None:
+            os.close(lock)
+
+
+def _lock(path: Path) -> int | None:
+    """Lock a file or folder. None if it is gone, or if the system has no such locks.
+
+    BlockingIOError if a process holds the lock.
+    """
+    if sys.platform == "win32":
+        return None
+    import fcntl
+
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(handle)
+        if isinstance(error, BlockingIOError):
+            raise
+        return None
+    return handle
 
 
 def write_text(path: Path, text: str) -> None:
@@ -147,12 +191,25 @@ _CHUNK = 1 << 20  # bytes
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Delete the temporary files and folders that a killed process left behind."""
+    """Delete the temporary files and folders of processes that have ended: those that can be locked."""
     for path in folder.glob(TEMPORARY + "*"):
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
+        with suppress(OSError):  # BlockingIOError: its process is alive
+            lock = _lock(path)
+            if lock is not None:
+                _remove(path)
+                os.close(lock)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+@cache
+def _remove_leftovers_once(folder: Path) -> None:
+    remove_leftovers(folder)
 
 
 def sync(path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import socket
 import sys
 from collections.abc import Iterable, Iterator, Mapping
@@ -21,6 +20,7 @@ from fgvc_cli.files import hindrance, must_be_file
 from fgvc_cli.machine.interrupt import held
 from fgvc_cli.machine.tensor_files import DamagedError, read_metadata, read_tensors
 from fgvc_cli.spec.backbone import BackboneSpec
+from fgvc_cli.values import parse
 
 RUN_FILE = "model.safetensors"
 RUN_METADATA = "fgvc"  # metadata key in safetensors files that fgvc writes
@@ -95,7 +95,7 @@ def load_backbone_weights(backbone: Backbone, spec: BackboneSpec) -> list[str]:
 
 def _describe(path: Path, recorded: str) -> RunWeights:
     try:
-        about = json.loads(recorded)
+        about = parse(recorded)
         spec, classes = about["spec"], about.get("classes")
         named = isinstance(classes, list) and bool(classes) and all(isinstance(name, str) for name in classes)
         return RunWeights(path, spec["method"]["name"], spec["backbone"]["name"], tuple(classes) if named else None)

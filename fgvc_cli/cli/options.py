@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from fgvc_cli.streams import tell
+
 if TYPE_CHECKING:
     from fgvc_cli.spec.run import RunSpec
 
@@ -170,8 +172,11 @@ def spec_of(flags: dict[str, Any]) -> RunSpec:
     spec = build_spec(**recipe, flags=fields, sets=flags.get("sets") or ())
     note = recipe_note(spec)
     if note:
-        typer.echo(f"note: {note}", err=True)
+        tell(f"note: {note}")
     return spec
+
+
+_MOST_CLASSES = 1_000_000  # the weights of a classifier of more fill the memory of any machine
 
 
 def classes_of(spec: RunSpec, classes: int | None) -> int:
@@ -180,8 +185,8 @@ def classes_of(spec: RunSpec, classes: int | None) -> int:
     from fgvc_cli.errors import BadRequest
 
     found = classes or CATALOG[spec.data.dataset].classes_at(spec.data.level)
-    if not found or found < 2:
-        raise BadRequest("give the number of classes with --classes (at least two)")
+    if not found or not 2 <= found <= _MOST_CLASSES:
+        raise BadRequest(f"give the number of classes with --classes (2 to {_MOST_CLASSES:,})")
     return found
 
 

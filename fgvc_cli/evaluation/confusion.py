@@ -13,11 +13,13 @@ from typing import Any
 import numpy as np
 from pydantic import ValidationError
 
+from fgvc_cli.csv_text import csv_text, original
 from fgvc_cli.errors import FgvcError
 from fgvc_cli.evaluation.metrics import ClassCounts, Integers, Predicted
 from fgvc_cli.files import must_be_file, write_text
 from fgvc_cli.runs.schema import ClassMeasures
 from fgvc_cli.spec.complaints import readable
+from fgvc_cli.values import natural
 
 DENSE_CLASSES = 1000  # up to this number the whole matrix is written, above it only cells that are not zero
 WORST = 10
@@ -89,9 +91,10 @@ class Confusion:
 
 def _dense_cells(header: list[str], rows: list[list[str]], classes: tuple[str, ...]) -> tuple[Integers, ...]:
     """True class, predicted class and count of each nonzero cell, from the rows of a whole matrix."""
-    if tuple(header[1:]) != classes:
+    if tuple(map(original, header[1:])) != classes:
         raise ValueError("its classes are not the run's")
-    matrix = np.array([row[1:] for row in rows], dtype=np.int64).reshape(len(classes), len(classes))
+    counts = [[natural(count) for count in row[1:]] for row in rows]
+    matrix = np.array(counts, dtype=np.int64).reshape(len(classes), len(classes))
     true, predicted = np.nonzero(matrix)
     return true, predicted, matrix[true, predicted]
 
@@ -99,7 +102,7 @@ def _dense_cells(header: list[str], rows: list[list[str]], classes: tuple[str, .
 def _cells(rows: list[list[str]], classes: tuple[str, ...]) -> tuple[Integers, ...]:
     """The same, from rows `true,predicted,count`."""
     number = {name: label for label, name in enumerate(classes)}
-    cells = [(number[true], number[predicted], int(count)) for true, predicted, count in rows]
+    cells = [(number[original(true)], number[original(predicted)], natural(count)) for true, predicted, count in rows]
     return tuple(np.array(cells, dtype=np.int64).reshape(-1, 3).T)
 
 
@@ -149,7 +152,7 @@ def _text(path: Path) -> str:
 
 def _parsed(row: dict[str, Any], line: int) -> ClassRow:
     try:
-        measured = ClassMeasures.model_validate(row)  # converts the text of each cell
+        measured = ClassMeasures.model_validate(row | {"class": original(row["class"])})  # converts each cell's text
     except ValidationError as error:
         raise ValueError(f"line {line}: {readable(error, ClassMeasures)[0]}") from None
     return {key: value for key, value in measured.model_dump(by_alias=True).items() if key in _COLUMNS}
@@ -157,8 +160,4 @@ def _parsed(row: dict[str, Any], line: int) -> ClassRow:
 
 def write_csv(path: Path, header: Sequence[Any], rows: Iterable[Sequence[Any]]) -> None:
     """Write a header and rows as CSV, complete or not at all."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    write_text(path, text.getvalue())
+    write_text(path, csv_text(header, rows))

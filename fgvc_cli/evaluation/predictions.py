@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from fgvc_cli.csv_text import original
 from fgvc_cli.data.types import Split
 from fgvc_cli.errors import FgvcError
 from fgvc_cli.evaluation.confusion import write_csv
@@ -40,9 +41,11 @@ def read_predictions(path: Path) -> list[ImagePrediction]:
     """Read the file of `write_predictions`. FgvcError if it is missing or damaged."""
     try:
         with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
-            return [
-                ImagePrediction(row["image"], row["true"], row["predicted"], float(row["probability"]))
-                for row in csv.DictReader(file)
-            ]
+            return [_parsed(row) for row in csv.DictReader(file)]
     except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
         raise FgvcError(f"cannot read {path}: {error}; run `fgvc eval` again") from None
+
+
+def _parsed(row: dict[str, str]) -> ImagePrediction:
+    image, true, predicted = (original(row[key]) for key in ("image", "true", "predicted"))
+    return ImagePrediction(image, true, predicted, float(row["probability"]))

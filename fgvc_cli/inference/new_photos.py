@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
 
 from fgvc_cli.data.alike import Alike, look
 from fgvc_cli.data.catalog import require
@@ -29,6 +28,7 @@ from fgvc_cli.inference.trained import EvalRequest
 from fgvc_cli.progress import progress_of
 from fgvc_cli.runs.folder import RunFolder
 from fgvc_cli.spec.data import DataSpec
+from fgvc_cli.terminal import Console
 
 OWN = ("folder", "csv")  # the datasets that are a user's own images
 OWN_SPLIT = "test"  # of the run's own data, if no other is asked for

@@ -11,7 +11,6 @@ from importlib.resources import files
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from rich.console import Console
 
 from fgvc_cli import __version__
 from fgvc_cli.errors import BadRequest
@@ -25,6 +24,7 @@ from fgvc_cli.report.matrix import LONGEST_NAME
 from fgvc_cli.report.record import names_of, read_record
 from fgvc_cli.report.view import RunView, comparison, run_view
 from fgvc_cli.runs.folder import RunFolder
+from fgvc_cli.terminal import Console
 
 REPORT = "report.html"
 

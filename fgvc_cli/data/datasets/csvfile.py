@@ -27,6 +27,7 @@ from fgvc_cli.data.labelled import Labelled
 from fgvc_cli.data.types import DatasetIndex, Split
 from fgvc_cli.errors import BadRequest
 from fgvc_cli.spec.data import DataSpec
+from fgvc_cli.values import brief, coordinate
 
 _ALIASES = {"path": PATH_COLUMNS, "label": ("label", "class"), "split": ("split",)}
 _BOX = ("x1", "y1", "x2", "y2")
@@ -182,11 +183,9 @@ def _box(file: Path, line: int, texts: Sequence[str]) -> tuple[float, ...]:
     sides = []
     for name, text in zip(_BOX, texts, strict=True):
         try:
-            sides.append(float(text))
+            sides.append(coordinate(text))
         except ValueError:
-            sides.append(np.nan)
-        if not np.isfinite(sides[-1]):
-            raise BadRequest(f"{file}:{line}: column {name} is {text!r}; a number is expected")
+            raise BadRequest(f"{file}:{line}: column {name} is {brief(text)}; a number of pixels is expected") from None
     x1, y1, x2, y2 = sides
     if x1 >= x2 or y1 >= y2:
         wrong = ("x2", x2, "x1", x1) if x1 >= x2 else ("y2", y2, "y1", y1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from functools import partial
 from pathlib import Path
@@ -17,6 +16,7 @@ from fgvc_cli.data.types import DatasetIndex, Split
 from fgvc_cli.errors import BadRequest, FgvcError
 from fgvc_cli.files import hindrance
 from fgvc_cli.spec.data import DataSpec
+from fgvc_cli.values import parse
 
 ANNOTATIONS = "annotations.json"
 
@@ -54,7 +54,7 @@ def read(root: Path) -> DatasetIndex:
     """The index of a folder with the drawn demo."""
     path = root / ANNOTATIONS
     try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
+        facts = parse(path.read_text(encoding="utf-8"))
         part_names = tuple(facts["parts"])
         splits = {name: _split(facts["images"][name], part_names) for name in ("train", "test")}
         classes = tuple(facts["classes"])

@@ -14,6 +14,7 @@ from fgvc_cli.data.download.archives import BUNDLES
 from fgvc_cli.data.download.progress import SILENT, Progress
 from fgvc_cli.data.facts import CATALOG
 from fgvc_cli.errors import FgvcError
+from fgvc_cli.values import parse
 
 MARKER = "fgvc-complete.json"
 SUMS = "fgvc-sha256.txt"  # lines as `sha256sum` writes them: `sha256sum -c fgvc-sha256.txt` checks them too
@@ -75,7 +76,7 @@ def _by_lists(name: str, folder: Path) -> Here:
 def read_marker(folder: Path) -> Marker | None:
     """The marker of a dataset's folder; None if it is missing or unreadable."""
     try:
-        known = json.loads((folder / MARKER).read_text(encoding="utf-8"))
+        known = parse((folder / MARKER).read_text(encoding="utf-8"))
         return Marker(**(known | {"covers": tuple(known["covers"]), "notes": tuple(known["notes"])}))
     except (OSError, ValueError, TypeError, KeyError):
         return None

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fgvc_cli.errors import BadRequest
+from fgvc_cli.values import brief, coordinate, natural
 
 
 @dataclass(frozen=True)
@@ -29,18 +30,25 @@ class Line:
         """The line's `count` numbers; BadRequest for anything else."""
         words = self.text.split()
         try:
-            values = [float(word) for word in words]
+            values = [coordinate(word) for word in words]
         except ValueError:
             values = []
-        if len(values) != count or not np.isfinite(values).all():
-            raise self.wrong(f"expected {count} numbers, found {self.text!r}")
+        if len(values) != count:
+            raise self.wrong(f"expected {count} numbers, found {brief(self.text)}")
         return values
 
     def number_in(self, low: int, high: int) -> int:
         """The line's only integer, low..high; BadRequest for anything else."""
-        if not self.text.isdecimal() or not low <= int(self.text) <= high:
-            raise self.wrong(f"expected a number from {low} to {high}, found {self.text!r}")
-        return int(self.text)
+        if not self.text.isdecimal() or not low <= (number := self.natural()) <= high:
+            raise self.wrong(f"expected a number from {low} to {high}, found {brief(self.text)}")
+        return number
+
+    def natural(self) -> int:
+        """The line's only number, of up to 18 digits; BadRequest for anything else."""
+        try:
+            return natural(self.text)
+        except ValueError as error:
+            raise self.wrong(str(error)) from None
 
 
 def read_lines(path: Path) -> Iterator[Line]:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from fgvc_cli.errors import BadRequest
 from fgvc_cli.files import hindrance
+from fgvc_cli.values import whole
 
 
 def variable(path: Path, name: str) -> Any:
@@ -52,6 +53,6 @@ def integers(path: Path, annotations: Any, field: str) -> NDArray[np.int64]:
 def _as_int64(path: Path, what: str, values: Any) -> NDArray[np.int64]:
     """The values as int64; a subtraction in their unsigned type could wrap around."""
     try:
-        return np.array([int(value) for value in values], dtype=np.int64)
-    except (TypeError, ValueError):
-        raise BadRequest(f"{path}: {what} holds values that are not numbers") from None
+        return np.array([whole(value) for value in values], dtype=np.int64)
+    except ValueError as error:
+        raise BadRequest(f"{path}: {what} {error}") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from typing import Annotated
@@ -94,7 +95,7 @@ def explain(error: BaseException) -> tuple[str, int]:
     if hasattr(error, "format_message"):  # Typer's own errors, whose class is not public in every version
         message = error.format_message()
         return message and f"fgvc: {message} (see `fgvc --help`)", getattr(error, "exit_code", 2)
-    return f"fgvc: {_unexpected(error)}", 1
+    return f"fgvc: {_unexpected(error)}", 2 if getattr(error, "errno", None) in _NO_NAME else 1
 
 
 def _interrupted(error: BaseException) -> bool:
@@ -116,6 +117,7 @@ def _unexpected(error: BaseException) -> str:
     return f"{type(error).__name__}: {' '.join(text.split())} (--debug before the command shows where)"
 
 
+_NO_NAME = (errno.ENAMETOOLONG, errno.ELOOP)  # what was asked for can be no file
 _GONE = "another process of this run ended or does not answer; its own message is printed above or below"
 _KNOWN = (  # a part of the error's text in lower case, and the message to print
     ("bus error", "a worker process that loads images died: " + SHARED_MEMORY_FULL),

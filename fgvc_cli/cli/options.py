@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from fgvc_cli.files import expanded
 from fgvc_cli.streams import tell
 
 if TYPE_CHECKING:
@@ -161,7 +162,7 @@ def spec_of(flags: dict[str, Any]) -> RunSpec:
     recipe = {key: flags[key] for key in _RECIPE_KEYS if flags.get(key) is not None}
     fields = {field: _absolute(flags.get(key)) for key, field in _FIELDS.items()}
     for key in ("train_dir", "val_dir", "test_dir"):  # relative to --data-dir, or to the working directory without it
-        fields[_FIELDS[key]] = str(flags[key].expanduser()) if flags.get(key) else None
+        fields[_FIELDS[key]] = str(expanded(flags[key])) if flags.get(key) else None
     if flags.get("train_dir") and not (flags.get("data_dir") or flags.get("config")):
         fields["data.root"] = str(Path.cwd())
     if fields["backbone.weights"] not in (None, "", "imagenet", "none"):
@@ -198,4 +199,4 @@ def given(flags: dict[str, Any]) -> list[str]:
 
 def _absolute(value: Any) -> Any:
     """Make a path absolute, since a run may be read from another working directory."""
-    return str(value.expanduser().absolute()) if isinstance(value, Path) else value
+    return str(expanded(value).absolute()) if isinstance(value, Path) else value

@@ -10,7 +10,7 @@ from pathlib import Path
 from fgvc_cli.csv_text import original
 from fgvc_cli.data.types import Split
 from fgvc_cli.errors import FgvcError
-from fgvc_cli.evaluation.confusion import write_csv
+from fgvc_cli.evaluation.confusion import csv_stream, write_csv
 from fgvc_cli.evaluation.metrics import Predicted
 
 HEADER = ("image", "true", "predicted", "probability")
@@ -40,8 +40,7 @@ def write_predictions(path: Path, split: Split, classes: Sequence[str], predicte
 def read_predictions(path: Path) -> list[ImagePrediction]:
     """Read the file of `write_predictions`. FgvcError if it is missing or damaged."""
     try:
-        with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
-            return [_parsed(row) for row in csv.DictReader(file)]
+        return [_parsed(row) for row in csv.DictReader(csv_stream(path))]
     except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
         raise FgvcError(f"cannot read {path}: {error}; run `fgvc eval` again") from None
 

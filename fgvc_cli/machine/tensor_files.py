@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from fgvc_cli.files import must_be_file
+from fgvc_cli.files import open_regular
 from fgvc_cli.machine.interrupt import held
 
 
@@ -35,8 +35,7 @@ def read_metadata(path: Path) -> dict[str, str]:
 
 @contextmanager
 def _reading(path: Path) -> Iterator[None]:
-    must_be_file(path)
-    with path.open("rb"):  # safetensors reports whatever hinders opening as a missing file
+    with open_regular(path):  # safetensors reports whatever hinders opening as a missing file
         pass
     try:
         with held():

@@ -40,11 +40,21 @@ class Counts:
 
 
 def check_output(path: Path | None) -> None:
-    """BadRequest if `path` has the name of an image or is something other than a regular file."""
+    """BadRequest if `path` has the name of an image or is something other than a regular file.
+
+    OSError if the name is so long that the file of unfinished predictions could not be made beside it.
+    """
     if path is not None and has_image_ending(path.name):
         raise BadRequest(f"--output {path}: this is the name of an image; choose another name")
     if path is not None and path.exists() and not path.is_file():
         raise BadRequest(f"--output {path}: this is not a regular file; to write there, leave --output out and use >")
+    if path is not None:
+        _partial(path).exists()
+
+
+def _partial(output: Path) -> Path:
+    """The file that keeps the predictions if the output cannot be finished."""
+    return output.with_name(output.name + ".partial")
 
 
 def write_answers(answers: Answers, rows: Rows, total: int, output: Path | None, reporter: Reporter) -> Counts:
@@ -89,7 +99,7 @@ def _to_file(
             write(stream)
     except Exception:
         os.truncate(temporary, counts.written)  # a full disk may have taken half a line
-        partial = output.with_name(output.name + ".partial")
+        partial = _partial(output)
         temporary.replace(partial)
         reporter.line(f"the predictions so far are in {partial}")
         raise

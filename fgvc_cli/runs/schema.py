@@ -12,7 +12,7 @@ from typing import Annotated, Any, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, RootModel, ValidationError, model_validator
 
 from fgvc_cli.errors import BadRequest, FgvcError
-from fgvc_cli.files import must_be_file
+from fgvc_cli.files import read_text
 from fgvc_cli.spec.build import validate
 from fgvc_cli.spec.complaints import readable
 from fgvc_cli.spec.run import RunSpec
@@ -198,8 +198,7 @@ def read_file(file: Path, form: type[BaseModel]) -> Any:
     FgvcError, one line with the file and the wrong field, if it cannot be read.
     """
     try:
-        must_be_file(file)
-        return parsed(file.read_text(encoding="utf-8"), form)
+        return parsed(read_text(file), form)
     except OSError as error:
         raise FgvcError(f"cannot read {file}: {error.strerror or error}") from None
     except ValueError as error:

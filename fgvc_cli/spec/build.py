@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from fgvc_cli.errors import BadRequest
+from fgvc_cli.files import read_text
 from fgvc_cli.spec.complaints import models_of, readable
 from fgvc_cli.spec.data import DATASET_NAMES
 from fgvc_cli.spec.methods import method_spec
@@ -128,7 +129,7 @@ def _text(tree: Tree, section: str, key: str) -> str | None:
 def _read_config(path: Path) -> Tree:
     file = path / "run.json" if path.is_dir() else path
     try:
-        tree = parse(file.read_text(encoding="utf-8-sig"))
+        tree = parse(read_text(file, "utf-8-sig"))
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not a text file"
         raise BadRequest(f"cannot read --config {file}: {reason}") from None

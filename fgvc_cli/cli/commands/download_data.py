@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fgvc_cli.errors import BadRequest, FgvcError
+from fgvc_cli.files import expanded
 from fgvc_cli.streams import say, tell
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def download_data(
         names = [] if list_only or not _at_a_terminal() else _asked()
         _check(names, list_only, from_archive or [], mini, verify, hashes)
     if names:
-        _get(names, root, tuple(path.expanduser() for path in from_archive or ()), offline, mini, yes)
+        _get(names, root, tuple(map(expanded, from_archive or ())), offline, mini, yes)
 
 
 def _check(names: list[str], list_only: bool, given: list[Path], mini: bool, verify: bool, hashes: bool) -> None:

@@ -168,8 +168,12 @@ def _take_given(request: Request, home: Path, progress: Progress) -> bool:
     known = {archive.file: archive for way in _ways(request.bundle) for archive in way.archives}
     proven = True
     for source in request.given:
-        if not source.exists():
-            raise BadRequest(f"{source}: does not exist; --from-archive names a file or folder")
+        try:
+            source.stat()
+        except FileNotFoundError:
+            raise BadRequest(f"{source}: does not exist; --from-archive names a file or folder") from None
+        except OSError as error:
+            raise BadRequest(f"--from-archive {source}: {error.strerror}") from None
         archive = known.get(source.name) if source.is_file() else None
         wrong = difference(source, archive, progress) if archive and (archive.md5 or archive.sha256) else "unknown"
         if wrong is not None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import gzip
 import lzma
-import os
 import shutil
 import stat
 import tarfile
@@ -17,6 +16,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from fgvc_cli.data.download.progress import SILENT, Progress
 from fgvc_cli.errors import BadRequest, FgvcError
+from fgvc_cli.files import copy_folder, must_be_file
 
 _DEPTH = 4  # how many folder levels are searched for the dataset's own folder
 _CHUNK = 1 << 20
@@ -62,9 +62,11 @@ def _expand(source: Path, into: Path, progress: Progress) -> None:
     try:
         if source.is_dir():
             progress.say(f"copying {source}")
-            shutil.copytree(source, into, dirs_exist_ok=True, copy_function=_copy)
-            _make_writable(into)
-        elif zipfile.is_zipfile(source):
+            for link in copy_folder(source, into):
+                progress.say(f"{link} is passed over: it leads to a folder that is copied already")
+            return
+        must_be_file(source)
+        if zipfile.is_zipfile(source):
             _expand_zip(source, into, progress)
         elif tarfile.is_tarfile(source):
             _expand_tar(source, into, progress)
@@ -74,7 +76,7 @@ def _expand(source: Path, into: Path, progress: Progress) -> None:
         raise _unsafe(source, error.tarinfo.name) from None
     except _DAMAGED as error:
         raise FgvcError(f"{source}: is damaged or cut off ({_first_line(error)}); get it again") from None
-    except (OSError, shutil.Error) as error:
+    except OSError as error:
         raise FgvcError(_why(source, into, error)) from None
 
 
@@ -155,12 +157,6 @@ def _copy(source: str | Path, target: str | Path) -> None:
         shutil.copyfile(source, target)
     except OSError as error:
         raise FgvcError(_why(Path(source), Path(target), error)) from None
-
-
-def _make_writable(folder: Path) -> None:
-    """Make copied folders writable, since read-only ones can be neither moved nor removed."""
-    for place, _, _ in os.walk(folder):
-        Path(place).chmod(0o755)
 
 
 def _unknown(source: Path) -> FgvcError:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, TextIO
 
 from fgvc_cli.errors import BadRequest
+from fgvc_cli.files import open_regular
 from fgvc_cli.values import LENIENT
 
 _CHUNK = 1 << 20  # characters
@@ -23,7 +25,7 @@ def elements(path: Path) -> Iterator[tuple[str, Any]]:
     BadRequest for a file that is missing, cut off, or not a JSON object.
     """
     try:
-        with path.open(encoding="utf-8") as stream:
+        with TextIOWrapper(open_regular(path), "utf-8") as stream:
             yield from _Reader(stream).members()
     except OSError as error:
         raise BadRequest(f"{path}: cannot be read ({error.strerror}); is the dataset unpacked completely?") from None

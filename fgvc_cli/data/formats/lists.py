@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fgvc_cli.errors import BadRequest
+from fgvc_cli.files import read_text
 from fgvc_cli.values import brief, coordinate, natural
 
 
@@ -54,10 +55,10 @@ class Line:
 def read_lines(path: Path) -> Iterator[Line]:
     """The lines of a text file that are not blank, stripped. BadRequest if it cannot be read."""
     try:
-        text = path.read_text(encoding="utf-8", errors="surrogateescape")
+        text = read_text(path, errors="surrogateescape")
     except OSError as error:
         raise BadRequest(f"{path}: cannot be read ({error.strerror}); is the dataset unpacked completely?") from None
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
             yield Line(path, number, line.strip())
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fgvc_cli.errors import BadRequest
-from fgvc_cli.files import hindrance
+from fgvc_cli.files import hindrance, open_regular
 from fgvc_cli.values import whole
 
 
@@ -18,7 +18,8 @@ def variable(path: Path, name: str) -> Any:
     import scipy.io  # imported here, since only some datasets need it
 
     try:
-        return np.atleast_1d(scipy.io.loadmat(path, variable_names=[name], squeeze_me=True)[name])
+        with open_regular(path) as stream:
+            return np.atleast_1d(scipy.io.loadmat(stream, variable_names=[name], squeeze_me=True)[name])
     except KeyError:
         raise BadRequest(f"{path}: holds no {name}; is it the right file?") from None
     except Exception as error:  # on a damaged file scipy raises many types, from OSError to zlib.error

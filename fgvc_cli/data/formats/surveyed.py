@@ -14,6 +14,7 @@ from PIL import Image
 from fgvc_cli.data.images.read import ImageError
 from fgvc_cli.data.images.survey import Progress, survey
 from fgvc_cli.data.types import DatasetIndex
+from fgvc_cli.files import open_regular
 
 Box = tuple[float, float, float, float]  # xyxy half-open
 NO_BOX: Box = (0, 0, 0, 0)  # a box without area, which no measure counts
@@ -63,7 +64,7 @@ def _text(path: Path, box_in: Callable[[Path], Box]) -> str:
 
 def box_of_mask(path: Path, is_object: Mask) -> Box:
     """The box around all pixels of the object; NO_BOX if there are none."""
-    with Image.open(path) as image:
+    with open_regular(path) as stream, Image.open(stream) as image:
         mask = is_object(image)
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     if not len(rows):

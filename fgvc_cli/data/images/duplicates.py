@@ -22,6 +22,7 @@ from PIL import Image, ImageOps
 from fgvc_cli.data.images.read import ImageError, open_image, to_rgb
 from fgvc_cli.data.images.survey import Progress, survey
 from fgvc_cli.data.types import DatasetIndex
+from fgvc_cli.files import open_regular
 
 Codes = NDArray[np.int64]
 Hashes = NDArray[np.uint64]
@@ -96,7 +97,8 @@ def _size(path: Path) -> int:
 
 def _digest(path: Path) -> str:
     try:
-        return hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()
+        with open_regular(path) as stream:
+            return hashlib.blake2b(stream.read(), digest_size=16).hexdigest()
     except OSError as error:
         raise ImageError(f"{path}: cannot be read ({error.strerror})") from None
 
@@ -110,7 +112,7 @@ def difference_hash(path: Path) -> str:
     ImageError if the image cannot be read. A JPEG is decoded at an eighth of its size if that is large enough.
     """
     try:
-        with path.open("rb") as stream, open_image(stream) as image:
+        with open_regular(path) as stream, open_image(stream) as image:
             image.draft("L", (72, 64))
             upright = ImageOps.exif_transpose(image) or image
             grey = upright if upright.mode == "L" else to_rgb(upright).convert("L")

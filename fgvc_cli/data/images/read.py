@@ -29,6 +29,7 @@ from torchvision.io import ImageReadMode, decode_image
 
 from fgvc_cli.data.images.headers import phone_format, plain_size
 from fgvc_cli.errors import FgvcError
+from fgvc_cli.files import open_regular
 from fgvc_cli.spec.data import MAX_PIXELS
 
 Image.MAX_IMAGE_PIXELS = None  # `must_fit` replaces Pillow's own limit, since the limit here is data.max_pixels
@@ -43,7 +44,8 @@ class ImageError(FgvcError):
 def read_image(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> Tensor:
     """The image in a file, (3, H, W) uint8 RGB, upright. ImageError if it cannot be read, or H × W > max_pixels."""
     try:
-        encoded = np.fromfile(path, dtype=np.uint8)
+        with open_regular(path) as stream:
+            encoded = np.fromfile(stream, dtype=np.uint8)
         if encoded.size == 0:
             raise ImageError("the image file is empty")
         return _decode(encoded, max_pixels)

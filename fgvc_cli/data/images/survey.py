@@ -17,6 +17,7 @@ from pathlib import Path
 
 from fgvc_cli.data.catalog import cache_home
 from fgvc_cli.data.images.read import ImageError
+from fgvc_cli.files import must_be_file
 from fgvc_cli.machine.threads import cores
 
 Progress = Callable[[str, int, int], object]  # what is being done, steps done, steps in total
@@ -137,6 +138,8 @@ class _Cache:
         """A connection, committed at the end. A file that is not a valid database is removed."""
         file = cache_home() / "images.sqlite"
         file.parent.mkdir(parents=True, exist_ok=True)
+        if file.exists():
+            must_be_file(file)
         connection = sqlite3.connect(file, timeout=5)
         try:
             connection.execute(_TABLE)

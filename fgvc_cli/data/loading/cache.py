@@ -48,6 +48,7 @@ from fgvc_cli.data.loading.cache_files import (
 from fgvc_cli.data.loading.transforms import square, without_banner
 from fgvc_cli.data.types import DatasetIndex, Split
 from fgvc_cli.errors import BadRequest, FgvcError
+from fgvc_cli.files import must_be_file, read_text
 from fgvc_cli.machine.threads import cores, torch_threads
 from fgvc_cli.spec.data import DataSpec
 
@@ -226,7 +227,9 @@ def _decoded(wanted: Wanted, what: str, progress: Progress) -> Iterator[tuple[ND
 def _is_whole(folder: Path, wanted: Wanted, stamps: list[Stamp | None]) -> bool:
     """Whether a folder holds the squares of exactly these images, unchanged since."""
     try:
-        about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
+        about = json.loads(read_text(folder / "about.json"))
+        for name in ("sizes.npy", "squares.npy"):
+            must_be_file(folder / name)
         sizes, pixels = np.load(folder / "sizes.npy"), np.load(folder / "squares.npy", mmap_mode="r")
     except (OSError, ValueError, EOFError):
         return False

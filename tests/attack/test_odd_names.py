@@ -10,7 +10,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
 from fgvc_cli.data.datasets import load_index
 from fgvc_cli.data.splits import apply_record, apply_spec, split_record
@@ -18,6 +17,7 @@ from fgvc_cli.files import json_text, write_json, write_text
 from fgvc_cli.runs.checkpoint import about_model
 from fgvc_cli.runs.folder import RunFolder
 from fgvc_cli.spec.data import DataSpec
+from fgvc_cli.terminal import Console
 from fgvc_cli.training.train import train
 from tests.cli.conftest import Answer
 from tests.conftest import small_spec

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
+from fgvc_cli.data.images.read import open_image
 from fgvc_cli.data.types import DatasetIndex, Split
 from fgvc_cli.files import open_regular
 
@@ -81,8 +81,8 @@ def _sizes(index: DatasetIndex, split: Split, chosen: NDArray[np.int64]) -> NDAr
     sizes = np.zeros((len(chosen), 2), dtype=np.int64)
     for row, i in zip(sizes, chosen, strict=True):
         try:
-            with open_regular(index.root / split.files[i]) as stream, Image.open(stream) as image:
+            with open_regular(index.root / split.files[i]) as stream, open_image(stream) as image:
                 row[:] = image.size
-        except (OSError, Image.DecompressionBombError):
+        except Exception:  # Pillow's plugins raise exceptions of many kinds
             continue
     return sizes

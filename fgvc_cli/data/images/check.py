@@ -52,7 +52,9 @@ def examine(
         raise BadRequest(refusal(bad, sum(map(len, index.splits().values())), advice))
     if spec.on_bad_image == "skip":
         index = _without(index, bad)
-    return replace(index, notes=index.notes + duplicate_notes(index, spec.duplicates, progress))
+    return replace(
+        index, notes=index.notes + duplicate_notes(index, spec.duplicates, progress, max_pixels=spec.max_pixels)
+    )
 
 
 def bad_images(index: DatasetIndex, spec: DataSpec, progress: Progress | None = None) -> list[BadImage]:
@@ -85,9 +87,8 @@ def _size(path: Path, max_pixels: int) -> str:
     ImageError for a bad image. An image with too many pixels is not decoded.
     """
     try:
-        with open_regular(path) as stream, open_image(stream) as image:
+        with open_regular(path) as stream, open_image(stream, max_pixels) as image:
             (width, height), format = image.size, image.format
-            must_fit((width, height), max_pixels)
             stream.seek(-min(_TAIL, path.stat().st_size), 2)
             if ends_whole(stream.read(), format):
                 return f"{width} {height}"

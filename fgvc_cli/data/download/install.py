@@ -90,6 +90,7 @@ def install(request: Request, progress: Progress = SILENT, patience: Patience = 
     here = look(request.name, request.root)
     if here is not None:
         return _as_found(request, here, progress)
+    _check_given(request)
     with _locked(request, progress):
         here = look(request.name, request.root)  # another process may have installed it
         if here is not None:
@@ -168,10 +169,8 @@ def _fill(request: Request, home: Path, progress: Progress, patience: Patience) 
     return way, proven
 
 
-def _take_given(request: Request, home: Path, progress: Progress) -> bool:
-    """Unpack the given files. Returns whether each of them has its known checksum."""
-    known = {archive.file: archive for way in _ways(request.bundle) for archive in way.archives}
-    proven = True
+def _check_given(request: Request) -> None:
+    """BadRequest for a file or folder that is not there, before anything is made."""
     for source in request.given:
         try:
             source.stat()
@@ -179,6 +178,13 @@ def _take_given(request: Request, home: Path, progress: Progress) -> bool:
             raise BadRequest(f"{source}: does not exist; --from-archive names a file or folder") from None
         except OSError as error:
             raise BadRequest(f"--from-archive {source}: {error.strerror}") from None
+
+
+def _take_given(request: Request, home: Path, progress: Progress) -> bool:
+    """Unpack the given files. Returns whether each of them has its known checksum."""
+    known = {archive.file: archive for way in _ways(request.bundle) for archive in way.archives}
+    proven = True
+    for source in request.given:
         archive = known.get(source.name) if source.is_file() else None
         wrong = difference(source, archive, progress) if archive and (archive.md5 or archive.sha256) else "unknown"
         if wrong is not None:

@@ -3,7 +3,7 @@
 Results are stored in `images.sqlite` in fgvc's cache folder, with the file's path, size and modification time as the
 key. Only results of good images are stored: a bad file is examined again each time. A cache that cannot be read or
 written costs time, nothing else: each row has a checksum, rows that are wrong are not used, and a file that is no such
-database is removed.
+database, or a damaged one, is removed.
 """
 
 from __future__ import annotations
@@ -139,11 +139,15 @@ class _Cache:
                 "SELECT file, size, changed, finding, sum FROM summed_findings WHERE kind = ? AND root = ?",
                 (self.kind, self.root),
             )
-            return {
-                os.fsdecode(file): ((size, changed), finding)
-                for file, size, changed, finding, total in rows
-                if isinstance(file, bytes) and total == self._sum(file, size, changed, finding)
-            }
+            found, whole = {}, True
+            for file, size, changed, finding, total in rows.fetchall():
+                if isinstance(file, bytes) and total == self._sum(file, size, changed, finding):
+                    found[os.fsdecode(file)] = ((size, changed), finding)
+                else:
+                    whole = False
+            if not whole and connection.execute("PRAGMA integrity_check").fetchone() != ("ok",):
+                raise sqlite3.DatabaseError  # the file is damaged, not only a row: it is made anew
+            return found
         return {}
 
     def write(self, findings: dict[str, tuple[Stamp, str]]) -> None:

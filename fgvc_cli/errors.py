@@ -4,9 +4,12 @@ from __future__ import annotations
 
 
 class FgvcError(Exception):
-    """The request was valid, but something failed. The message is printed as one line; exit code 1."""
+    """The request was valid, but something failed. Each argument is printed as one line; exit code 1."""
 
     exit_code = 1
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.args))
 
 
 class BadRequest(FgvcError):

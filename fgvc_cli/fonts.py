@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
+
+from fgvc_cli.terminal import Console
 
 _PLACEHOLDERS = "Last Resort"  # a font whose glyphs are boxes; it has every character
 _EAST_ASIAN = ("CJK", "HIRAGANA", "KATAKANA", "HANGUL", "BOPOMOFO", "IDEOGRAPHIC")  # first words of Unicode names

@@ -5,8 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from fgvc_cli.streams import visible
+from fgvc_cli.terminal import Console
 
 _SECONDS_BETWEEN_LINES = 10.0
 
@@ -26,9 +28,16 @@ class Reporter:
         self._title, self._total, self._done, self._before, self._images = title, total, done, done, 0
         self._started = self._last_line = time.monotonic()
         if self.console.is_terminal:
-            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-            self._bar = Progress(*columns, TextColumn("{task.fields[facts]}"), console=self.console, transient=True)
-            self._bar.add_task(title, total=total, completed=done, facts="")
+            columns = (
+                TextColumn("{task.description}", markup=False),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeRemainingColumn(),
+            )
+            self._bar = Progress(
+                *columns, TextColumn("{task.fields[facts]}", markup=False), console=self.console, transient=True
+            )
+            self._bar.add_task(visible(title), total=total, completed=done, facts="")
             self._bar.start()
 
     def advance(self, images: int) -> None:
@@ -42,7 +51,7 @@ class Reporter:
         """Show named values next to the rate."""
         text = "  ".join([f"{self.rate():.0f} images/s", *(f"{name} {value:.4g}" for name, value in values.items())])
         if self._bar:
-            self._bar.update(self._bar.task_ids[0], facts=text)
+            self._bar.update(self._bar.task_ids[0], facts=visible(text))
         elif time.monotonic() - self._last_line >= _SECONDS_BETWEEN_LINES:
             self._last_line = time.monotonic()
             self.line(f"{self._title}  {self._done}/{self._total}  {text}  {self._remaining()} left")
@@ -64,7 +73,7 @@ class Reporter:
 
     def line(self, text: str) -> None:
         """Print a line that stays on the screen."""
-        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+        self.console.print(text)
 
     def _remaining(self) -> str:
         seconds = (time.monotonic() - self._started) * (self._total - self._done) / max(self._done - self._before, 1)

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from rich.console import Console
 from safetensors.torch import load_file
 
 from fgvc_cli.errors import FgvcError
 from fgvc_cli.runs.folder import RunFolder
+from fgvc_cli.terminal import Console
 from fgvc_cli.training import epoch as epoch_module
 from fgvc_cli.training import session as session_module
 from fgvc_cli.training import train as train_module

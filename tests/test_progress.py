@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import io
 
-from rich.console import Console
-
 from fgvc_cli import progress
 from fgvc_cli.progress import Reporter
+from fgvc_cli.terminal import Console
 
 
 def test_plain_lines_without_a_terminal(monkeypatch) -> None:

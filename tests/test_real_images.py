@@ -8,13 +8,13 @@ import shutil
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
 from fgvc_cli.evaluation.evaluate import evaluate_run
 from fgvc_cli.inference.trained import EvalRequest
 from fgvc_cli.runs.folder import RunFolder
 from fgvc_cli.spec.build import build_spec
 from fgvc_cli.spec.methods import METHOD_SPECS
+from fgvc_cli.terminal import Console
 from fgvc_cli.training.train import train
 
 pytestmark = pytest.mark.realdata

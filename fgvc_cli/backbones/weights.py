@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import socket
 import sys
 from collections.abc import Iterable, Iterator, Mapping
@@ -17,10 +16,11 @@ from torch import Tensor
 from fgvc_cli.backbones.network import Backbone
 from fgvc_cli.backbones.timm_models import TimmBackbone
 from fgvc_cli.errors import BadRequest, FgvcError
-from fgvc_cli.files import hindrance, must_be_file
+from fgvc_cli.files import expanded, hindrance, open_regular
 from fgvc_cli.machine.interrupt import held
 from fgvc_cli.machine.tensor_files import DamagedError, read_metadata, read_tensors
 from fgvc_cli.spec.backbone import BackboneSpec
+from fgvc_cli.values import parse
 
 RUN_FILE = "model.safetensors"
 RUN_METADATA = "fgvc"  # metadata key in safetensors files that fgvc writes
@@ -54,12 +54,14 @@ def find_run(weights: str) -> RunWeights | None:
     """
     if weights in ("none", "imagenet"):
         return None
-    path = Path(weights).expanduser()
+    path = expanded(weights)
     if path.is_dir():
         if not (path / RUN_FILE).is_file():
             raise BadRequest(f"weights: {path} has no {RUN_FILE}: it is not a run folder with a finished epoch")
         path /= RUN_FILE
     elif not path.is_file():
+        if path.exists():
+            raise BadRequest(f"weights: {path} is not a regular file")
         raise BadRequest(f"weights: there is no file or folder {path}")
     elif path.suffix != ".safetensors":
         return None
@@ -82,7 +84,7 @@ def load_backbone_weights(backbone: Backbone, spec: BackboneSpec) -> list[str]:
         return _load_imagenet(backbone)
     run = find_run(spec.weights)
     if run is None:
-        path = Path(spec.weights).expanduser()
+        path = expanded(spec.weights)
         tensors, notes = _read_file(path)
         return notes + _fit(backbone, _strip_prefixes(tensors), f"weights {path}")
     tensors = {key: value for key, value in run.tensors().items() if key.startswith("backbone.")}
@@ -95,7 +97,7 @@ def load_backbone_weights(backbone: Backbone, spec: BackboneSpec) -> list[str]:
 
 def _describe(path: Path, recorded: str) -> RunWeights:
     try:
-        about = json.loads(recorded)
+        about = parse(recorded)
         spec, classes = about["spec"], about.get("classes")
         named = isinstance(classes, list) and bool(classes) and all(isinstance(name, str) for name in classes)
         return RunWeights(path, spec["method"]["name"], spec["backbone"]["name"], tuple(classes) if named else None)
@@ -128,9 +130,8 @@ def _read_file(path: Path) -> tuple[dict[str, Tensor], list[str]]:
     if path.suffix == ".safetensors":
         return _read_safetensors(path), []
     try:
-        must_be_file(path)
-        with held():
-            content = torch.load(path, map_location="cpu", weights_only=True)
+        with held(), open_regular(path) as stream:
+            content = torch.load(stream, map_location="cpu", weights_only=True)
     except OSError as error:
         raise BadRequest(f"weights: cannot read {path}: {error.strerror or error}") from None
     except Exception as error:  # pickle, zip and torch each have their own error types

@@ -16,13 +16,13 @@ from fgvc_cli.bench.memory import PeakMemory, allocated
 from fgvc_cli.bench.rounds import Progress, Stopwatch, in_turns, timed, waited
 from fgvc_cli.bench.rows import Measured, Row
 from fgvc_cli.bench.ways import Case, Inferring, Training, Way, What, build_way
+from fgvc_cli.machine.memory import is_out_of_memory
 from fgvc_cli.methods.cost import Summary, summarize
 
 SECONDS = {"train": 200.0, "infer": 100.0}  # about how long a comparison's steps may take, if no number is given
 SINGLE_SECONDS = 60.0  # the same for its calls with one image
 _SINGLE_CALLS, _FEWEST_ON_GPU = 400, 100
 MOST_STEPS = 20
-_OUT_OF_MEMORY = ("out of memory", "can't allocate memory")  # of a GPU, of the CPU
 T = TypeVar("T")
 Visit = Callable[[Case, Way], object]
 
@@ -136,7 +136,7 @@ def _start(row: Row, built: _Built, device: torch.device) -> tuple[Row, _Started
         found = _fitted(partial(_warm, built.way, PeakMemory(device, built.own)), device)
         if found is not None:
             return replace(row, peak_memory=found[1]), _Started(built.case, built.way, found[0])
-    return replace(row, trouble=_OUT_OF_MEMORY[0]), None
+    return replace(row, trouble="out of memory"), None
 
 
 def _warm(way: Way, peak: PeakMemory) -> tuple[float, int | None]:
@@ -151,7 +151,7 @@ def _fitted(work: Callable[[], T], device: torch.device) -> T | None:
     try:
         return work()
     except (RuntimeError, MemoryError) as error:
-        if not isinstance(error, MemoryError) and not any(sign in str(error).lower() for sign in _OUT_OF_MEMORY):
+        if not is_out_of_memory(error):
             raise
     gc.collect()  # outside the handler, since the error keeps references to the tensors
     if device.type == "cuda":

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
+from fgvc_cli.data.images.read import open_image
 from fgvc_cli.data.types import Split
 from fgvc_cli.spec.data import DataSpec
 
@@ -18,8 +18,9 @@ class PlainImages(Dataset[tuple[Tensor, int]]):
     """A split's images, resized, randomly cropped, flipped, rotated, normalised: (3, S, S) float32 and the label."""
 
     def __init__(self, root: Path, split: Split, spec: DataSpec) -> None:
-        self.paths = [str(root / file) for file in split.files]
+        self.paths = [root / file for file in split.files]
         self.labels = split.labels.tolist()
+        self.max_pixels = spec.max_pixels
         steps = [
             transforms.Resize((spec.resize_side, spec.resize_side)),
             transforms.RandomCrop(spec.image_size, padding=spec.padding or None),
@@ -34,7 +35,7 @@ class PlainImages(Dataset[tuple[Tensor, int]]):
         return len(self.paths)
 
     def __getitem__(self, position: int) -> tuple[Tensor, int]:
-        with Image.open(self.paths[position]) as image:
+        with self.paths[position].open("rb") as stream, open_image(stream, self.max_pixels) as image:
             return self.transform(image.convert("RGB")), self.labels[position]
 
 

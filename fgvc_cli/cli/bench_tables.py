@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fgvc_cli.bench.rows import Measured, fastest, quantiles
-from fgvc_cli.cli.tables import large, mib, new_table, percent, say, show
+from fgvc_cli.cli.tables import large, mib, new_table, percent, show
+from fgvc_cli.streams import say
 
 if TYPE_CHECKING:
     import torch
@@ -34,7 +35,7 @@ def print_measured(measured: Measured, device: torch.device) -> None:
         elif row.files_share is not None:
             rate = _digits(row.batch_size / fastest(row.files))
             say(f"{row.name} from files: {rate} images/s, {row.files_share:.3f} of the rate on a fixed batch")
-    say(_notes(measured, device))
+    say(*_notes(measured, device))
     disturbed = [row.name for row in measured.rows if (ratios := measured.ratios(row)) and ratios.disturbed]
     if disturbed:
         say(
@@ -70,7 +71,7 @@ def _print_counts(measured: Measured) -> None:
     show(table)
 
 
-def _notes(measured: Measured, device: torch.device) -> str:
+def _notes(measured: Measured, device: torch.device) -> list[str]:
     """What the columns mean."""
     lines = [
         f"plain: {measured.rows[0].name}; ms a step: median of all steps; time × plain: from the best round of each;",
@@ -80,7 +81,7 @@ def _notes(measured: Measured, device: torch.device) -> str:
         calls = max(len(row.single) for row in measured.rows)
         lines.append(f"one: latency of a single image in milliseconds, over {calls} calls")
     lines.append(_MEMORY.get(device.type, "memory: not known on this device"))
-    return "\n".join(lines)
+    return lines
 
 
 _MEMORY = {

@@ -6,9 +6,8 @@ import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-import typer
-
 from fgvc_cli.cli.tables import large, mib, new_table, show
+from fgvc_cli.streams import say, say_json
 
 if TYPE_CHECKING:
     from fgvc_cli.spec.run import RunSpec
@@ -17,15 +16,15 @@ if TYPE_CHECKING:
 
 def print_estimate(spec: RunSpec, found: Estimate) -> None:
     """Print the spec as JSON, then the estimated cost of its run."""
-    typer.echo(spec.model_dump_json(indent=2))
-    typer.echo()
+    say_json(spec.model_dump(mode="json"), indent=2)
+    say("")
     table = new_table("what", "how much", "from")
     for row in _rows(spec, found):
         table.add_row(*row)
     show(table, f"dry run of {spec.method.name} on {spec.data.dataset}: nothing was trained, no run folder was created")
     free = found.memory.free
     if free is not None and found.memory.total > free:
-        typer.echo(f"this may not fit: {mib(free)} are free; use a smaller --batch-size or --image-size")
+        say(f"this may not fit: {mib(free)} are free; use a smaller --batch-size or --image-size")
 
 
 def _rows(spec: RunSpec, found: Estimate) -> Iterator[tuple[str, str, str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from typing import Annotated
@@ -15,6 +16,8 @@ from fgvc_cli.cli.commands.bench import bench
 from fgvc_cli.cli.commands.viz import viz
 from fgvc_cli.errors import FgvcError
 from fgvc_cli.machine import interrupt
+from fgvc_cli.machine.memory import OUT_OF_MEMORY, SHARED_MEMORY_FULL, is_out_of_memory
+from fgvc_cli.streams import ReaderGone, prepared, say, tell
 
 app = typer.Typer(
     name="fgvc",
@@ -40,7 +43,7 @@ app.add_typer(bench, name="bench")
 
 def _version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"fgvc {__version__}")
+        say(f"fgvc {__version__}")
         raise typer.Exit
 
 
@@ -56,8 +59,15 @@ def _options(
 
 def main() -> None:
     """Run the command line; every error becomes one plain message and an exit code."""
+    with prepared():
+        code = _run()
+    sys.exit(code)
+
+
+def _run() -> int:
     try:
         code = app(standalone_mode=False)
+        sys.stdout.flush()
         if code == interrupt.EXIT_CODE:  # Typer handles Ctrl-C itself and prints nothing
             raise KeyboardInterrupt
     except BaseException as error:
@@ -66,25 +76,26 @@ def main() -> None:
         message, code = explain(error)
         if message == interrupt.LINE:
             interrupt.say()
-        elif message and not (code == 2 and int(os.environ.get("RANK", "0"))):  # rank 0 alone reports a bad request
-            print(message, file=sys.stderr)
-    sys.exit(code if isinstance(code, int) else 0)
+        elif message and not (code == 2 and os.environ.get("RANK", "0") != "0"):  # rank 0 alone reports a bad request
+            several = error.args[1:] if isinstance(error, FgvcError) else ()
+            tell(message, *several)
+    return code if isinstance(code, int) else 0
 
 
 def explain(error: BaseException) -> tuple[str, int]:
-    """What to print for an error, and the exit code: 2 for a bad request, 1 for a failure, 130 for Ctrl-C."""
+    """The line to print for an error, and the exit code: 2 for a bad request, 1 for a failure, 130 for Ctrl-C."""
     if _interrupted(error):
         return interrupt.LINE, interrupt.EXIT_CODE
     if isinstance(error, FgvcError):
-        return f"fgvc: {error}", error.exit_code
+        return f"fgvc: {error.args[0]}", error.exit_code
     if isinstance(error, SystemExit):
         return "", error.code if isinstance(error.code, int) else 1
-    if isinstance(error, BrokenPipeError):
-        return "", 1
+    if isinstance(error, ReaderGone):
+        return "", ReaderGone.exit_code
     if hasattr(error, "format_message"):  # Typer's own errors, whose class is not public in every version
         message = error.format_message()
         return message and f"fgvc: {message} (see `fgvc --help`)", getattr(error, "exit_code", 2)
-    return f"fgvc: {_unexpected(error)}", 1
+    return f"fgvc: {_unexpected(error)}", 2 if getattr(error, "errno", None) in _NO_NAME else 1
 
 
 def _interrupted(error: BaseException) -> bool:
@@ -95,19 +106,23 @@ def _interrupted(error: BaseException) -> bool:
 
 
 def _unexpected(error: BaseException) -> str:
-    text = "out of memory" if isinstance(error, MemoryError) else str(error).lower()
+    if is_out_of_memory(error):
+        return OUT_OF_MEMORY
+    text = str(error)
     for part, advice in _KNOWN:
-        if part in text:
+        if part in text.lower():
             return advice
     if isinstance(error, OSError) and error.filename is not None:
         return f"cannot use {error.filename}: {error.strerror}"
-    return f"{type(error).__name__}: {error} (--debug before the command shows where)"
+    return f"{type(error).__name__}: {' '.join(text.split())} (--debug before the command shows where)"
 
 
+_NO_NAME = (errno.ENAMETOOLONG, errno.ELOOP)  # what was asked for can be no file
 _GONE = "another process of this run ended or does not answer; its own message is printed above or below"
 _KNOWN = (  # a part of the error's text in lower case, and the message to print
+    ("bus error", "a worker process that loads images died: " + SHARED_MEMORY_FULL),
     ("dataloader worker", "a worker process that loads images died, probably out of memory: use fewer with --workers"),
     ("gloo", _GONE),
     ("nccl", _GONE),
-    ("out of memory", "out of memory: use a smaller --batch-size or --image-size, or --precision bf16"),
+    ("can't start new thread", "a thread cannot be started: the system allows no more (ulimit -u, ulimit -v)"),
 )

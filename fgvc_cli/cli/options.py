@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from fgvc_cli.files import expanded
+from fgvc_cli.streams import tell
+
 if TYPE_CHECKING:
     from fgvc_cli.spec.run import RunSpec
 
@@ -159,7 +162,7 @@ def spec_of(flags: dict[str, Any]) -> RunSpec:
     recipe = {key: flags[key] for key in _RECIPE_KEYS if flags.get(key) is not None}
     fields = {field: _absolute(flags.get(key)) for key, field in _FIELDS.items()}
     for key in ("train_dir", "val_dir", "test_dir"):  # relative to --data-dir, or to the working directory without it
-        fields[_FIELDS[key]] = str(flags[key].expanduser()) if flags.get(key) else None
+        fields[_FIELDS[key]] = str(expanded(flags[key])) if flags.get(key) else None
     if flags.get("train_dir") and not (flags.get("data_dir") or flags.get("config")):
         fields["data.root"] = str(Path.cwd())
     if fields["backbone.weights"] not in (None, "", "imagenet", "none"):
@@ -170,8 +173,11 @@ def spec_of(flags: dict[str, Any]) -> RunSpec:
     spec = build_spec(**recipe, flags=fields, sets=flags.get("sets") or ())
     note = recipe_note(spec)
     if note:
-        typer.echo(f"note: {note}", err=True)
+        tell(f"note: {note}")
     return spec
+
+
+_MOST_CLASSES = 1_000_000  # the weights of a classifier of more fill the memory of any machine
 
 
 def classes_of(spec: RunSpec, classes: int | None) -> int:
@@ -180,8 +186,8 @@ def classes_of(spec: RunSpec, classes: int | None) -> int:
     from fgvc_cli.errors import BadRequest
 
     found = classes or CATALOG[spec.data.dataset].classes_at(spec.data.level)
-    if not found or found < 2:
-        raise BadRequest("give the number of classes with --classes (at least two)")
+    if not found or not 2 <= found <= _MOST_CLASSES:
+        raise BadRequest(f"give the number of classes with --classes (2 to {_MOST_CLASSES:,})")
     return found
 
 
@@ -193,4 +199,4 @@ def given(flags: dict[str, Any]) -> list[str]:
 
 def _absolute(value: Any) -> Any:
     """Make a path absolute, since a run may be read from another working directory."""
-    return str(value.expanduser().absolute()) if isinstance(value, Path) else value
+    return str(expanded(value).absolute()) if isinstance(value, Path) else value

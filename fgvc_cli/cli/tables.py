@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
-from rich.text import Text
+
+from fgvc_cli.streams import say
+from fgvc_cli.terminal import Console
 
 _MEASURES = {"top1": "top-1", "top5": "top-5", "mean_per_class": "mean per class", "macro_f1": "macro F1"}
 
@@ -28,12 +29,7 @@ def show(table: Table, title: str = "") -> None:
         console = Console(width=200)
     if title:
         say(title)
-    console.print(table, highlight=False)
-
-
-def say(text: str) -> None:
-    """Print a line on stdout without interpreting markup."""
-    Console().print(text, highlight=False, markup=False, soft_wrap=True)
+    console.print(table)
 
 
 def percent(value: float | None) -> str:
@@ -58,7 +54,7 @@ def print_evaluation(result: dict[str, Any], out: Path | None = None) -> None:
     """
     _print_branches(result)
     if "calibration" in result:
-        say(_calibration(result["calibration"]) + "\n")
+        say(_calibration(result["calibration"]), "")
     if "localisation" in result:
         _print_localisation(result["localisation"])
     if "confusions" in result:
@@ -118,7 +114,7 @@ def _print_confusions(pairs: list[dict[str, Any]]) -> None:
     numbers = ("images", "of the class")
     table = new_table("true", "predicted", *numbers, numbers=numbers)
     for pair in pairs:
-        table.add_row(Text(pair["true"]), Text(pair["predicted"]), str(pair["images"]), percent(pair["share"]))
+        table.add_row(pair["true"], pair["predicted"], str(pair["images"]), percent(pair["share"]))
     show(table, "most frequent confusions")
 
 
@@ -127,5 +123,5 @@ def _print_classes(title: str, rows: list[dict[str, Any]]) -> None:
     table = new_table("class", *numbers, numbers=numbers)
     for row in rows:
         measures = (percent(row[key]) for key in ("precision", "recall", "f1"))
-        table.add_row(Text(row["class"]), str(row["images"]), *measures)
+        table.add_row(row["class"], str(row["images"]), *measures)
     show(table, title)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Self
 
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     DownloadColumn,
@@ -18,6 +17,8 @@ from rich.progress import (
 from rich.progress import Progress as Bars
 
 from fgvc_cli.data.download.progress import Progress
+from fgvc_cli.streams import visible
+from fgvc_cli.terminal import Console
 
 _TEXT = "{task.description}"
 
@@ -42,7 +43,7 @@ class Bar(Progress):
     def say(self, line: str) -> None:
         """Print a line above the bar."""
         self._end()
-        self._console.print(line, highlight=False, markup=False, soft_wrap=True)
+        self._console.print(line)
 
     def advance(self, what: str, done: int, total: int | None, unit: str = "bytes") -> None:
         """Move the bar; a new task starts a new one."""
@@ -61,11 +62,11 @@ class Bar(Progress):
         self._end()
         self._what = what
         if not self._console.is_terminal:
-            self._console.print(what, highlight=False, markup=False, soft_wrap=True)
+            self._console.print(what)
         columns: tuple[ProgressColumn, ...] = (TextColumn(_TEXT, markup=False), BarColumn())
         columns += (DownloadColumn(), TransferSpeedColumn()) if unit == "bytes" else (TaskProgressColumn(),)
         bars = Bars(*columns, TimeRemainingColumn(), console=self._console, disable=not self._console.is_terminal)
-        bars.add_task(what, total=None)
+        bars.add_task(visible(what), total=None)
         bars.start()
         self._bars = bars
 

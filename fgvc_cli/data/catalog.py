@@ -9,6 +9,7 @@ from pathlib import Path
 
 from fgvc_cli.data.facts import CATALOG, DatasetFacts
 from fgvc_cli.errors import BadRequest
+from fgvc_cli.files import expanded
 
 DATA_DIR_VARIABLE = "FGVC_DATA_DIR"
 CACHE_NAME = "fgvc"
@@ -17,9 +18,9 @@ CACHE_NAME = "fgvc"
 def data_roots(root: Path | None) -> tuple[Path, ...]:
     """The folders searched for datasets, in order: `root` alone if given, else $FGVC_DATA_DIR, then ./data."""
     if root is not None:
-        return (root.expanduser(),)
+        return (expanded(root),)
     variable = os.environ.get(DATA_DIR_VARIABLE)
-    return (*((Path(variable).expanduser(),) if variable else ()), Path("data"))
+    return (*((expanded(variable),) if variable else ()), Path("data"))
 
 
 def cache_home() -> Path:
@@ -48,8 +49,8 @@ def require(name: str, root: Path | None) -> Path:
     """
     facts = CATALOG[name]
     found = locate(name, root)
-    if found is None and root is not None and root.expanduser().is_dir():
-        found = _holding(facts, [root.expanduser().absolute().parent])
+    if found is None and root is not None and expanded(root).is_dir():
+        found = _holding(facts, [expanded(root).absolute().parent])
     if found is not None:
         return found
     where = f" --root {shlex.quote(str(root))}" if root is not None else ""

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from fgvc_cli.data.alike import Alike, folded
 from fgvc_cli.data.types import Split
 from fgvc_cli.errors import BadRequest
+from fgvc_cli.files import expanded, read_text
 
 Positions = NDArray[np.int64]
 PATH_COLUMNS = ("path", "file", "filename")
@@ -35,7 +36,7 @@ def group_codes(group_by: str, root: Path, split: Split, classes: Sequence[str])
         names = _by_pattern(rest, split.files)
     elif kind == "csv":
         file, _, column = rest.rpartition(":")
-        names = _by_table(Path(file).expanduser(), column, root, split.files)
+        names = _by_table(expanded(file), column, root, split.files)
     else:
         names = _by_folder(root, split, classes)
     # The prefixes g and f keep an image that is its own group apart from a group with the name of its file.
@@ -90,7 +91,7 @@ def _all_found(names: Sequence[str], files: Sequence[str], what: str) -> None:
 def _read_table(file: Path, column: str) -> dict[str, str]:
     """Path → entry of `column`. BadRequest if a column is missing, or if an image is in two groups."""
     try:
-        text = file.read_text(encoding="utf-8-sig")
+        text = read_text(file, "utf-8-sig")
         delimiter = max(",;\t", key=text.partition("\n")[0].count)
         rows = [row for row in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter) if row]
     except (OSError, ValueError, csv.Error) as error:

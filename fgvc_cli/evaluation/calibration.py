@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from rich.console import Console
 from torch import Tensor
 
 from fgvc_cli.data.loading.loader import Loader
@@ -22,6 +21,7 @@ from fgvc_cli.machine.device import autocast
 from fgvc_cli.progress import Reporter
 from fgvc_cli.runs.checkpoint import about_model, load_model, save_model
 from fgvc_cli.runs.folder import RunFolder
+from fgvc_cli.terminal import Console
 
 _LOWEST, _HIGHEST = 0.01, 100.0
 _HALVINGS = 45  # of the interval of log T: to 3e-13
@@ -48,7 +48,7 @@ def calibrate_run(run: RunFolder, request: EvalRequest, index: DatasetIndex, con
     weights, about = load_model(run.model_file)
     save_model(run.model_file, weights, about | {"temperature": result["temperature"]})
     write_json(run.calibration_file, result)
-    console.print(_line(result), highlight=False, markup=False, soft_wrap=True)
+    console.print(_line(result))
     return result
 
 

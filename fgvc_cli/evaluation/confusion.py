@@ -13,11 +13,13 @@ from typing import Any
 import numpy as np
 from pydantic import ValidationError
 
+from fgvc_cli.csv_text import csv_text, original
 from fgvc_cli.errors import FgvcError
 from fgvc_cli.evaluation.metrics import ClassCounts, Integers, Predicted
-from fgvc_cli.files import must_be_file, write_text
+from fgvc_cli.files import read_text, write_text
 from fgvc_cli.runs.schema import ClassMeasures
 from fgvc_cli.spec.complaints import readable
+from fgvc_cli.values import natural
 
 DENSE_CLASSES = 1000  # up to this number the whole matrix is written, above it only cells that are not zero
 WORST = 10
@@ -45,7 +47,7 @@ class Confusion:
     def read(cls, path: Path, classes: tuple[str, ...]) -> Confusion:
         """Read the file of `write`. FgvcError if it is missing, damaged, or of other classes."""
         with _reading(path):
-            header, *rows = csv.reader(io.StringIO(_text(path), newline=""))
+            header, *rows = csv.reader(csv_stream(path))
             cells = _dense_cells(header, rows, classes) if len(classes) <= DENSE_CLASSES else _cells(rows, classes)
             if (cells[2] < 0).any() or (cells[2] > _MOST).any():
                 raise ValueError("a count is not a number of images")
@@ -89,9 +91,10 @@ class Confusion:
 
 def _dense_cells(header: list[str], rows: list[list[str]], classes: tuple[str, ...]) -> tuple[Integers, ...]:
     """True class, predicted class and count of each nonzero cell, from the rows of a whole matrix."""
-    if tuple(header[1:]) != classes:
+    if tuple(map(original, header[1:])) != classes:
         raise ValueError("its classes are not the run's")
-    matrix = np.array([row[1:] for row in rows], dtype=np.int64).reshape(len(classes), len(classes))
+    counts = [[natural(count) for count in row[1:]] for row in rows]
+    matrix = np.array(counts, dtype=np.int64).reshape(len(classes), len(classes))
     true, predicted = np.nonzero(matrix)
     return true, predicted, matrix[true, predicted]
 
@@ -99,7 +102,7 @@ def _dense_cells(header: list[str], rows: list[list[str]], classes: tuple[str, .
 def _cells(rows: list[list[str]], classes: tuple[str, ...]) -> tuple[Integers, ...]:
     """The same, from rows `true,predicted,count`."""
     number = {name: label for label, name in enumerate(classes)}
-    cells = [(number[true], number[predicted], int(count)) for true, predicted, count in rows]
+    cells = [(number[original(true)], number[original(predicted)], natural(count)) for true, predicted, count in rows]
     return tuple(np.array(cells, dtype=np.int64).reshape(-1, 3).T)
 
 
@@ -126,7 +129,7 @@ def write_classes(path: Path, rows: Sequence[ClassRow]) -> None:
 def read_classes(path: Path) -> list[ClassRow]:
     """Read the file of `write_classes`. FgvcError, with the wrong field, if it is missing or damaged."""
     with _reading(path):
-        rows = csv.DictReader(io.StringIO(_text(path), newline=""))
+        rows = csv.DictReader(csv_stream(path))
         return [_parsed({key: value or None for key, value in row.items()}, line) for line, row in enumerate(rows, 2)]
 
 
@@ -142,23 +145,19 @@ def _reading(path: Path) -> Iterator[None]:
         raise FgvcError(f"cannot read {path}: {error}; run `fgvc eval` again") from None
 
 
-def _text(path: Path) -> str:
-    must_be_file(path)
-    return path.read_text(encoding="utf-8")
-
-
 def _parsed(row: dict[str, Any], line: int) -> ClassRow:
     try:
-        measured = ClassMeasures.model_validate(row)  # converts the text of each cell
+        measured = ClassMeasures.model_validate(row | {"class": original(row["class"])})  # converts each cell's text
     except ValidationError as error:
         raise ValueError(f"line {line}: {readable(error, ClassMeasures)[0]}") from None
     return {key: value for key, value in measured.model_dump(by_alias=True).items() if key in _COLUMNS}
 
 
+def csv_stream(path: Path) -> io.StringIO:
+    """The text of a file of `write_csv`, for a csv reader. OSError or UnicodeDecodeError if it cannot be read."""
+    return io.StringIO(read_text(path, errors="surrogateescape", newline=""), newline="")
+
+
 def write_csv(path: Path, header: Sequence[Any], rows: Iterable[Sequence[Any]]) -> None:
     """Write a header and rows as CSV, complete or not at all."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    write_text(path, text.getvalue())
+    write_text(path, csv_text(header, rows))

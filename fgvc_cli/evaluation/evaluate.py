@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
 from torch import nn
 
 from fgvc_cli.data.loading.loader import Loader
@@ -27,6 +26,7 @@ from fgvc_cli.machine.distributed import on_main
 from fgvc_cli.progress import Reporter
 from fgvc_cli.runs.folder import RunFolder
 from fgvc_cli.spec.run import RunSpec
+from fgvc_cli.terminal import Console
 
 MEAN_BOX_IMAGES = 2000
 

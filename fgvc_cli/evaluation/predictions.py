@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from fgvc_cli.csv_text import original
 from fgvc_cli.data.types import Split
 from fgvc_cli.errors import FgvcError
-from fgvc_cli.evaluation.confusion import write_csv
+from fgvc_cli.evaluation.confusion import csv_stream, write_csv
 from fgvc_cli.evaluation.metrics import Predicted
 
 HEADER = ("image", "true", "predicted", "probability")
@@ -39,10 +40,11 @@ def write_predictions(path: Path, split: Split, classes: Sequence[str], predicte
 def read_predictions(path: Path) -> list[ImagePrediction]:
     """Read the file of `write_predictions`. FgvcError if it is missing or damaged."""
     try:
-        with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
-            return [
-                ImagePrediction(row["image"], row["true"], row["predicted"], float(row["probability"]))
-                for row in csv.DictReader(file)
-            ]
+        return [_parsed(row) for row in csv.DictReader(csv_stream(path))]
     except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
         raise FgvcError(f"cannot read {path}: {error}; run `fgvc eval` again") from None
+
+
+def _parsed(row: dict[str, str]) -> ImagePrediction:
+    image, true, predicted = (original(row[key]) for key in ("image", "true", "predicted"))
+    return ImagePrediction(image, true, predicted, float(row["probability"]))

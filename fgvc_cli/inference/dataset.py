@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from rich.console import Console
 
 from fgvc_cli.data.datasets import load_index
 from fgvc_cli.data.images.check import examine
@@ -23,6 +22,7 @@ from fgvc_cli.progress import progress_of
 from fgvc_cli.runs.folder import RunFolder
 from fgvc_cli.spec.data import DataSpec
 from fgvc_cli.spec.run import RunSpec
+from fgvc_cli.terminal import Console
 
 
 class NoSplitError(BadRequest):
@@ -84,7 +84,7 @@ def open_index(run: RunFolder, data: DataSpec, console: Console) -> DatasetIndex
 
 def _tell(index: DatasetIndex, console: Console) -> None:
     for note in index.notes:
-        console.print(f"note: {note}", style="yellow", highlight=False, markup=False, soft_wrap=True)
+        console.note(note)
 
 
 def evaluation_loader(

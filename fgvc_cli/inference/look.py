@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from rich.console import Console
 from torch import Tensor, nn
 
 from fgvc_cli.data.loading.to_device import to_device
@@ -21,6 +20,7 @@ from fgvc_cli.methods.base import Output
 from fgvc_cli.ops.geometry import to_original
 from fgvc_cli.runs.folder import RunFolder
 from fgvc_cli.spec.run import RunSpec
+from fgvc_cli.terminal import Console
 
 if TYPE_CHECKING:
     from fgvc_cli.inference.dataset import Images

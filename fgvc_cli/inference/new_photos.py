@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import filecmp
+import io
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
 
 from fgvc_cli.data.alike import Alike, look
 from fgvc_cli.data.catalog import require
@@ -25,10 +25,12 @@ from fgvc_cli.data.images.check import bad_images, refusal
 from fgvc_cli.data.labelled import Labelled
 from fgvc_cli.data.types import DatasetIndex, Split
 from fgvc_cli.errors import BadRequest, FgvcError
+from fgvc_cli.files import expanded, read_text
 from fgvc_cli.inference.trained import EvalRequest
 from fgvc_cli.progress import progress_of
 from fgvc_cli.runs.folder import RunFolder
 from fgvc_cli.spec.data import DataSpec
+from fgvc_cli.terminal import Console
 
 OWN = ("folder", "csv")  # the datasets that are a user's own images
 OWN_SPLIT = "test"  # of the run's own data, if no other is asked for
@@ -158,10 +160,10 @@ def _asked(run: RunFolder, data: DataSpec, request: EvalRequest) -> Path | None:
     place = request.root
     if place is None and request.name is not None:
         place = _place_of(run, request.name)
-    if place is None or (request.name is None and not place.expanduser().exists()):
+    if place is None or (request.name is None and not expanded(place).exists()):
         return None
-    place = place.expanduser()
-    if data.root is None or place.resolve() != data.root.expanduser().resolve():
+    place = expanded(place)
+    if data.root is None or place.resolve() != expanded(data.root).resolve():
         return place
     if request.name is None:
         return None
@@ -212,8 +214,8 @@ def _recorded(run: RunFolder, drawn: bool) -> list[str]:
         if drawn:
             return [file for files in run.splits()["splits"].values() for file in files]
         table = run.evaluation_file("test").with_name("test-predictions.csv")
-        with table.open(encoding="utf-8", errors="surrogateescape", newline="") as rows:
-            return [row["image"] for row in csv.DictReader(rows)]
+        rows = io.StringIO(read_text(table, errors="surrogateescape", newline=""), newline="")
+        return [row["image"] for row in csv.DictReader(rows)]
     except (FgvcError, OSError, ValueError, csv.Error, KeyError, TypeError, AttributeError):
         return []
 
@@ -222,7 +224,7 @@ def _home(data: DataSpec, listed: Labelled) -> Path | None:
     """The folder that the paths of the run's own data are relative to; None if it is gone."""
     if data.root is None:
         return None
-    place = data.root.expanduser().absolute()
+    place = expanded(data.root).absolute()
     if listed.root == Path(listed.root.anchor):  # the table has absolute paths
         return listed.root
     home = place.parent if data.dataset == "csv" else place

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from stat import S_ISDIR
 from typing import TextIO
 
 import numpy as np
@@ -24,6 +25,7 @@ from fgvc_cli.data.images.read import ImageError, read_image
 from fgvc_cli.data.loading.transforms import transform
 from fgvc_cli.data.types import Batch, DatasetIndex, Split
 from fgvc_cli.errors import BadRequest
+from fgvc_cli.files import expanded
 from fgvc_cli.spec.data import DataSpec
 
 STDIN = "-"
@@ -117,10 +119,14 @@ class _Finder:
             return [Path(line)]
 
     def files(self, word: str) -> list[Path]:
-        path = Path(word).expanduser()
-        if path.is_dir():
-            return self.below(path, word)
-        return [path] if path.exists() else _matching(path, word)
+        path = expanded(word)
+        try:
+            status = path.stat()
+        except FileNotFoundError:
+            return _matching(path, word)
+        except (OSError, ValueError) as error:  # a name that is too long, or holds a NUL
+            raise BadRequest(f"{word}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
+        return self.below(path, word) if S_ISDIR(status.st_mode) else [path]
 
     def below(self, path: Path, word: str) -> list[Path]:
         listing = list_images(path, follow_links=self.follow_links)

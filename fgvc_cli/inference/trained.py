@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from rich.console import Console
 
 from fgvc_cli.data.types import DatasetIndex
 from fgvc_cli.errors import BadRequest, FgvcError
@@ -21,6 +20,7 @@ from fgvc_cli.runs.folder import RunFolder
 from fgvc_cli.runs.schema import checked_spec
 from fgvc_cli.spec.build import validate
 from fgvc_cli.spec.run import RunSpec
+from fgvc_cli.terminal import Console
 
 if TYPE_CHECKING:
     from fgvc_cli.inference.dataset import Images

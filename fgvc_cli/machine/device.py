@@ -12,6 +12,7 @@ import torch
 from fgvc_cli.errors import BadRequest
 from fgvc_cli.machine.contention import yield_to_others
 from fgvc_cli.machine.distributed import own_device
+from fgvc_cli.machine.threads import check_threads
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
@@ -49,6 +50,7 @@ def prepare_device(choice: DeviceChoice) -> torch.device:
     device = own_device(resolve_device(choice.device))
     if choice.threads is not None:
         torch.set_num_threads(choice.threads)
+    check_threads(torch.get_num_threads())
     if device.type == "cpu":
         keep_freed_memory()
         yield_to_others()

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from fgvc_cli.errors import BadRequest, FgvcError
+from fgvc_cli.values import natural
 
 T = TypeVar("T")
 M = TypeVar("M", bound=nn.Module)
@@ -42,13 +43,19 @@ def world() -> World:
     """The processes of the process group; outside `joined`, only this one."""
     if not (dist.is_available() and dist.is_initialized()):
         return World()
-    return World(dist.get_rank(), dist.get_world_size(), int(os.environ.get("LOCAL_RANK", "0")))
+    return World(dist.get_rank(), dist.get_world_size(), launched().local_rank)
 
 
 def launched() -> World:
     """What torchrun's environment variables say about this process; without torchrun, a single process."""
-    rank, size, local = (int(os.environ.get(name, default)) for name, default in _VARIABLES)
-    return World(rank, size, local)
+    return World(*(_number(name, os.environ.get(name, default)) for name, default in _VARIABLES))
+
+
+def _number(name: str, text: str) -> int:
+    try:
+        return natural(text)
+    except ValueError as error:
+        raise BadRequest(f"environment variable {name}: {error}") from None
 
 
 _VARIABLES = (("RANK", "0"), ("WORLD_SIZE", "1"), ("LOCAL_RANK", "0"))

@@ -18,6 +18,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
 from fgvc_cli.errors import FgvcError
+from fgvc_cli.streams import tell
 
 if TYPE_CHECKING:
     from sys import UnraisableHookArgs
@@ -122,7 +123,7 @@ def say() -> None:
     """Print the line of an interrupted command."""
     if not _handler.said:
         _handler.said = True
-        print(LINE, file=sys.stderr)
+        tell(LINE)
 
 
 @contextmanager

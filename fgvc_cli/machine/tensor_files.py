@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from fgvc_cli.files import must_be_file
+from fgvc_cli.files import is_text, open_regular
 from fgvc_cli.machine.interrupt import held
 
 
@@ -23,29 +23,31 @@ class DamagedError(Exception):
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """Tensors by name, on the CPU. DamagedError if the file is no safetensors file; OSError if it cannot be read."""
-    with _reading(path):
-        return dict(load_file(path))
+    with _reading(path) as name:
+        return dict(load_file(name))
 
 
 def read_metadata(path: Path) -> dict[str, str]:
     """The metadata of the file, without reading its tensors. Errors are those of `read_tensors`."""
-    with _reading(path), safe_open(path, framework="pt") as file:
+    with _reading(path) as name, safe_open(name, framework="pt") as file:
         return dict(file.metadata() or {})
 
 
 @contextmanager
-def _reading(path: Path) -> Iterator[None]:
-    must_be_file(path)
-    with path.open("rb"):  # safetensors reports whatever hinders opening as a missing file
-        pass
-    try:
-        with held():
-            yield
-    except SafetensorError as error:
-        found = _system_error(error)
-        if found is not None:
-            raise found from error
-        raise DamagedError(str(error).splitlines()[0]) from None
+def _reading(path: Path) -> Iterator[str]:
+    """Within, the name by which safetensors opens the file."""
+    # Opened here first, since safetensors reports whatever hinders opening as a missing file.
+    with open_regular(path) as stream:
+        # safetensors refuses a path that is not UTF-8; the open file has another name, where the system gives it one.
+        name = str(path) if is_text(str(path)) else f"/proc/self/fd/{stream.fileno()}"
+        try:
+            with held():
+                yield name
+        except SafetensorError as error:
+            found = _system_error(error)
+            if found is not None:
+                raise found from error
+            raise DamagedError(str(error).splitlines()[0]) from None
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> None:

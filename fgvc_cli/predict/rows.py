@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
 from rich.cells import cell_len
 
+from fgvc_cli.csv_text import csv_line, harmless
 from fgvc_cli.predict.answers import UNSURE, Answer, Failed, FoundBox
+from fgvc_cli.streams import as_json, visible
 
 FORMATS = ("table", "json", "csv")
 _WIDEST_NAME = 60
@@ -51,7 +50,7 @@ class JsonLines(Rows):
     def lines(self, row: Answer | Failed) -> str:
         """One line."""
         about = _failed(row) if isinstance(row, Failed) else _answer(row)
-        return json.dumps(about, ensure_ascii=False) + "\n"
+        return as_json(about) + "\n"
 
 
 def _failed(row: Failed) -> dict[str, Any]:
@@ -105,11 +104,11 @@ class Csv(Rows):
 
     def _cells(self, row: Answer | Failed) -> dict[str, object]:
         if isinstance(row, Failed):
-            return {"image": row.picture.name, "error": row.reason}
-        cells: dict[str, object] = {"image": row.picture.name, "width": row.width, "height": row.height}
-        cells |= {"answer": row.text, "unsure": str(row.unsure).lower()}
+            return {"image": harmless(row.picture.name), "error": harmless(row.reason)}
+        cells: dict[str, object] = {"image": harmless(row.picture.name), "width": row.width, "height": row.height}
+        cells |= {"answer": harmless(row.text), "unsure": str(row.unsure).lower()}
         for place, guess in enumerate(row.top, 1):
-            cells |= {f"class_{place}": guess.name, f"probability_{place}": f"{guess.probability:.6f}"}
+            cells |= {f"class_{place}": harmless(guess.name), f"probability_{place}": f"{guess.probability:.6f}"}
         for name, found in row.boxes.items():
             for place, box in enumerate(found, 1):
                 if box is not None:
@@ -118,9 +117,7 @@ class Csv(Rows):
         return cells
 
     def _csv(self, rows: Sequence[dict[str, object]]) -> str:
-        text = io.StringIO()
-        csv.DictWriter(text, self.columns, restval="", lineterminator="\n").writerows(rows)
-        return text.getvalue()
+        return "".join(csv_line([row.get(column, "") for column in self.columns]) for row in rows)
 
 
 class Table(Rows):
@@ -130,8 +127,8 @@ class Table(Rows):
     """
 
     def __init__(self, names: Sequence[str], classes: Sequence[str]) -> None:
-        self.image = min(max(map(cell_len, map(on_one_line, (*names, "image")))), _WIDEST_NAME)
-        self.name = max(map(cell_len, map(on_one_line, (*map(_quoted, classes), UNSURE, "answer"))))
+        self.image = min(max(map(cell_len, map(visible, (*names, "image")))), _WIDEST_NAME)
+        self.name = max(map(cell_len, map(visible, (*map(_quoted, classes), UNSURE, "answer"))))
         self.header = self._line("image", "answer", "probability")
 
     def lines(self, row: Answer | Failed) -> str:
@@ -160,12 +157,7 @@ def _sides(box: FoundBox) -> str:
     return " ".join(f"{side:7.1f}" for side in box.xyxy) + f"   {box.score:.3f}"
 
 
-def on_one_line(text: str) -> str:
-    """A name as it is printed: unprintable characters, such as a newline, are escaped."""
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
-
-
 def _wide(text: str, width: int) -> str:
     """The text on one line, padded with spaces to `width` columns; a longer text is not cut."""
-    text = on_one_line(text)
+    text = visible(text)
     return text + " " * (width - cell_len(text))

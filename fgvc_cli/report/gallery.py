@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from rich.console import Console
 
 from fgvc_cli.data.images.read import ImageError
 from fgvc_cli.data.splits import limit
@@ -22,6 +21,7 @@ from fgvc_cli.inference.pictures import Picture, split_pictures
 from fgvc_cli.inference.trained import EvalRequest, with_request
 from fgvc_cli.progress import Reporter
 from fgvc_cli.report.record import Record, Tree
+from fgvc_cli.terminal import Console
 from fgvc_cli.viz.kinds.boxes import set_colours
 from fgvc_cli.viz.kinds.saliency import saliency
 from fgvc_cli.viz.overview import overview

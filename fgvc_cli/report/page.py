@@ -11,11 +11,10 @@ from importlib.resources import files
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from rich.console import Console
 
 from fgvc_cli import __version__
 from fgvc_cli.errors import BadRequest
-from fgvc_cli.files import make_parent, write_text
+from fgvc_cli.files import expanded, make_parent, write_text
 from fgvc_cli.inference.new_photos import named
 from fgvc_cli.inference.trained import EvalRequest, with_request
 from fgvc_cli.machine.device import prepare_device
@@ -25,6 +24,7 @@ from fgvc_cli.report.matrix import LONGEST_NAME
 from fgvc_cli.report.record import names_of, read_record
 from fgvc_cli.report.view import RunView, comparison, run_view
 from fgvc_cli.runs.folder import RunFolder
+from fgvc_cli.terminal import Console
 
 REPORT = "report.html"
 
@@ -67,13 +67,13 @@ def write_report(
         make_parent(file)
     write_text(file, text)
     notices = [f"{view.record.name}: {notice}" for view in views for notice in view.record.notices]
-    return Written(file, len(text.encode()), notices)
+    return Written(file, file.stat().st_size, notices)
 
 
 def _target(runs: Sequence[RunFolder], out: Path | None, request: EvalRequest, force: bool) -> Path:
     if out is None and len(runs) > 1:
         raise BadRequest(f"a report of several runs needs a file name, for example -o {REPORT}")
-    file = _usual(runs[0], request) if out is None else out.expanduser()
+    file = _usual(runs[0], request) if out is None else expanded(out)
     if file.is_dir():
         raise BadRequest(f"{file} is a folder: name the file, for example -o {file / REPORT}")
     if file.exists() and not force:

@@ -8,8 +8,6 @@ from os.path import lexists
 from pathlib import Path
 from typing import Any, TypeVar
 
-from rich.console import Console
-
 from fgvc_cli.errors import FgvcError
 from fgvc_cli.evaluation.confusion import ClassRow, Confusion, read_classes
 from fgvc_cli.evaluation.evaluate import evaluate_run
@@ -21,6 +19,7 @@ from fgvc_cli.runs.checkpoint import about_model
 from fgvc_cli.runs.folder import RunFolder
 from fgvc_cli.runs.journal import read_metrics
 from fgvc_cli.spec.run import RunSpec
+from fgvc_cli.terminal import Console
 
 Tree = dict[str, Any]
 Found = TypeVar("Found")
@@ -138,7 +137,7 @@ def _measured(
     except FgvcError as error:
         reason = str(error)
     try:
-        console.print(f"{reason}: measuring it now", highlight=False, markup=False, soft_wrap=True)
+        console.print(f"{reason}: measuring it now")
         with run.locked():
             evaluate_run(run, request, console)
         return _read_all(run, images, about)

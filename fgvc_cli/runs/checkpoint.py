@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 from torch import Tensor
 
 from fgvc_cli.errors import BadRequest, FgvcError
-from fgvc_cli.files import checksum, make_folder, must_be_file, write_atomically, write_folder_atomically
+from fgvc_cli.files import checksum, json_text, make_folder, read_text, write_atomically, write_folder_atomically
 from fgvc_cli.machine.interrupt import held
 from fgvc_cli.machine.tensor_files import DamagedError, read_metadata, read_tensors, write_tensors
 from fgvc_cli.runs.folder import RunFolder
@@ -128,9 +128,8 @@ def _read(folder: Path, form: type[BaseModel] | None) -> Any:
 
 def _read_tree(folder: Path) -> dict[str, Any]:
     """The JSON of a checkpoint, after the checksums of both files are compared."""
-    must_be_file(folder / _TREE)
     try:
-        tree = json.loads((folder / _TREE).read_text(encoding="utf-8"))
+        tree = json.loads(read_text(folder / _TREE))
     except (ValueError, RecursionError):
         raise DamagedError(f"{_TREE} is no valid JSON") from None
     if not isinstance(tree, dict):
@@ -138,7 +137,6 @@ def _read_tree(folder: Path) -> dict[str, Any]:
     sums = tree.pop(_CHECKSUMS, None)
     if sums is None:
         return tree
-    must_be_file(folder / _TENSORS)
     found = {_TENSORS: checksum(folder / _TENSORS), _TREE: checksum(json.dumps(tree).encode())}
     wrong = [name for name in found if not isinstance(sums, dict) or sums.get(name) != found[name]]
     if wrong:
@@ -160,7 +158,7 @@ def save_model(path: Path, weights: Mapping[str, Tensor], about: Mapping[str, An
     tensors: dict[str, Tensor] = {}
     for name, weight in weights.items():
         split_tree(weight, tensors, name)
-    metadata = {"fgvc": json.dumps(about, ensure_ascii=False)}
+    metadata = {"fgvc": json_text(about)}
     write_atomically(path, lambda temporary: write_tensors(temporary, tensors, metadata))
 
 

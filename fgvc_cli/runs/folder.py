@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 import stat
 from collections.abc import Iterator
@@ -200,7 +201,8 @@ def find_runs(folder: Path) -> list[RunFolder]:
             return []
         entries = sorted(folder.iterdir())
     except OSError as error:
-        raise FgvcError(f"cannot read {folder}: {error.strerror}") from None
+        kind = BadRequest if error.errno in (errno.ENAMETOOLONG, errno.ELOOP) else FgvcError
+        raise kind(f"cannot read {folder}: {error.strerror}") from None
     return [RunFolder(entry) for entry in entries if _is_run(entry)]
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fgvc_cli.errors import FgvcError
-from fgvc_cli.files import explained, make_folder, must_be_file, write_text
+from fgvc_cli.files import explained, make_folder, read_text, write_text
 
 if TYPE_CHECKING:
     from tensorboard.compat.proto.event_pb2 import Event
@@ -46,8 +46,7 @@ def read_rows(path: Path) -> list[dict[str, str]]:
 
 
 def _read(path: Path) -> list[dict[str, str]]:
-    must_be_file(path)
-    return list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"), newline="")))
+    return list(csv.DictReader(io.StringIO(read_text(path, newline=""), newline="")))
 
 
 def _reason(error: Exception) -> str:

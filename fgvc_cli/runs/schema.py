@@ -12,10 +12,11 @@ from typing import Annotated, Any, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, RootModel, ValidationError, model_validator
 
 from fgvc_cli.errors import BadRequest, FgvcError
-from fgvc_cli.files import must_be_file
+from fgvc_cli.files import read_text
 from fgvc_cli.spec.build import validate
 from fgvc_cli.spec.complaints import readable
 from fgvc_cli.spec.run import RunSpec
+from fgvc_cli.values import parse
 
 
 def _inside(name: str) -> str:
@@ -197,8 +198,7 @@ def read_file(file: Path, form: type[BaseModel]) -> Any:
     FgvcError, one line with the file and the wrong field, if it cannot be read.
     """
     try:
-        must_be_file(file)
-        return parsed(file.read_text(encoding="utf-8"), form)
+        return parsed(read_text(file), form)
     except OSError as error:
         raise FgvcError(f"cannot read {file}: {error.strerror or error}") from None
     except ValueError as error:
@@ -208,7 +208,7 @@ def read_file(file: Path, form: type[BaseModel]) -> Any:
 def parsed(text: str, form: type[BaseModel]) -> Any:
     """The plain values of a JSON text. ValueError, one line with the wrong field, if it has not the form."""
     try:
-        tree = json.loads(text)
+        tree = parse(text)
         form.model_validate(tree, strict=True)
     except ValidationError as error:
         first, *more = readable(error, form)
@@ -217,8 +217,8 @@ def parsed(text: str, form: type[BaseModel]) -> Any:
         raise ValueError(first + (f" (and {len(more)} more)" if more else "")) from None
     except json.JSONDecodeError as error:
         raise ValueError(f"it is not valid JSON: line {error.lineno}: {error.msg}") from None
-    except (ValueError, RecursionError):
-        raise ValueError("it is not valid JSON: a number is too long, or it is nested too deeply") from None
+    except ValueError as error:
+        raise ValueError(f"it is not valid JSON: {error}") from None
     return tree
 
 
@@ -227,7 +227,7 @@ def checked_spec(tree: Any, file: Path) -> RunSpec:
     try:
         return validate(tree)
     except BadRequest as error:
-        first, *more = str(error).splitlines()
+        first, *more = error.args
         raise FgvcError(f"cannot read {file}: {first}" + (f" (and {len(more)} more)" if more else "")) from None
 
 

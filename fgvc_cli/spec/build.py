@@ -10,11 +10,13 @@ from typing import Any
 from pydantic import ValidationError
 
 from fgvc_cli.errors import BadRequest
+from fgvc_cli.files import read_text
 from fgvc_cli.spec.complaints import models_of, readable
 from fgvc_cli.spec.data import DATASET_NAMES
 from fgvc_cli.spec.methods import method_spec
 from fgvc_cli.spec.presets import PRESETS, load_preset
 from fgvc_cli.spec.run import SCHEMA_VERSION, RunSpec
+from fgvc_cli.values import brief, parse
 
 DEFAULT_METHOD, DEFAULT_DATASET = "baseline", "demo"
 OWN_PHOTOS = "folder"  # dataset for which every method has a preset
@@ -58,7 +60,7 @@ def validate(tree: Tree) -> RunSpec:
     try:
         return RunSpec.model_validate(tree)
     except ValidationError as error:
-        raise BadRequest("\n".join(readable(error, RunSpec))) from None
+        raise BadRequest(*readable(error, RunSpec)) from None
 
 
 def parse_set(text: str) -> Tree:
@@ -68,9 +70,11 @@ def parse_set(text: str) -> Tree:
     if not equals or not all(keys):
         raise BadRequest(f"--set takes FIELD=VALUE, for example optim.lr=0.01 (got {text!r})")
     try:
-        leaf: Any = json.loads(value)
+        leaf: Any = parse(value)
     except json.JSONDecodeError:
         leaf = value
+    except ValueError as error:
+        raise BadRequest(f"--set {brief(path)}: {error}") from None
     for key in reversed(keys):
         leaf = {key: leaf}
     return dict(leaf)
@@ -125,12 +129,14 @@ def _text(tree: Tree, section: str, key: str) -> str | None:
 def _read_config(path: Path) -> Tree:
     file = path / "run.json" if path.is_dir() else path
     try:
-        tree = json.loads(file.read_text(encoding="utf-8-sig"))
+        tree = parse(read_text(file, "utf-8-sig"))
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not a text file"
         raise BadRequest(f"cannot read --config {file}: {reason}") from None
     except json.JSONDecodeError as error:
         raise BadRequest(f"--config {file} is not valid JSON: line {error.lineno}: {error.msg}") from None
+    except ValueError as error:
+        raise BadRequest(f"--config {file} cannot be used: {error}") from None
     if not isinstance(tree, dict):
         raise BadRequest(f"--config {file} must hold a JSON object like a run's run.json")
     return tree

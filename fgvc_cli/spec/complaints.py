@@ -9,6 +9,8 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from fgvc_cli.values import brief
+
 _BOUNDS = {
     "greater_than": ("gt", "above"),
     "greater_than_equal": ("ge", "at least"),
@@ -19,6 +21,7 @@ _KINDS = {
     "int_parsing": "a whole number",
     "int_type": "a whole number",
     "int_from_float": "a whole number",
+    "int_parsing_size": "a whole number of at most 18 digits",
     "float_parsing": "a number",
     "float_type": "a number",
     "finite_number": "a finite number",
@@ -46,7 +49,7 @@ def _line(detail: ErrorDetails, model: type[BaseModel]) -> str:
 
 def _reason(detail: ErrorDetails, names: list[str], parent: type[BaseModel] | None) -> str:
     kind, context = detail["type"], detail.get("ctx", {})
-    got = f" (got {_shorten(detail['input'])})"
+    got = f" (got {brief(detail['input'])})"
     if kind in _BOUNDS:
         key, words = _BOUNDS[kind]
         return f"must be {words} {context[key]}{got}"
@@ -69,11 +72,6 @@ def suggestion(name: str, parent: type[BaseModel] | None) -> str:
         return ""
     close = get_close_matches(name, parent.model_fields, n=1)
     return f"; did you mean {close[0]}?" if close else f"; there are {', '.join(parent.model_fields)}"
-
-
-def _shorten(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def _walk(location: tuple[int | str, ...], model: type[BaseModel]) -> tuple[list[str], type[BaseModel] | None]:

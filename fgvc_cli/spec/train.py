@@ -9,7 +9,7 @@ from pydantic import Field, field_validator
 
 from fgvc_cli.spec.base import Spec
 
-_DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
+_DEVICE = re.compile(r"auto|cpu|mps|cuda(:([0-9]|[1-9][0-9]))?")
 
 
 class TrainSpec(Spec):
@@ -37,7 +37,9 @@ class TrainSpec(Spec):
     patience: int | None = Field(
         None, ge=1, description="stop after this many epochs without a better val_top1; none: never"
     )
-    threads: int | None = Field(None, ge=1, description="CPU threads; none: PyTorch's choice, recorded in the run")
+    threads: int | None = Field(
+        None, ge=1, le=1024, description="CPU threads; none: PyTorch's choice, recorded in the run"
+    )
     deterministic: bool = Field(
         False, description="on CUDA: use deterministic kernels where they exist, and no cuDNN benchmark; slower"
     )
@@ -56,7 +58,10 @@ class TrainSpec(Spec):
         False, description="several processes on GPUs: BatchNorm uses the statistics of the images of all processes"
     )
     timeout_minutes: float = Field(
-        30.0, gt=0, description="several processes: minutes that one waits for the others before the run fails"
+        30.0,
+        gt=0,
+        le=100_000,
+        description="several processes: minutes that one waits for the others before the run fails",
     )
 
     @field_validator("device")

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
 from torch import Tensor
 
 from fgvc_cli.backbones import Backbone
@@ -25,6 +24,7 @@ from fgvc_cli.methods.cost import Summary, summarize
 from fgvc_cli.runs.folder import RunFolder
 from fgvc_cli.spec.optim import AdamW, OptimSpec, Sgd
 from fgvc_cli.spec.run import RunSpec
+from fgvc_cli.terminal import Console
 from fgvc_cli.training.learner import Learner, StepModule, random_batch
 from fgvc_cli.training.session import open_training_index, training_loader
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from rich.console import Console
 from torch import Tensor
 
 from fgvc_cli.data.loading.cache import Squares, open_squares
@@ -28,6 +27,7 @@ from fgvc_cli.runs.checkpoint import load_checkpoint, random_state, restore_rand
 from fgvc_cli.runs.environment import describe
 from fgvc_cli.runs.folder import RunFolder
 from fgvc_cli.spec.run import RunSpec
+from fgvc_cli.terminal import Console
 from fgvc_cli.training.learner import Learner
 from fgvc_cli.training.saved import SavedState
 
@@ -134,7 +134,7 @@ class Session:
         learner = Learner.build(
             start, classes, device, steps_per_epoch=steps, load_weights=load_weights, classes=index.classes
         )
-        notes = learner.notes
+        notes = learner.notes + loader.notes
         if spec.optim.lr_images is not None:
             notes += (f"learning rate {spec.optim.rate(spec.train.batch_size):g}, scaled from {spec.optim.lr:g}",)
         return cls(run, spec, index, learner, loader, val, notes=notes)

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from fgvc_cli.errors import BadRequest, FgvcError
 from fgvc_cli.evaluation.calibration import calibrate_run
 from fgvc_cli.evaluation.evaluate import evaluate_run
@@ -24,6 +22,7 @@ from fgvc_cli.runs.folder import RunFolder
 from fgvc_cli.runs.journal import Events, Journal, MetricsFile
 from fgvc_cli.spec.build import validate
 from fgvc_cli.spec.run import RunSpec
+from fgvc_cli.terminal import Console
 from fgvc_cli.training.epoch import asked_to_stop, stop_run, train_epoch
 from fgvc_cli.training.session import Session
 
@@ -59,7 +58,7 @@ def train(spec: RunSpec, out: Path, console: Console) -> dict[str, Any]:
         session = Session.build(run, spec, console, load_weights=True)
         with _locked(run):
             on_main(lambda: _create(run, spec))
-            console.print(f"run: {run.path}", highlight=False, markup=False, soft_wrap=True)
+            console.print(f"run: {run.path}")
             if spec.backbone.plain_epochs:
                 del session  # frees its memory for the plain network
                 session = _after_plain(run, spec, console)

@@ -7,8 +7,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from fgvc_cli.data.images.read import ImageError
 from fgvc_cli.errors import BadRequest, FgvcError
 from fgvc_cli.inference.find import Wanted, evidence_of, methods_with, newest_model
@@ -19,6 +17,7 @@ from fgvc_cli.inference.trained import EvalRequest
 from fgvc_cli.methods.base import Evidence
 from fgvc_cli.progress import Reporter
 from fgvc_cli.runs.folder import RunFolder
+from fgvc_cli.terminal import Console
 from fgvc_cli.viz.colours import DARK, GREY, RIGHT, WRONG
 from fgvc_cli.viz.kinds.table import ALL, KINDS, kinds_of
 from fgvc_cli.viz.manifest import PAGE, Manifest
@@ -138,7 +137,7 @@ def draw_pictures(request: VizRequest, console: Console) -> Drawn:
     def on_bad(picture: Picture, error: ImageError) -> None:
         if picture.file not in bad:
             bad[picture.file] = str(error)
-            console.print(f"skipped: {error}", highlight=False, markup=False, soft_wrap=True)
+            console.print(f"skipped: {error}")
 
     chosen = choose(painters[0].model, request.selection, console, on_bad)
     pictures = chosen.pictures
@@ -158,7 +157,7 @@ def _painters(request: VizRequest, console: Console) -> list[_Painter]:
     paths = list(request.compare or ([request.run] if request.run else []))
     if not paths:
         paths = [newest_model(wanted, needs)]
-        console.print(f"newest run with {needs}: {paths[0]}", highlight=False, markup=False, soft_wrap=True)
+        console.print(f"newest run with {needs}: {paths[0]}")
     models = [open_model(path, request.settings) for path in paths]
     evidence = [evidence_of(model.spec, len(model.classes)) for model in models]
     for model, one in zip(models, evidence, strict=True):

@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
 
 from fgvc_cli.data.datasets import load_index
 from fgvc_cli.data.splits import apply_spec, spread_order
@@ -19,6 +18,7 @@ from fgvc_cli.inference.look import Model, look
 from fgvc_cli.inference.new_photos import OWN_SPLIT, Named
 from fgvc_cli.inference.pictures import OnBad, Picture, find_pictures, split_pictures
 from fgvc_cli.spec.data import DATASET_NAMES
+from fgvc_cli.terminal import Console
 
 SAMPLE = 24  # images of a split by default
 
@@ -93,7 +93,7 @@ def choose(model: Model, selection: Selection, console: Console, on_bad: OnBad) 
 
 
 def _tell(console: Console, note: str) -> None:
-    console.print(f"note: {note}", style="yellow", highlight=False, markup=False, soft_wrap=True)
+    console.note(note)
 
 
 def _images(model: Model, selection: Selection, console: Console) -> Images:

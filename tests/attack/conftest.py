@@ -6,8 +6,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
+from fgvc_cli.terminal import Console
 from fgvc_cli.training.train import train
 from tests.cli.conftest import command  # noqa: F401  the command line inside this process
 from tests.conftest import small_spec

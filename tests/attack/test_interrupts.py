@@ -191,15 +191,15 @@ def test_ctrl_c_while_a_checkpoint_is_read_is_not_damage(tmp_path, monkeypatch) 
 @pytest.mark.parametrize("error", [PermissionError(13, "Permission denied"), OSError(5, "Input/output error")])
 @pytest.mark.parametrize("name", ["state.json", "state.safetensors"])
 def test_forbidden_and_failing_disks_are_not_damage(tmp_path, monkeypatch, error, name) -> None:
-    run, whole = saved(tmp_path, 1), Path.open
+    run, whole = saved(tmp_path, 1), os.open
 
-    def fails(self: Path, *arguments, **more):
-        if self.name in (name, "model.safetensors"):
+    def fails(path, *arguments, **more):
+        if Path(path).name in (name, "model.safetensors"):
             raise error
-        return whole(self, *arguments, **more)
+        return whole(path, *arguments, **more)
 
     save_model(tmp_path / "model.safetensors", {"w": torch.ones(2)}, ABOUT)
-    monkeypatch.setattr(Path, "open", fails)
+    monkeypatch.setattr(os, "open", fails)
     with pytest.raises(FgvcError, match=rf"^cannot read checkpoint .*: {error.strerror}; it is left as it is$"):
         load_checkpoint(run, 1)
     for read in (load_model, about_model):
@@ -248,8 +248,8 @@ def test_no_reader_calls_a_forbidden_file_damaged(tmp_path, monkeypatch, error) 
 
     file = tmp_path / "x"
     file.write_bytes(b"x")
-    monkeypatch.setattr(Path, "open", fails)
-    monkeypatch.setattr(Path, "read_text", fails)
+    (tmp_path / "annotations.json").write_bytes(b"x")
+    monkeypatch.setattr(os, "open", fails)
     monkeypatch.setattr("scipy.io.loadmat", fails)
     monkeypatch.setattr("torch.load", fails)
     monkeypatch.setattr("torch.hub.load_state_dict_from_url", fails)

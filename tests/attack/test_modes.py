@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from rich.console import Console
 
 from fgvc_cli.files import write_atomically, write_folder_atomically, write_json
 from fgvc_cli.runs.checkpoint import save_checkpoint, save_model
 from fgvc_cli.runs.folder import RunFolder
+from fgvc_cli.terminal import Console
 from fgvc_cli.training.train import train
 from tests.conftest import small_spec
 

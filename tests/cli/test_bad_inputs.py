@@ -178,7 +178,7 @@ CASES = [
     (a_run_without_a_model, "eval run", 2, "there is no trained model at run/model.safetensors"),
     (nothing, "presets show nothing", 2, "no preset is called 'nothing'"),
     (nothing, "summary --dataset folder", 2, "give the number of classes with --classes"),
-    (nothing, "summary --classes 1", 2, "--classes (at least two)"),
+    (nothing, "summary --classes 1", 2, "--classes (2 to 1,000,000)"),
 ]
 
 

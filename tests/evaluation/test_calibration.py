@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from rich.console import Console
 from safetensors.torch import load_file
 from sklearn.metrics import log_loss
 
@@ -20,6 +19,7 @@ from fgvc_cli.inference.dataset import open_index
 from fgvc_cli.inference.trained import EvalRequest, load_trained
 from fgvc_cli.runs.checkpoint import load_model, save_model
 from fgvc_cli.runs.folder import RunFolder
+from fgvc_cli.terminal import Console
 from fgvc_cli.training import train as train_module
 from fgvc_cli.training.train import Machine, resume, train
 from tests.conftest import small_spec

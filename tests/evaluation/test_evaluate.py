@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from rich.console import Console
 from sklearn.metrics import confusion_matrix, f1_score
 
 from fgvc_cli import files
@@ -28,6 +27,7 @@ from fgvc_cli.inference.trained import EvalRequest, open_trained
 from fgvc_cli.methods.base import Boxes, Evidence, Maps, Output
 from fgvc_cli.progress import Reporter
 from fgvc_cli.runs.folder import RunFolder
+from fgvc_cli.terminal import Console
 from fgvc_cli.training.train import train
 from tests.conftest import small_spec
 

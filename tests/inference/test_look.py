@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
-from rich.console import Console
 
 from fgvc_cli.errors import BadRequest
 from fgvc_cli.inference.find import evidence_of, methods_with, newest_model
@@ -19,6 +18,7 @@ from fgvc_cli.inference.trained import EvalRequest
 from fgvc_cli.methods.base import Evidence
 from fgvc_cli.runs.folder import RunFolder
 from fgvc_cli.spec.presets import load_preset
+from fgvc_cli.terminal import Console
 from fgvc_cli.training.train import train
 from tests.conftest import small_spec
 

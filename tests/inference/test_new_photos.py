@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rich.console import Console
 
 from fgvc_cli.errors import BadRequest
 from fgvc_cli.evaluation.confusion import read_classes
@@ -20,6 +19,7 @@ from fgvc_cli.inference.new_photos import named
 from fgvc_cli.inference.trained import EvalRequest
 from fgvc_cli.report.page import write_report
 from fgvc_cli.runs.folder import RunFolder
+from fgvc_cli.terminal import Console
 from fgvc_cli.training.train import train
 from fgvc_cli.viz.draw import VizRequest, draw_pictures
 from fgvc_cli.viz.selection import Selection

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -21,6 +20,7 @@ from fgvc_cli.progress import Reporter
 from fgvc_cli.runs.folder import RunFolder
 from fgvc_cli.runs.journal import Journal
 from fgvc_cli.spec.methods import METHOD_SPECS
+from fgvc_cli.terminal import Console
 from fgvc_cli.training.epoch import _train_batches
 from fgvc_cli.training.session import Session
 from tests.conftest import small_spec

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from rich.console import Console
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch._dynamo.utils import counters
@@ -23,6 +22,7 @@ from fgvc_cli.machine.compiling import Compiled, check_compiler
 from fgvc_cli.methods import METHODS
 from fgvc_cli.runs.folder import RunFolder
 from fgvc_cli.spec.methods import METHOD_SPECS
+from fgvc_cli.terminal import Console
 from fgvc_cli.training.learner import Learner, StepModule, random_batch
 from fgvc_cli.training.train import Machine, resume, train
 from tests.conftest import small_spec

@@ -6,7 +6,6 @@ import io
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
 from fgvc_cli.errors import BadRequest
 from fgvc_cli.methods import sizes
@@ -14,6 +13,7 @@ from fgvc_cli.methods.sizes import check_image_size
 from fgvc_cli.spec.build import build_spec
 from fgvc_cli.spec.methods import METHOD_SPECS
 from fgvc_cli.spec.run import RunSpec
+from fgvc_cli.terminal import Console
 from fgvc_cli.training.estimate import estimate
 from fgvc_cli.training.train import train
 from tests.conftest import small_spec

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
 from fgvc_cli.inference.trained import EvalRequest
 from fgvc_cli.report.record import Record, read_record
 from fgvc_cli.runs.folder import RunFolder
+from fgvc_cli.terminal import Console
 from fgvc_cli.training.train import train
 from tests.conftest import small_spec
 

@@ -8,12 +8,12 @@ import random
 
 import pytest
 import torch
-from rich.console import Console
 from safetensors.torch import load_file
 
 from fgvc_cli.errors import BadRequest, FgvcError
 from fgvc_cli.inference.trained import load_trained
 from fgvc_cli.runs.folder import RunFolder
+from fgvc_cli.terminal import Console
 from fgvc_cli.training import epoch as epoch_module
 from fgvc_cli.training import train as train_module
 from fgvc_cli.training.learner import Learner, batch_norm_explained

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from rich.console import Console
 from safetensors.torch import load_file
 
 from fgvc_cli.errors import BadRequest, FgvcError
@@ -21,6 +20,7 @@ from fgvc_cli.inference.trained import EvalRequest, load_trained
 from fgvc_cli.machine.interrupt import Stopped
 from fgvc_cli.runs.folder import RunFolder
 from fgvc_cli.spec.methods import METHOD_SPECS
+from fgvc_cli.terminal import Console
 from fgvc_cli.training import epoch as epoch_module
 from fgvc_cli.training import session as session_module
 from fgvc_cli.training.session import Averages, Session

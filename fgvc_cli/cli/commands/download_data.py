@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fgvc_cli.errors import BadRequest, FgvcError
+from fgvc_cli.files import expanded
+from fgvc_cli.streams import say, tell
 
 if TYPE_CHECKING:
     from fgvc_cli.cli.transfer_bar import Bar
@@ -52,7 +54,7 @@ def download_data(
         names = [] if list_only or not _at_a_terminal() else _asked()
         _check(names, list_only, from_archive or [], mini, verify, hashes)
     if names:
-        _get(names, root, tuple(path.expanduser() for path in from_archive or ()), offline, mini, yes)
+        _get(names, root, tuple(map(expanded, from_archive or ())), offline, mini, yes)
 
 
 def _check(names: list[str], list_only: bool, given: list[Path], mini: bool, verify: bool, hashes: bool) -> None:
@@ -84,7 +86,7 @@ def _asked() -> list[str]:
 
 def _table(root: Path | None) -> None:
     """Print the datasets with title, download size, licence and local state."""
-    from fgvc_cli.cli.tables import new_table, say, show
+    from fgvc_cli.cli.tables import new_table, show
     from fgvc_cli.data.download.archives import BUNDLES
     from fgvc_cli.data.download.install import Request, by_hand
     from fgvc_cli.data.download.progress import amount
@@ -121,7 +123,6 @@ def _here(request: Request) -> str:
 
 def _get(names: list[str], root: Path | None, given: tuple[Path, ...], offline: bool, mini: bool, yes: bool) -> None:
     """Show the licences, then install one dataset after the other; a failure does not stop the rest."""
-    from fgvc_cli.cli.tables import say
     from fgvc_cli.cli.transfer_bar import Bar
     from fgvc_cli.data.download.install import Request, by_hand
     from fgvc_cli.machine.interrupt import Stopped
@@ -135,7 +136,7 @@ def _get(names: list[str], root: Path | None, given: tuple[Path, ...], offline: 
     with Bar() as bar:
         for request in requests:
             try:
-                say(_done(request, bar))
+                say(*_done(request, bar))
             except KeyboardInterrupt:
                 raise Stopped(
                     "stopped; the downloaded part is kept: run the same command again to continue from there"
@@ -143,20 +144,19 @@ def _get(names: list[str], root: Path | None, given: tuple[Path, ...], offline: 
             except FgvcError as error:
                 failures.append(error)
     for failed in failures[:-1]:
-        typer.echo(f"fgvc: {failed}", err=True)
+        tell(f"fgvc: {failed}")
     if failures:
         raise failures[-1]
 
 
 def _introduce(request: Request) -> None:
     """Print title, licence, target folder and download size; for a download by hand, the steps."""
-    from fgvc_cli.cli.tables import say
     from fgvc_cli.data.download.install import by_hand
     from fgvc_cli.data.download.progress import amount
     from fgvc_cli.data.facts import CATALOG
 
     facts = CATALOG[request.name]
-    say(f"{request.name}: {facts.title} ({facts.home})\n  licence: {facts.licence}\n  folder: {request.target}")
+    say(f"{request.name}: {facts.title} ({facts.home})", f"  licence: {facts.licence}", f"  folder: {request.target}")
     if by_hand(request.way) and not request.given:
         say("  to download by hand:")
         for number, step in enumerate(request.bundle.by_hand, start=1):
@@ -172,13 +172,13 @@ def _agree() -> None:
         raise typer.Abort
 
 
-def _done(request: Request, bar: Bar) -> str:
+def _done(request: Request, bar: Bar) -> tuple[str, ...]:
     from fgvc_cli.data.download.install import install
 
     here = install(request, bar)
     if here.whole:
-        return f"{request.name} is complete: {here.folder}"
-    return f"{request.name} is installed in part, from the files given: {here.folder}\n  {here.note}"
+        return (f"{request.name} is complete: {here.folder}",)
+    return f"{request.name} is installed in part, from the files given: {here.folder}", f"  {here.note}"
 
 
 def _verify(names: list[str], root: Path | None, hashes: bool) -> None:
@@ -207,13 +207,11 @@ def _verify(names: list[str], root: Path | None, hashes: bool) -> None:
 
 
 def _tell(found: Verdict) -> None:
-    from fgvc_cli.cli.tables import say
-
     counts = f"{found.classes} classes, {found.train} training and {found.test} test images"
     wrong = found.problems + found.doubts
     sound = "complete" if found.full else "a part, without errors"
     state = "damaged" if found.problems else "its lists contradict each other" if found.doubts else sound
-    say(f"{found.name}: {state}: {found.folder}\n  {counts}; {found.decoded} images decoded")
+    say(f"{found.name}: {state}: {found.folder}", f"  {counts}; {found.decoded} images decoded")
     for note in found.notes:
         say(f"  {note}")
     for problem in wrong[:_SHOWN]:

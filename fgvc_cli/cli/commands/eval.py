@@ -9,6 +9,7 @@ import typer
 
 from fgvc_cli.cli import options
 from fgvc_cli.machine.imports import quick_imports
+from fgvc_cli.streams import say_json
 
 
 def evaluate(
@@ -36,16 +37,13 @@ def evaluate(
     If --data-dir holds other labelled photos than the run's own, in class folders or a CSV file, all of them are
     measured, their classes are matched by name, and the results are kept under the folder's name or --name.
     """
-    import json
-
-    from rich.console import Console
-
     from fgvc_cli.runs.folder import RunFolder
+    from fgvc_cli.terminal import Console
 
     console = Console(stderr=True)
     folder = RunFolder.open(run) if run else RunFolder.newest()
     if run is None:
-        console.print(f"newest run: {folder.path}", highlight=False, markup=False, soft_wrap=True)
+        console.print(f"newest run: {folder.path}")
 
     with quick_imports():
         from fgvc_cli.cli.tables import print_evaluation
@@ -65,10 +63,10 @@ def evaluate(
     if per_class:
         result["per_class"] = class_rows(measured.classes, measured.counts)
     if json_only:
-        print(json.dumps(result, ensure_ascii=False))
+        say_json(result)
     else:
         print_evaluation(result, out)
     if isinstance(failed, NotWritable) and out is None:  # a run that is only to be read
-        console.print(f"note: not saved: {failed}", style="yellow", highlight=False, markup=False, soft_wrap=True)
+        console.note(f"not saved: {failed}")
     elif failed is not None:
         raise failed

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from fgvc_cli.streams import say
+
 
 def methods(name: Annotated[str | None, typer.Argument(help="A method's name: show its settings.")] = None) -> None:
     """List the methods; `fgvc methods NAME` lists a method's settings."""
@@ -19,7 +21,7 @@ def methods(name: Annotated[str | None, typer.Argument(help="A method's name: sh
         show(table)
         return
     spec = method_spec(name)
-    typer.echo(f"{spec.title}\n{spec.paper}")
+    say(spec.title, spec.paper)
     table = new_table("setting", "default", "meaning")
     for key, field in spec.model_fields.items():
         if key != "name":

@@ -55,7 +55,7 @@ def predict(
     """
     format = _format(format, output)
 
-    from rich.console import Console
+    from fgvc_cli.terminal import Console
 
     with quick_imports():
         from fgvc_cli.inference.look import open_model

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from fgvc_cli.streams import say, say_json
+
 _CHOSEN = (
     "fgvc reports the last epoch or, with a validation split, the best epoch on that split. A published number that is "
     "the best epoch on the test set, as the authors' code reports it, was selected on the images it is measured on."
@@ -29,7 +31,7 @@ def list_presets(context: typer.Context) -> None:
         published = next(line.removeprefix("Published: ") for line in lines if line.startswith("Published: "))
         table.add_row(name, lines[0], published)
     show(table)
-    typer.echo(_CHOSEN)
+    say(_CHOSEN)
 
 
 @presets.command("show")
@@ -38,5 +40,5 @@ def show_preset(name: Annotated[str, typer.Argument(help="A preset's name.")]) -
     from fgvc_cli.spec.presets import PRESETS, load_preset
 
     spec = load_preset(name)
-    typer.echo(f"{inspect.getdoc(PRESETS[name])}\n{_CHOSEN}")
-    typer.echo(spec.model_dump_json(indent=2))
+    say(*(inspect.getdoc(PRESETS[name]) or "").split("\n"), _CHOSEN)
+    say_json(spec.model_dump(mode="json"), indent=2)

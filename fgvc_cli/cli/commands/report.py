@@ -9,6 +9,7 @@ import typer
 
 from fgvc_cli.cli import options
 from fgvc_cli.machine.imports import quick_imports
+from fgvc_cli.streams import say
 
 
 def report(
@@ -33,17 +34,15 @@ def report(
     A run that has not been evaluated yet is evaluated first. The page names what is missing because images or files
     are gone. Of new photos in --data-dir, the page is eval/NAME-report.html.
     """
-    from rich.console import Console
-
     from fgvc_cli.runs.folder import RunFolder
+    from fgvc_cli.terminal import Console
 
     console = Console(stderr=True)
     folders = [RunFolder.open(path) for path in runs] if runs else [RunFolder.newest()]
     if not runs:
-        console.print(f"newest run: {folders[0].path}", highlight=False, markup=False, soft_wrap=True)
+        console.print(f"newest run: {folders[0].path}")
 
     with quick_imports():
-        from fgvc_cli.cli.tables import say
         from fgvc_cli.inference.trained import EvalRequest
         from fgvc_cli.report.page import write_report
 
@@ -53,5 +52,5 @@ def report(
     )
     written = write_report(folders, out, request, console, sample=number, force=force)
     for notice in written.notices:
-        console.print(f"note: {notice}", style="yellow", highlight=False, markup=False, soft_wrap=True)
+        console.note(notice)
     say(f"written: {written.file} ({written.size / 1e6:.1f} MB)")

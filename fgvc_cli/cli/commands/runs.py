@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fgvc_cli.errors import FgvcError
+from fgvc_cli.streams import say, tell
 
 if TYPE_CHECKING:
     from fgvc_cli.runs.folder import RunFolder
@@ -25,7 +26,7 @@ def runs(folder: Annotated[Path, typer.Argument(help="A folder that contains run
     problems: list[str] = []
     rows = sorted((_row(run, problems) for run in find_runs(folder)), key=lambda row: -row["score"])
     if not rows:
-        typer.echo(f"no runs in {folder}/")
+        say(f"no runs in {folder}/")
         return
     columns = ("run", "method", "dataset", "backbone", "size", "seed", "epochs", "test top-1", "mean per class")
     table = new_table(*columns, numbers=columns[4:])
@@ -33,7 +34,7 @@ def runs(folder: Annotated[Path, typer.Argument(help="A folder that contains run
         table.add_row(*(str(row[column]) for column in columns))
     show(table)
     for problem in problems:
-        typer.echo(f"note: {problem}", err=True)
+        tell(f"note: {problem}")
 
 
 def _row(run: RunFolder, problems: list[str]) -> dict[str, Any]:

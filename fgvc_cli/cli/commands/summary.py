@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import typer
-
 from fgvc_cli.cli import options
+from fgvc_cli.streams import say
 
 
 def summary(
@@ -36,7 +35,7 @@ def summary(
     table.add_row("total", "", f"{counted.parameters:,}", _giga(counted.multiply_adds), style="bold")
     show(table, title)
     if counted.trainable != counted.parameters:
-        typer.echo(f"trainable: {counted.trainable:,}")
+        say(f"trainable: {counted.trainable:,}")
 
 
 def _giga(count: int) -> str:

@@ -11,6 +11,7 @@ import typer
 from fgvc_cli.cli import options
 from fgvc_cli.errors import BadRequest
 from fgvc_cli.machine.imports import quick_imports
+from fgvc_cli.streams import keep_going
 
 _ALLOWED_ON_RESUME = ("resume", "device", "workers", "cache", "data_dir", "compile")
 
@@ -75,6 +76,7 @@ def train(
     if flags.pop("dry_run"):
         _dry_run(out, flags)
         return
+    keep_going()
     result = _resume(resume, flags) if resume is not None else _start(out, flags)
     from fgvc_cli.cli.tables import print_evaluation
     from fgvc_cli.machine.distributed import launched
@@ -88,7 +90,7 @@ def _dry_run(out: Path | None, flags: dict[str, Any]) -> None:
         raise BadRequest("--dry-run estimates a run that has not started: leave --resume out")
     spec = options.spec_of(flags)
 
-    from rich.console import Console
+    from fgvc_cli.terminal import Console
 
     with quick_imports():
         from fgvc_cli.cli.dryrun import print_estimate
@@ -101,7 +103,7 @@ def _dry_run(out: Path | None, flags: dict[str, Any]) -> None:
 def _start(out: Path | None, flags: dict[str, Any]) -> dict[str, Any]:
     spec = options.spec_of(flags)
 
-    from rich.console import Console
+    from fgvc_cli.terminal import Console
 
     with quick_imports():
         from fgvc_cli.runs.folder import default_path
@@ -124,7 +126,7 @@ def _resume(path: Path, flags: dict[str, Any]) -> dict[str, Any]:
 
     RunFolder.open(path)  # reports a wrong path before PyTorch is loaded
 
-    from rich.console import Console
+    from fgvc_cli.terminal import Console
 
     with quick_imports():
         from fgvc_cli.training.train import Machine, resume

@@ -29,6 +29,8 @@ from fgvc_cli.data.formats.index import class_notes
 from fgvc_cli.data.images.survey import Progress
 from fgvc_cli.data.labelled import Labelled
 from fgvc_cli.data.types import DatasetIndex
+from fgvc_cli.errors import BadRequest
+from fgvc_cli.files import is_text
 from fgvc_cli.spec.data import DatasetName, DataSpec
 
 _LOADERS: dict[DatasetName, Callable[[DataSpec, Progress | None], DatasetIndex]] = {
@@ -57,7 +59,18 @@ def load_index(spec: DataSpec, *, progress: Progress | None = None) -> DatasetIn
     one line, if data are missing or labels contradict each other.
     """
     index = _LOADERS[spec.dataset](spec, progress)
+    _must_be_text(index)
     return replace(index, notes=index.notes + class_notes(index))
+
+
+def _must_be_text(index: DatasetIndex) -> None:
+    """BadRequest for a class whose name is not UTF-8: pictures, pages and models hold class names as text.
+
+    File names need not be text: they are recorded byte by byte.
+    """
+    for name in index.classes:
+        if not is_text(name):
+            raise BadRequest(f"{index.root}: the class name {name!r} is not UTF-8: rename it")
 
 
 def list_labelled(spec: DataSpec, known: Alike) -> Labelled:

@@ -26,7 +26,9 @@ from fgvc_cli.data.groups import PATH_COLUMNS
 from fgvc_cli.data.labelled import Labelled
 from fgvc_cli.data.types import DatasetIndex, Split
 from fgvc_cli.errors import BadRequest
+from fgvc_cli.files import expanded, open_regular
 from fgvc_cli.spec.data import DataSpec
+from fgvc_cli.values import brief, coordinate
 
 _ALIASES = {"path": PATH_COLUMNS, "label": ("label", "class"), "split": ("split",)}
 _BOX = ("x1", "y1", "x2", "y2")
@@ -75,9 +77,9 @@ def _listed(spec: DataSpec) -> tuple[Path, Path, _Rows, tuple[str, ...]]:
 def _file(spec: DataSpec) -> Path:
     if spec.root is None:
         raise BadRequest(f"the dataset `csv` needs --data-dir FILE.csv; {_FORM}")
-    file = spec.root.expanduser()
+    file = expanded(spec.root)
     if not file.is_file():
-        what = "is a folder" if file.is_dir() else "does not exist"
+        what = "is a folder" if file.is_dir() else "is not a regular file" if file.exists() else "does not exist"
         raise BadRequest(f"{file}: {what}; --data-dir names the CSV file itself")
     return file
 
@@ -92,7 +94,8 @@ def _table(file: Path) -> Iterator[Row]:
     the one of comma, semicolon and tab that the first line has most often.
     """
     try:
-        data = file.read_bytes()
+        with open_regular(file) as opened:
+            data = opened.read()
     except OSError as error:
         raise BadRequest(f"{file}: cannot be read ({error.strerror})") from None
     encoding = "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
@@ -182,11 +185,9 @@ def _box(file: Path, line: int, texts: Sequence[str]) -> tuple[float, ...]:
     sides = []
     for name, text in zip(_BOX, texts, strict=True):
         try:
-            sides.append(float(text))
+            sides.append(coordinate(text))
         except ValueError:
-            sides.append(np.nan)
-        if not np.isfinite(sides[-1]):
-            raise BadRequest(f"{file}:{line}: column {name} is {text!r}; a number is expected")
+            raise BadRequest(f"{file}:{line}: column {name} is {brief(text)}; a number of pixels is expected") from None
     x1, y1, x2, y2 = sides
     if x1 >= x2 or y1 >= y2:
         wrong = ("x2", x2, "x1", x1) if x1 >= x2 else ("y2", y2, "y1", y1)

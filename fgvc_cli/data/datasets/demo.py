@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from functools import partial
 from pathlib import Path
@@ -15,8 +14,9 @@ from fgvc_cli.data.formats.index import checked
 from fgvc_cli.data.images.survey import Progress
 from fgvc_cli.data.types import DatasetIndex, Split
 from fgvc_cli.errors import BadRequest, FgvcError
-from fgvc_cli.files import hindrance
+from fgvc_cli.files import expanded, hindrance, read_text
 from fgvc_cli.spec.data import DataSpec
+from fgvc_cli.values import parse
 
 ANNOTATIONS = "annotations.json"
 
@@ -43,10 +43,10 @@ def _drawing(progress: Progress, done: int, total: int) -> None:
 def demo_home(spec: DataSpec) -> Path:
     """The folder that the demo is stored in: the spec's root, $FGVC_DATA_DIR, or the user's cache."""
     if spec.root is not None:
-        return spec.root.expanduser()
+        return expanded(spec.root)
     variable = os.environ.get(DATA_DIR_VARIABLE)
     if variable:
-        return Path(variable).expanduser()
+        return expanded(variable)
     return cache_home()
 
 
@@ -54,7 +54,7 @@ def read(root: Path) -> DatasetIndex:
     """The index of a folder with the drawn demo."""
     path = root / ANNOTATIONS
     try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
+        facts = parse(read_text(path))
         part_names = tuple(facts["parts"])
         splits = {name: _split(facts["images"][name], part_names) for name in ("train", "test")}
         classes = tuple(facts["classes"])

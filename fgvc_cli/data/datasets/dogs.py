@@ -15,7 +15,9 @@ from fgvc_cli.data.formats.surveyed import Box, with_surveyed_boxes
 from fgvc_cli.data.images.survey import Progress
 from fgvc_cli.data.types import DatasetIndex, Split
 from fgvc_cli.errors import BadRequest
+from fgvc_cli.files import open_regular
 from fgvc_cli.spec.data import DataSpec
+from fgvc_cli.values import coordinate
 
 _IMAGES = ("Images", "images/Images", "images")  # as unpacked by hand, and as in some copies
 _BOXES = ("Annotation", "annotations/Annotation", "annotation")
@@ -81,7 +83,9 @@ def _tidy(folder: str) -> str:
 
 def box_around_all(path: Path) -> Box:
     """The box around all boxes of a VOC file, whose coordinates already are edges 0..width. ValueError without any."""
-    boxes = [[float(box.findtext(side, "")) for side in _SIDES] for box in ElementTree.parse(path).iter("bndbox")]
+    with open_regular(path) as stream:
+        found = ElementTree.parse(stream).iter("bndbox")
+        boxes = [[coordinate(box.findtext(side, "")) for side in _SIDES] for box in found]
     if not boxes:
         raise ValueError("marks no object")
     x1, y1, x2, y2 = zip(*boxes, strict=True)

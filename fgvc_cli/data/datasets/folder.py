@@ -17,6 +17,7 @@ from fgvc_cli.data.images.listing import RUN_FILE, Listing, folders_in, list_ima
 from fgvc_cli.data.labelled import Labelled
 from fgvc_cli.data.types import DatasetIndex, Split
 from fgvc_cli.errors import BadRequest
+from fgvc_cli.files import expanded
 from fgvc_cli.spec.data import DataSpec
 
 _SAY = "name the splits train, val and test, or say which they are with --train-dir and --test-dir"
@@ -74,7 +75,7 @@ def _places(folders: Sequence[str], known: Alike) -> dict[str, str]:
 def _root(spec: DataSpec) -> Path:
     if spec.root is None:
         raise BadRequest("the dataset `folder` needs --data-dir FOLDER, a folder with one folder of images per class")
-    root = spec.root.expanduser()
+    root = expanded(spec.root)
     if not root.is_dir():
         what = "is not a folder" if root.exists() else "does not exist"
         hint = "; for a CSV file use --dataset csv" if root.suffix.lower() in (".csv", ".tsv") else ""

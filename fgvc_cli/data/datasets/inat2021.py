@@ -20,6 +20,7 @@ from fgvc_cli.data.formats.lists import unique_names
 from fgvc_cli.data.types import DatasetIndex, Split
 from fgvc_cli.errors import BadRequest
 from fgvc_cli.spec.data import DataSpec
+from fgvc_cli.values import brief, whole
 
 
 @dataclass
@@ -40,19 +41,21 @@ class _Listed:
         for key, element in elements(path):
             try:
                 listed._add(key, element)
-            except (KeyError, TypeError, ValueError, OverflowError):
-                raise BadRequest(f"{path}: {key} holds {str(element)[:80]!r}, which is not a valid entry") from None
+            except ValueError as error:
+                raise BadRequest(f"{path}: {key} holds {brief(element)}, which is not a valid entry: {error}") from None
         return listed
 
     def _add(self, key: str, element: Any) -> None:
         if key == "images":
-            self.files.append(element["file_name"])
-            self.images.append(element["id"])
+            self.files.append(_text(element, "file_name"))
+            self.images.append(_number(element, "id"))
         elif key == "annotations":
-            self.annotated.append(element["image_id"])
-            self.species.append(element["category_id"])
+            self.annotated.append(_number(element, "image_id"))
+            self.species.append(_number(element, "category_id"))
         elif key == "categories":
-            self.categories[element["id"]] = element["name"], element.get("image_dir_name", str(element["id"]))
+            number = _number(element, "id")
+            folder = _text(element, "image_dir_name") if "image_dir_name" in element else str(number)
+            self.categories[number] = _text(element, "name"), folder
 
     def split(self, ids: NDArray[np.int64]) -> Split:
         """Its images in the file's order; a label is the position of the category in the ascending `ids`."""
@@ -70,6 +73,26 @@ class _Listed:
             i = int(np.argmax(ids[labels] != species))
             raise BadRequest(f"{self.path}: {self.files[i]} is of category {species[i]}, which is not listed")
         return Split(tuple(self.files), labels.astype(np.int64))
+
+
+def _field(element: Any, name: str) -> Any:
+    if not (isinstance(element, dict) and name in element):
+        raise ValueError(f"{name} is missing")
+    return element[name]
+
+
+def _text(element: Any, name: str) -> str:
+    value = _field(element, name)
+    if not isinstance(value, str):
+        raise ValueError(f"{name} must be text (got {brief(value)})")
+    return value
+
+
+def _number(element: Any, name: str) -> int:
+    try:
+        return whole(_field(element, name))
+    except ValueError as error:
+        raise ValueError(f"{name} {error}") from None
 
 
 def load(spec: DataSpec, progress: object = None) -> DatasetIndex:

@@ -14,6 +14,7 @@ from fgvc_cli.data.formats.id_lists import LABELS, class_number, index_of_lists
 from fgvc_cli.data.formats.lists import Line, read_table
 from fgvc_cli.data.types import DatasetIndex
 from fgvc_cli.spec.data import DataSpec
+from fgvc_cli.values import brief
 
 
 def load(spec: DataSpec, progress: object = None) -> DatasetIndex:
@@ -24,7 +25,7 @@ def load(spec: DataSpec, progress: object = None) -> DatasetIndex:
     ids = sorted(used, key=lambda key: class_number(key, used[key]))
     for key in ids:
         if key not in names:
-            raise used[key].wrong(f"class {key} is not in classes.txt")
+            raise used[key].wrong(f"class {brief(key)} is not in classes.txt")
     return index_of_lists("nabirds", root, _named(root, ids, names))
 
 

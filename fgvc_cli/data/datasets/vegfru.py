@@ -6,7 +6,7 @@ may start at any number. In VegFru the vegetables come first.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ from fgvc_cli.data.formats.index import checked
 from fgvc_cli.data.formats.lists import Line, named_labels, read_lines, unique_names
 from fgvc_cli.data.types import DatasetIndex, Split
 from fgvc_cli.spec.data import DataSpec
+from fgvc_cli.values import brief
 
 _PARTS = {"vegfru": ("veg200", "fru92"), "veg200": ("veg200",), "fru92": ("fru92",)}
 _SPLITS = ("train", "val", "test")
@@ -73,8 +74,8 @@ def _entry(line: Line) -> tuple[str, int]:
     file, _, label = line.text.rpartition(" ")
     file = file.strip().replace("\\", "/").removeprefix("./")
     if "/" not in file or not label.isdecimal():
-        raise line.wrong(f"expected class/file and a number, found {line.text!r}")
-    return file, int(label)
+        raise line.wrong(f"expected class/file and a number, found {brief(line.text)}")
+    return file, replace(line, text=label).natural()
 
 
 def _together(parts: list[_Part], name: str) -> Split:

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import secrets
-import shutil
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +11,7 @@ from PIL import Image
 
 from fgvc_cli.data.demo.bird import PARTS
 from fgvc_cli.data.demo.image import CLASSES, SIZE, TRAITS, VERSION, draw
-from fgvc_cli.files import sync
+from fgvc_cli.files import sync, temporary_folder
 
 Progress = Callable[[int, int], None]  # images done, images in total
 TRAIN_PER_CLASS = 80
@@ -45,7 +41,6 @@ def generate(
     if target.is_dir():
         return target
     root.mkdir(parents=True, exist_ok=True)
-    _remove_abandoned(root)
     counts = {"train": train_per_class * len(CLASSES), "test": test_per_class * len(CLASSES)}
     with _written_whole(target) as temporary:
         _write(temporary, seed, size, counts, progress)
@@ -69,14 +64,10 @@ def _write(folder: Path, seed: int, size: int, counts: dict[str, int], progress:
     (folder / "annotations.json").write_text(json.dumps({**facts, "images": images}), encoding="utf-8")
 
 
-_TEMPORARY = ".demo-writing-"
-
-
 @contextmanager
 def _written_whole(target: Path) -> Iterator[Path]:
-    """A locked temporary folder beside `target`; renamed to `target` at the end, or removed if `target` exists."""
-    lock, temporary = _claim(target.parent)
-    try:
+    """A temporary folder beside `target`; renamed to `target` at the end, or removed if `target` exists."""
+    with temporary_folder(target.parent) as temporary:
         yield temporary
         for path in (*temporary.rglob("*"), temporary):
             sync(path)
@@ -86,46 +77,3 @@ def _written_whole(target: Path) -> Iterator[Path]:
             if not target.is_dir():
                 raise
         sync(target.parent)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-        if lock is not None:
-            os.close(lock)
-
-
-def _claim(root: Path) -> tuple[int | None, Path]:
-    """A new temporary folder and its lock, which the system releases when this process ends."""
-    while True:
-        temporary = root / f"{_TEMPORARY}{secrets.token_hex(6)}"
-        temporary.mkdir()  # `tempfile` would make a folder that only its owner can read
-        lock = _lock(temporary)
-        if temporary.is_dir():  # else another process removed it as abandoned before it was locked
-            return lock, temporary
-        if lock is not None:
-            os.close(lock)
-
-
-def _lock(folder: Path) -> int | None:
-    """Lock a folder. None if it is gone, if another process holds the lock, or if the system has no such locks."""
-    if sys.platform == "win32":
-        return None
-    import fcntl
-
-    try:
-        handle = os.open(folder, os.O_RDONLY)
-    except OSError:
-        return None
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(handle)
-        return None
-    return handle
-
-
-def _remove_abandoned(root: Path) -> None:
-    """Remove the temporary folders whose process has ended: those that can be locked."""
-    for folder in root.glob(f"{_TEMPORARY}*"):
-        lock = _lock(folder)
-        if lock is not None:
-            shutil.rmtree(folder, ignore_errors=True)
-            os.close(lock)

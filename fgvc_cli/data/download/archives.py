@@ -54,6 +54,7 @@ class Bundle:
     strays: tuple[str, int] = ("", 0)  # images in the archive that no list names: pattern and number
     covers: tuple[DatasetName, ...] = ()  # other datasets that are complete with this one
     folder: str = ""  # the folder's name, if not the first one in the catalog
+    largest: int = 1 << 30  # bytes that no single file of it exceeds
 
 
 _CALTECH = "https://data.caltech.edu/records"
@@ -328,6 +329,7 @@ _INAT_VAL = (
 )
 _INAT2021 = Bundle(
     contents=("train", "train_mini", "val", "train.json", "train_mini.json", "val.json"),
+    largest=4 << 30,  # train.json
     ways=(
         Way(
             (

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from fgvc_cli.data.download.archives import Archive
 from fgvc_cli.data.download.progress import Progress
+from fgvc_cli.files import open_regular
 
 _CHUNK = 1 << 20
 
@@ -15,7 +16,7 @@ def digest(path: Path, kind: str, progress: Progress) -> str:
     """The file's checksum in hexadecimal digits; `kind`: the algorithm's name in hashlib."""
     made = hashlib.new(kind, usedforsecurity=False)
     total, done = path.stat().st_size, 0
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         while chunk := file.read(_CHUNK):
             made.update(chunk)
             done += len(chunk)

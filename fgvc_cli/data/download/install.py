@@ -18,6 +18,7 @@ from filelock import FileLock, Timeout
 from fgvc_cli.data.catalog import data_roots
 from fgvc_cli.data.download.archives import BUNDLES, Archive, Bundle, Way
 from fgvc_cli.data.download.checksums import difference
+from fgvc_cli.data.download.extract import Limits
 from fgvc_cli.data.download.progress import SILENT, Progress, amount
 from fgvc_cli.data.download.state import Here, look, seal
 from fgvc_cli.data.download.transfer import PATIENCE, Patience, fetch
@@ -28,6 +29,10 @@ from fgvc_cli.errors import BadRequest, FgvcError
 _WORK = ".fgvc-download"
 _UNPACKED = 1.1  # times an archive's size: photographs hardly compress further
 _NAMED = 3  # problems that a message names
+
+_FILES_AN_IMAGE, _MORE_FILES = 4, 20_000  # photo, mask, boxes, another system's copy; lists and folders
+_AT_MOST, _MORE_BYTES = 4, 1 << 30  # times the archives' size: photographs hardly compress, lists do
+_IMAGE_BYTES = 1 << 20  # of an image, where the archives' sizes are not known
 
 
 @dataclass(frozen=True)
@@ -85,6 +90,7 @@ def install(request: Request, progress: Progress = SILENT, patience: Patience = 
     here = look(request.name, request.root)
     if here is not None:
         return _as_found(request, here, progress)
+    _check_given(request)
     with _locked(request, progress):
         here = look(request.name, request.root)  # another process may have installed it
         if here is not None:
@@ -159,8 +165,19 @@ def _fill(request: Request, home: Path, progress: Progress, patience: Patience) 
     _must_fit(request, missing)
     files = [file for archive in missing if (file := _fetched(request, archive, progress, patience))]
     for file in files:
-        unpack(file, home, request.bundle.contents, progress)
+        unpack(file, home, request.bundle.contents, progress, limits_of(request.name))
     return way, proven
+
+
+def _check_given(request: Request) -> None:
+    """BadRequest for a file or folder that is not there, before anything is made."""
+    for source in request.given:
+        try:
+            source.stat()
+        except FileNotFoundError:
+            raise BadRequest(f"{source}: does not exist; --from-archive names a file or folder") from None
+        except OSError as error:
+            raise BadRequest(f"--from-archive {source}: {error.strerror}") from None
 
 
 def _take_given(request: Request, home: Path, progress: Progress) -> bool:
@@ -168,16 +185,26 @@ def _take_given(request: Request, home: Path, progress: Progress) -> bool:
     known = {archive.file: archive for way in _ways(request.bundle) for archive in way.archives}
     proven = True
     for source in request.given:
-        if not source.exists():
-            raise BadRequest(f"{source}: does not exist; --from-archive names a file or folder")
         archive = known.get(source.name) if source.is_file() else None
         wrong = difference(source, archive, progress) if archive and (archive.md5 or archive.sha256) else "unknown"
         if wrong is not None:
             proven = False
             told = "has no official checksum" if wrong == "unknown" else f"is not the official file ({wrong})"
             progress.say(f"{source}: {told}, so every image in it will be decoded")
-        unpack(source, home, request.bundle.contents, progress)
+        unpack(source, home, request.bundle.contents, progress, limits_of(request.name))
     return proven
+
+
+def limits_of(name: str) -> Limits:
+    """What an archive of a dataset may hold: several times what the dataset is known to hold."""
+    bundle, facts = BUNDLES[name], CATALOG[name]
+    images = (facts.train or 0) + (facts.test or 0)
+    size = max(way.size for way in bundle.ways)
+    return Limits(
+        members=_FILES_AN_IMAGE * images + _MORE_FILES,
+        total=(_AT_MOST * size or _IMAGE_BYTES * images) + _MORE_BYTES,
+        single=bundle.largest,
+    )
 
 
 def _ways(bundle: Bundle) -> Sequence[Way]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,9 +15,13 @@ from fgvc_cli.data.download.archives import BUNDLES
 from fgvc_cli.data.download.progress import SILENT, Progress
 from fgvc_cli.data.facts import CATALOG
 from fgvc_cli.errors import FgvcError
+from fgvc_cli.files import open_regular, read_text
+from fgvc_cli.values import parse
 
 MARKER = "fgvc-complete.json"
 SUMS = "fgvc-sha256.txt"  # lines as `sha256sum` writes them: `sha256sum -c fgvc-sha256.txt` checks them too
+_ESCAPES = {"\n": r"\n", "\r": r"\r", "\\": r"\\"}
+_MEANT = {escape: letter for letter, escape in _ESCAPES.items()}
 _COUNTED = 200_000  # files; more are not counted, since that takes minutes on a network disk
 
 
@@ -75,7 +80,7 @@ def _by_lists(name: str, folder: Path) -> Here:
 def read_marker(folder: Path) -> Marker | None:
     """The marker of a dataset's folder; None if it is missing or unreadable."""
     try:
-        known = json.loads((folder / MARKER).read_text(encoding="utf-8"))
+        known = parse(read_text(folder / MARKER))
         return Marker(**(known | {"covers": tuple(known["covers"]), "notes": tuple(known["notes"])}))
     except (OSError, ValueError, TypeError, KeyError):
         return None
@@ -86,7 +91,7 @@ def seal(folder: Path, name: str, full: bool, notes: tuple[str, ...], progress: 
     files = sorted(files_of(folder))
     with (folder / SUMS).open("w", encoding="utf-8", errors="surrogateescape") as sums:
         for done, file in enumerate(files, start=1):
-            sums.write(f"{sha256(folder / file)}  {file}\n")
+            sums.write(_sum_line(sha256(folder / file), file))
             progress.advance("recording checksums", done, len(files), "files")
     marker = Marker(name, BUNDLES[name].covers, len(files), full, notes)
     (folder / MARKER).write_text(json.dumps(asdict(marker), indent=2) + "\n", encoding="utf-8")
@@ -95,15 +100,29 @@ def seal(folder: Path, name: str, full: bool, notes: tuple[str, ...], progress: 
 def read_sums(folder: Path) -> dict[str, str]:
     """File → SHA-256 as recorded at installation; empty if nothing was recorded."""
     try:
-        lines = (folder / SUMS).read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+        lines = read_text(folder / SUMS, errors="surrogateescape", newline="\n").removesuffix("\n").split("\n")
     except OSError:
         return {}
-    return {file: known for known, _, file in (line.partition("  ") for line in lines)}
+    return dict(map(_parsed_sum, lines))
+
+
+def _sum_line(known: str, file: str) -> str:
+    """A line as `sha256sum` writes it: a backslash in front says that the name has escapes."""
+    escaped = "".join(_ESCAPES.get(letter, letter) for letter in file)
+    return f"{'' if escaped == file else chr(92)}{known}  {escaped}\n"
+
+
+def _parsed_sum(line: str) -> tuple[str, str]:
+    """File and checksum of a line of `_sum_line`."""
+    known, _, file = line.partition("  ")
+    if known.startswith("\\"):
+        file = re.sub(r"\\[nr\\]", lambda found: _MEANT[found[0]], file)
+    return file, known.removeprefix("\\")
 
 
 def sha256(path: Path) -> str:
     """A file's SHA-256."""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

@@ -23,6 +23,8 @@ from fgvc_cli.data.download.checksums import difference
 from fgvc_cli.data.download.http import GivenUp, TryAgain, body, host_of, open_url, what_failed
 from fgvc_cli.data.download.progress import SILENT, Progress, amount
 from fgvc_cli.errors import FgvcError
+from fgvc_cli.files import read_text
+from fgvc_cli.values import parse
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ class _Part:
     def tag(self, url: str) -> str:
         """The server's tag of the version received from this address; empty if unknown."""
         try:
-            known = json.loads(self.note.read_text(encoding="utf-8"))
+            known = parse(read_text(self.note))
             return str(known["tag"]) if known["url"] == url else ""
         except (OSError, ValueError, KeyError, TypeError):
             return ""

@@ -5,21 +5,21 @@ from __future__ import annotations
 import errno
 import gzip
 import lzma
-import os
 import shutil
-import stat
 import tarfile
 import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path
 
+from fgvc_cli.data.download.extract import Limits, extract, is_archive
 from fgvc_cli.data.download.progress import SILENT, Progress
 from fgvc_cli.errors import BadRequest, FgvcError
+from fgvc_cli.files import copy_folder, must_be_file
 
+LOOSE = Limits()  # of no dataset in particular
 _DEPTH = 4  # how many folder levels are searched for the dataset's own folder
-_CHUNK = 1 << 20
 _DAMAGED = (
     tarfile.TarError,
     zipfile.BadZipFile,
@@ -34,11 +34,14 @@ _PACKED = (b"PK\x03\x04", b"\x1f\x8b", b"BZh", b"\xfd7zXZ")  # first bytes of zi
 _OTHERS = {b"Rar!": " but RAR", b"7z\xbc\xaf": " but 7z", b"<!DO": " but a web page", b"<htm": " but a web page"}
 
 
-def unpack(source: Path, home: Path, contents: Sequence[str], progress: Progress = SILENT) -> None:
+def unpack(
+    source: Path, home: Path, contents: Sequence[str], progress: Progress = SILENT, limits: Limits = LOOSE
+) -> None:
     """Put the content of an archive, a folder or a single file into the dataset's folder `home`.
 
     In an archive or folder, the dataset's own folder is the topmost one that holds one of `contents`; files outside of
-    it are left out. FgvcError or BadRequest, one line, for a source that is damaged, unsafe or not a known kind.
+    it are left out. `limits`: what an archive of this dataset may hold. FgvcError or BadRequest, one line, for a
+    source that is damaged, unsafe or not a known kind.
     """
     home.mkdir(parents=True, exist_ok=True)
     if source.name in contents and source.is_file():
@@ -46,7 +49,7 @@ def unpack(source: Path, home: Path, contents: Sequence[str], progress: Progress
         return
     inside = Path(tempfile.mkdtemp(prefix="unpacking-", dir=home.parent))
     try:
-        _expand(source, inside, progress)
+        _expand(source, inside, limits, progress)
         found = _own_folder(inside, contents)
         if found is None:
             raise BadRequest(
@@ -58,68 +61,22 @@ def unpack(source: Path, home: Path, contents: Sequence[str], progress: Progress
         shutil.rmtree(inside, ignore_errors=True)
 
 
-def _expand(source: Path, into: Path, progress: Progress) -> None:
+def _expand(source: Path, into: Path, limits: Limits, progress: Progress) -> None:
     try:
         if source.is_dir():
             progress.say(f"copying {source}")
-            shutil.copytree(source, into, dirs_exist_ok=True, copy_function=_copy)
-            _make_writable(into)
-        elif zipfile.is_zipfile(source):
-            _expand_zip(source, into, progress)
-        elif tarfile.is_tarfile(source):
-            _expand_tar(source, into, progress)
+            for link in copy_folder(source, into):
+                progress.say(f"{link} is passed over: it leads to a folder that is copied already")
+            return
+        must_be_file(source)
+        if is_archive(source):
+            extract(source, into, limits, progress)
         else:
             raise _unknown(source)
-    except tarfile.FilterError as error:
-        raise _unsafe(source, error.tarinfo.name) from None
     except _DAMAGED as error:
         raise FgvcError(f"{source}: is damaged or cut off ({_first_line(error)}); get it again") from None
-    except (OSError, shutil.Error) as error:
+    except OSError as error:
         raise FgvcError(_why(source, into, error)) from None
-
-
-def _expand_tar(source: Path, into: Path, progress: Progress) -> None:
-    """Extract with tarfile's `data` filter, which refuses devices and paths and links that leave the folder."""
-    if not hasattr(tarfile, "data_filter"):
-        raise FgvcError("unpacking safely needs Python 3.11.4 or newer")
-    size = source.stat().st_size
-    with source.open("rb") as raw, tarfile.open(fileobj=raw) as tar:
-        for member in tar:
-            _must_stay_inside(source, member.name)
-            tar.extract(member, into, filter="data")
-            progress.advance(f"unpacking {source.name}", raw.tell(), size)
-        while tar.fileobj and tar.fileobj.read(_CHUNK):  # read to the end, where gzip stores the checksum
-            pass
-
-
-def _expand_zip(source: Path, into: Path, progress: Progress) -> None:
-    """Extract each member after a check that its path stays inside; zipfile compares the CRCs."""
-    with zipfile.ZipFile(source) as archive:
-        members = archive.infolist()
-        total, done = sum(member.file_size for member in members), 0
-        if total > shutil.disk_usage(into).free:
-            raise OSError(errno.ENOSPC, "")
-        for member in members:
-            _must_stay_inside(source, member.filename)
-            if stat.S_ISLNK(member.external_attr >> 16):
-                raise _unsafe(source, member.filename)
-            archive.extract(member, into)
-            done += member.file_size
-            progress.advance(f"unpacking {source.name}", done, total)
-
-
-def _must_stay_inside(source: Path, name: str) -> None:
-    """Refuse paths that begin at the root of a disk or leave the folder, on any system."""
-    windows = PureWindowsPath(name)
-    if windows.drive or windows.root or PurePosixPath(name).is_absolute() or ".." in windows.parts:
-        raise _unsafe(source, name)
-
-
-def _unsafe(source: Path, name: str) -> FgvcError:
-    return FgvcError(
-        f"{source}: holds {name!r}, which would be written or point outside of the dataset's folder; "
-        "nothing was unpacked: get the archive from its official source"
-    )
 
 
 def _own_folder(inside: Path, contents: Sequence[str]) -> Path | None:
@@ -155,12 +112,6 @@ def _copy(source: str | Path, target: str | Path) -> None:
         shutil.copyfile(source, target)
     except OSError as error:
         raise FgvcError(_why(Path(source), Path(target), error)) from None
-
-
-def _make_writable(folder: Path) -> None:
-    """Make copied folders writable, since read-only ones can be neither moved nor removed."""
-    for place, _, _ in os.walk(folder):
-        Path(place).chmod(0o755)
 
 
 def _unknown(source: Path) -> FgvcError:

@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
+from fgvc_cli.data.images.read import open_image
 from fgvc_cli.data.types import DatasetIndex, Split
+from fgvc_cli.files import open_regular
 
 _SAMPLE = 60  # images of a split whose headers are read
 _SLACK = 2  # pixels that a box may extend outside its image, as some official boxes do
@@ -80,8 +81,8 @@ def _sizes(index: DatasetIndex, split: Split, chosen: NDArray[np.int64]) -> NDAr
     sizes = np.zeros((len(chosen), 2), dtype=np.int64)
     for row, i in zip(sizes, chosen, strict=True):
         try:
-            with Image.open(index.root / split.files[i]) as image:
+            with open_regular(index.root / split.files[i]) as stream, open_image(stream) as image:
                 row[:] = image.size
-        except (OSError, Image.DecompressionBombError):
+        except Exception:  # Pillow's plugins raise exceptions of many kinds
             continue
     return sizes

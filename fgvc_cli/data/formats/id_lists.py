@@ -15,6 +15,7 @@ from fgvc_cli.data.formats.index import checked
 from fgvc_cli.data.formats.lists import Line, read_lines, read_table
 from fgvc_cli.data.types import DatasetIndex, Split
 from fgvc_cli.spec.data import DatasetName
+from fgvc_cli.values import brief, natural
 
 LABELS = "image_class_labels.txt"
 
@@ -43,9 +44,10 @@ def index_of_lists(name: DatasetName, root: Path, classes: Mapping[str, str]) ->
 
 def class_number(key: str, line: Line) -> int:
     """A class id as a number; BadRequest for anything else."""
-    if not key.isdecimal():
-        raise line.wrong(f"expected a number first, found {key!r}")
-    return int(key)
+    try:
+        return natural(key)
+    except ValueError as error:
+        raise line.wrong(f"expected a number first: {error}") from None
 
 
 def _of_each(path: Path, images: dict[str, Line]) -> list[Line]:
@@ -62,7 +64,7 @@ def _labels(root: Path, images: dict[str, Line], classes: tuple[str, ...]) -> ND
     lines = _of_each(root / LABELS, images)
     for line in lines:
         if line.text not in label_of:
-            raise line.wrong(f"class {line.text} is not in classes.txt")
+            raise line.wrong(f"class {brief(line.text)} is not in classes.txt")
     return np.array([label_of[line.text] for line in lines], dtype=np.int64)
 
 

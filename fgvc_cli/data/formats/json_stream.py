@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, TextIO
 
 from fgvc_cli.errors import BadRequest
+from fgvc_cli.files import open_regular
+from fgvc_cli.values import LENIENT
 
 _CHUNK = 1 << 20  # characters
 _LARGEST = 1 << 26  # characters that one element may have
@@ -22,12 +25,13 @@ def elements(path: Path) -> Iterator[tuple[str, Any]]:
     BadRequest for a file that is missing, cut off, or not a JSON object.
     """
     try:
-        with path.open(encoding="utf-8") as stream:
+        with TextIOWrapper(open_regular(path), "utf-8") as stream:
             yield from _Reader(stream).members()
     except OSError as error:
         raise BadRequest(f"{path}: cannot be read ({error.strerror}); is the dataset unpacked completely?") from None
-    except ValueError as error:
-        raise BadRequest(f"{path}: is not a complete JSON file ({error}); get it again") from None
+    except (ValueError, RecursionError) as error:
+        reason = "it is nested too deeply" if isinstance(error, RecursionError) else error
+        raise BadRequest(f"{path}: is not a complete JSON file ({reason}); get it again") from None
 
 
 class _Reader:
@@ -83,9 +87,12 @@ class _Reader:
             try:
                 value, end = self.decoder.raw_decode(self.text, self.place)
                 followed = end < len(self.text) and self.text[end] in _AFTER
-            except ValueError:
+            except json.JSONDecodeError:
                 if not self.more():
                     raise
+                continue
+            except ValueError:  # a number of more digits than Python converts
+                self.decoder = LENIENT
                 continue
             if followed or not self.more():
                 self.place = end

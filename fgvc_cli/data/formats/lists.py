@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fgvc_cli.errors import BadRequest
+from fgvc_cli.files import read_text
+from fgvc_cli.values import brief, coordinate, natural
 
 
 @dataclass(frozen=True)
@@ -29,27 +31,34 @@ class Line:
         """The line's `count` numbers; BadRequest for anything else."""
         words = self.text.split()
         try:
-            values = [float(word) for word in words]
+            values = [coordinate(word) for word in words]
         except ValueError:
             values = []
-        if len(values) != count or not np.isfinite(values).all():
-            raise self.wrong(f"expected {count} numbers, found {self.text!r}")
+        if len(values) != count:
+            raise self.wrong(f"expected {count} numbers, found {brief(self.text)}")
         return values
 
     def number_in(self, low: int, high: int) -> int:
         """The line's only integer, low..high; BadRequest for anything else."""
-        if not self.text.isdecimal() or not low <= int(self.text) <= high:
-            raise self.wrong(f"expected a number from {low} to {high}, found {self.text!r}")
-        return int(self.text)
+        if not self.text.isdecimal() or not low <= (number := self.natural()) <= high:
+            raise self.wrong(f"expected a number from {low} to {high}, found {brief(self.text)}")
+        return number
+
+    def natural(self) -> int:
+        """The line's only number, of up to 18 digits; BadRequest for anything else."""
+        try:
+            return natural(self.text)
+        except ValueError as error:
+            raise self.wrong(str(error)) from None
 
 
 def read_lines(path: Path) -> Iterator[Line]:
     """The lines of a text file that are not blank, stripped. BadRequest if it cannot be read."""
     try:
-        text = path.read_text(encoding="utf-8", errors="surrogateescape")
+        text = read_text(path, errors="surrogateescape")
     except OSError as error:
         raise BadRequest(f"{path}: cannot be read ({error.strerror}); is the dataset unpacked completely?") from None
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
             yield Line(path, number, line.strip())
 

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fgvc_cli.errors import BadRequest
-from fgvc_cli.files import hindrance
+from fgvc_cli.files import hindrance, open_regular
+from fgvc_cli.values import whole
 
 
 def variable(path: Path, name: str) -> Any:
@@ -17,7 +18,8 @@ def variable(path: Path, name: str) -> Any:
     import scipy.io  # imported here, since only some datasets need it
 
     try:
-        return np.atleast_1d(scipy.io.loadmat(path, variable_names=[name], squeeze_me=True)[name])
+        with open_regular(path) as stream:
+            return np.atleast_1d(scipy.io.loadmat(stream, variable_names=[name], squeeze_me=True)[name])
     except KeyError:
         raise BadRequest(f"{path}: holds no {name}; is it the right file?") from None
     except Exception as error:  # on a damaged file scipy raises many types, from OSError to zlib.error
@@ -52,6 +54,6 @@ def integers(path: Path, annotations: Any, field: str) -> NDArray[np.int64]:
 def _as_int64(path: Path, what: str, values: Any) -> NDArray[np.int64]:
     """The values as int64; a subtraction in their unsigned type could wrap around."""
     try:
-        return np.array([int(value) for value in values], dtype=np.int64)
-    except (TypeError, ValueError):
-        raise BadRequest(f"{path}: {what} holds values that are not numbers") from None
+        return np.array([whole(value) for value in values], dtype=np.int64)
+    except ValueError as error:
+        raise BadRequest(f"{path}: {what} {error}") from None

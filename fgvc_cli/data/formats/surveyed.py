@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from fgvc_cli.data.images.read import ImageError
+from fgvc_cli.data.images.read import ImageError, open_image
 from fgvc_cli.data.images.survey import Progress, survey
 from fgvc_cli.data.types import DatasetIndex
+from fgvc_cli.files import open_regular
 
 Box = tuple[float, float, float, float]  # xyxy half-open
 NO_BOX: Box = (0, 0, 0, 0)  # a box without area, which no measure counts
@@ -57,13 +58,13 @@ def _text(path: Path, box_in: Callable[[Path], Box]) -> str:
         return " ".join(map(str, box))
     except FileNotFoundError:
         raise ImageError(f"{path} is missing") from None
-    except (OSError, ValueError, SyntaxError) as error:
+    except Exception as error:  # Pillow's decoders raise exceptions of many kinds
         raise ImageError(f"{path} cannot be read ({error})") from None
 
 
 def box_of_mask(path: Path, is_object: Mask) -> Box:
     """The box around all pixels of the object; NO_BOX if there are none."""
-    with Image.open(path) as image:
+    with open_regular(path) as stream, open_image(stream) as image:
         mask = is_object(image)
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     if not len(rows):

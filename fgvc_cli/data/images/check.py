@@ -15,6 +15,7 @@ from fgvc_cli.data.images.read import ImageError, must_fit, open_image, read_ima
 from fgvc_cli.data.images.survey import Progress, survey
 from fgvc_cli.data.types import DatasetIndex, Split
 from fgvc_cli.errors import BadRequest
+from fgvc_cli.files import open_regular
 from fgvc_cli.spec.data import DataSpec
 
 _NAMED = 3  # a message names at most this many bad images or classes
@@ -51,7 +52,9 @@ def examine(
         raise BadRequest(refusal(bad, sum(map(len, index.splits().values())), advice))
     if spec.on_bad_image == "skip":
         index = _without(index, bad)
-    return replace(index, notes=index.notes + duplicate_notes(index, spec.duplicates, progress))
+    return replace(
+        index, notes=index.notes + duplicate_notes(index, spec.duplicates, progress, max_pixels=spec.max_pixels)
+    )
 
 
 def bad_images(index: DatasetIndex, spec: DataSpec, progress: Progress | None = None) -> list[BadImage]:
@@ -84,9 +87,8 @@ def _size(path: Path, max_pixels: int) -> str:
     ImageError for a bad image. An image with too many pixels is not decoded.
     """
     try:
-        with path.open("rb") as stream, open_image(stream) as image:
+        with open_regular(path) as stream, open_image(stream, max_pixels) as image:
             (width, height), format = image.size, image.format
-            must_fit((width, height), max_pixels)
             stream.seek(-min(_TAIL, path.stat().st_size), 2)
             if ends_whole(stream.read(), format):
                 return f"{width} {height}"

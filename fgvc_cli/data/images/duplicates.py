@@ -13,15 +13,18 @@ import itertools
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from fgvc_cli.data.images.read import ImageError, open_image, to_rgb
+from fgvc_cli.data.images.read import ImageError, open_image, reason, to_rgb
 from fgvc_cli.data.images.survey import Progress, survey
 from fgvc_cli.data.types import DatasetIndex
+from fgvc_cli.files import open_regular
+from fgvc_cli.spec.data import MAX_PIXELS
 
 Codes = NDArray[np.int64]
 Hashes = NDArray[np.uint64]
@@ -43,11 +46,13 @@ class _Pool:
     labels: Codes  # (N,)
 
 
-def duplicate_notes(index: DatasetIndex, mode: str, progress: Progress | None = None) -> tuple[str, ...]:
+def duplicate_notes(
+    index: DatasetIndex, mode: str, progress: Progress | None = None, *, max_pixels: int = MAX_PIXELS
+) -> tuple[str, ...]:
     """Notes about images that are in two splits.
 
-    `mode`: off, exact, near, or auto, which chooses one of the three by the number of images. Unreadable images are
-    ignored. The demo data set is not checked: fgvc draws it without duplicates.
+    `mode`: off, exact, near, or auto, which chooses one of the three by the number of images. Unreadable images and
+    images with more than max_pixels are ignored. The demo data set is not checked: fgvc draws it without duplicates.
     """
     splits = index.splits()
     images = sum(map(len, splits.values()))
@@ -65,7 +70,7 @@ def duplicate_notes(index: DatasetIndex, mode: str, progress: Progress | None = 
     same = _partners(pool, _codes_of_bytes(index.root, pool, progress), nothing, nothing)
     notes = _notes(pool, same, "the same as", "=")
     if mode == "near":
-        near = _near_partners(index.root, pool, progress)
+        near = _near_partners(index.root, pool, max_pixels, progress)
         notes += _notes(pool, np.where(same >= 0, -1, near), "nearly the same as", "~")
     return notes
 
@@ -96,7 +101,8 @@ def _size(path: Path) -> int:
 
 def _digest(path: Path) -> str:
     try:
-        return hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()
+        with open_regular(path) as stream:
+            return hashlib.blake2b(stream.read(), digest_size=16).hexdigest()
     except OSError as error:
         raise ImageError(f"{path}: cannot be read ({error.strerror})") from None
 
@@ -104,20 +110,21 @@ def _digest(path: Path) -> str:
 # ---- nearly identical images
 
 
-def difference_hash(path: Path) -> str:
+def difference_hash(path: Path, max_pixels: int = MAX_PIXELS) -> str:
     """The hash of the upright image as 16 hexadecimal digits; empty for an image of nearly uniform colour.
 
-    ImageError if the image cannot be read. A JPEG is decoded at an eighth of its size if that is large enough.
+    ImageError if the image cannot be read or has more than max_pixels. A JPEG is decoded at an eighth of its size if
+    that is large enough.
     """
     try:
-        with path.open("rb") as stream, open_image(stream) as image:
+        with open_regular(path) as stream, open_image(stream, max_pixels) as image:
             image.draft("L", (72, 64))
             upright = ImageOps.exif_transpose(image) or image
             grey = upright if upright.mode == "L" else to_rgb(upright).convert("L")
             small = grey.resize((32, 32), Image.Resampling.BILINEAR).resize((9, 8), Image.Resampling.BOX)
             levels = np.asarray(small, dtype=np.int64)
     except Exception as error:  # Pillow's decoders raise exceptions of many kinds
-        raise ImageError(f"{path}: {error}") from None
+        raise ImageError(f"{path}: {reason(error)}") from None
     if np.ptp(levels) < _FLAT:
         return ""
     return np.packbits(levels[:, 1:] > levels[:, :-1]).tobytes().hex()
@@ -158,8 +165,8 @@ def _distance(a: Hashes, b: Hashes) -> NDArray[np.int64]:
     return bits
 
 
-def _near_partners(root: Path, pool: _Pool, progress: Progress | None) -> Partners:
-    words = survey("looking for copies", root, pool.files, difference_hash, progress)
+def _near_partners(root: Path, pool: _Pool, max_pixels: int, progress: Progress | None) -> Partners:
+    words = survey("looking for copies", root, pool.files, partial(difference_hash, max_pixels=max_pixels), progress)
     chosen = np.array([i for i, word in enumerate(words) if isinstance(word, str) and word], dtype=np.int64)
     values = np.array([int(str(words[i]), 16) for i in chosen], dtype=np.uint64)
     hashes, inverse = np.unique(values, return_inverse=True)

@@ -2,50 +2,31 @@
 
 from __future__ import annotations
 
-import struct
-
 import numpy as np
 from numpy.typing import NDArray
+
+from fgvc_cli.data.images.claims import jpeg_size, webp_size
 
 Bytes = NDArray[np.uint8]
 
 _HEIC_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"})
 _AVIF_BRANDS = frozenset({b"avif", b"avis"})
-_FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # SOF0..15 hold the size; these three do not
-_BARE_MARKERS = frozenset({0x01, *range(0xD0, 0xD8)})  # markers that no length field follows
 
 
 def plain_size(encoded: Bytes) -> tuple[int, int] | None:
     """Width and height of a JPEG, or of a lossy WebP without extended header; None where the size is not found.
 
     torchvision decodes these formats as fgvc needs them. In other WebP files it drops alpha and ignores the EXIF
-    orientation. Its PNG decoder ends the process when the pixels are damaged (torchvision 0.29).
+    orientation. Its PNG decoder ends the process when the pixels are damaged (torchvision 0.29). ValueError for a JPEG
+    whose header has no end.
     """
     head = encoded[:30].tobytes()
     size = None
     if head.startswith(b"\xff\xd8\xff"):
-        size = _jpeg_size(encoded)
-    elif head.startswith(b"RIFF") and head[8:16] == b"WEBPVP8 " and len(head) == 30:
-        width, height = struct.unpack_from("<HH", head, 26)
-        size = width & 0x3FFF, height & 0x3FFF
+        size = jpeg_size(lambda place, count: encoded[place : place + count].tobytes())
+    elif head.startswith(b"RIFF") and head[8:16] == b"WEBPVP8 ":
+        size = webp_size(head)
     return size if size is not None and min(size) > 0 else None
-
-
-def _jpeg_size(encoded: Bytes) -> tuple[int, int] | None:
-    """Reads the segments up to the frame header, which holds the size."""
-    place = 2
-    while place + 9 <= encoded.size and encoded[place] == 0xFF:
-        marker = int(encoded[place + 1])
-        if marker == 0xFF:  # a fill byte
-            place += 1
-        elif marker in _BARE_MARKERS:
-            place += 2
-        elif marker in _FRAME_MARKERS:
-            height, width = struct.unpack_from(">HH", encoded.data, place + 5)
-            return width, height
-        else:
-            place += 2 + int(struct.unpack_from(">H", encoded.data, place + 2)[0])
-    return None
 
 
 def phone_format(head: bytes) -> str | None:

@@ -6,7 +6,6 @@ demo, pictures of `fgvc viz`), and, unless asked for, linked folders.
 
 from __future__ import annotations
 
-import json
 import os
 from collections import deque
 from collections.abc import Set
@@ -16,6 +15,8 @@ from pathlib import Path
 from fgvc_cli.data.catalog import CACHE_NAME, cache_home
 from fgvc_cli.data.images.names import has_image_ending, is_passed_over
 from fgvc_cli.errors import BadRequest
+from fgvc_cli.files import read_text
+from fgvc_cli.values import parse
 
 RUN_FILE = "run.json"  # every run folder holds it
 _PICTURES = "manifest.json"  # lists the pictures that `fgvc viz` wrote into a folder
@@ -142,7 +143,7 @@ def is_own(folder: Path, names: Set[str] | None = None) -> bool:
 def _pictures(folder: Path) -> set[str]:
     """The names of the pictures that `fgvc viz` wrote into a folder; empty if another program wrote the manifest."""
     try:
-        entries = json.loads((folder / _PICTURES).read_text(encoding="utf-8"))["pictures"]
+        entries = parse(read_text(folder / _PICTURES))["pictures"]
         return {_PICTURES, *(str(entry["file"]) for entry in entries)}
     except (OSError, ValueError, KeyError, TypeError):
         return set()

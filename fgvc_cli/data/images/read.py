@@ -9,8 +9,9 @@ images with alpha) and what torchvision cannot decode. Both give the same pixels
 - 16-bit values are scaled from 0..65535 to 0..255, floating-point values from 0..1;
 - the first frame of an animation is used.
 
-The format is found from the file's content, not from its name. The pixel limit is checked on the header, before
-decoding.
+The format is found from the file's content, not from its name, and is one of `FORMATS`: Pillow's other plugins read
+files that nobody takes for photos, and one of them starts another program. The pixel limit is checked on the header,
+before anything is decoded or allocated.
 """
 
 from __future__ import annotations
@@ -24,15 +25,23 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError, features
+from PIL.TiffImagePlugin import TiffImageFile
 from torch import Tensor
 from torchvision.io import ImageReadMode, decode_image
 
+from fgvc_cli.data.images.claims import claimed_sizes
 from fgvc_cli.data.images.headers import phone_format, plain_size
 from fgvc_cli.errors import FgvcError
+from fgvc_cli.files import open_regular
 from fgvc_cli.spec.data import MAX_PIXELS
 
 Image.MAX_IMAGE_PIXELS = None  # `must_fit` replaces Pillow's own limit, since the limit here is data.max_pixels
 
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "TGA", "JPEG2000")  # Pillow's names; also AVIF and HEIC
+_ON_PHONES = {"AVIF": "AVIF", "HEIC": "HEIF"}  # → Pillow's name
+
+_TILE_WIDTH, _TILE_HEIGHT = 322, 323  # TIFF tags
+_LEAST_TILE = 1 << 24  # pixels that a tile may always have; a small image may lie in one large tile
 _SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 
 
@@ -43,12 +52,13 @@ class ImageError(FgvcError):
 def read_image(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> Tensor:
     """The image in a file, (3, H, W) uint8 RGB, upright. ImageError if it cannot be read, or H × W > max_pixels."""
     try:
-        encoded = np.fromfile(path, dtype=np.uint8)
+        with open_regular(path) as stream:
+            encoded = np.fromfile(stream, dtype=np.uint8)
         if encoded.size == 0:
             raise ImageError("the image file is empty")
         return _decode(encoded, max_pixels)
     except Exception as error:  # Pillow's decoders raise exceptions of many kinds, from SyntaxError to struct.error
-        raise ImageError(f"{os.fspath(path)}: {_reason(error)}") from None
+        raise ImageError(f"{os.fspath(path)}: {reason(error)}") from None
 
 
 def _decode(encoded: NDArray[np.uint8], max_pixels: int) -> Tensor:
@@ -60,8 +70,7 @@ def _decode(encoded: NDArray[np.uint8], max_pixels: int) -> Tensor:
             return pixels
         except RuntimeError:  # Pillow may still decode it, and gives a better error message
             pass
-    with open_image(io.BytesIO(encoded.tobytes())) as image:
-        must_fit(image.size, max_pixels)
+    with open_image(io.BytesIO(encoded.tobytes()), max_pixels) as image:
         image.load()
         return torch.from_numpy(np.array(to_rgb(ImageOps.exif_transpose(image) or image))).permute(2, 0, 1)
 
@@ -76,13 +85,20 @@ def must_fit(size: tuple[int, int], max_pixels: int) -> None:
         )
 
 
-def open_image(stream: IO[bytes]) -> Image.Image:
+def open_image(stream: IO[bytes], max_pixels: int = MAX_PIXELS) -> Image.Image:
     """Pillow's image of an open file. Only the header is read; nothing is decoded.
 
-    Raises ImageError where the package that reads the format is missing, and Pillow's exceptions of any kind.
+    Raises ImageError where the image exceeds the limit or the package that reads the format is missing, and Pillow's
+    exceptions of any kind.
     """
-    kind = phone_format(stream.read(64))
-    stream.seek(0)
+
+    def peek(place: int, count: int) -> bytes:
+        stream.seek(place)
+        return stream.read(count)
+
+    for size in claimed_sizes(peek):
+        must_fit(size, max_pixels)
+    kind = phone_format(peek(0, 64))
     if kind == "HEIC":
         try:
             importlib.import_module("pillow_heif").register_heif_opener()
@@ -90,7 +106,20 @@ def open_image(stream: IO[bytes]) -> Image.Image:
             raise ImageError("is a HEIC image; to read HEIC: pip install pillow-heif") from None
     if kind == "AVIF" and "avif" not in features.get_supported():
         raise ImageError("is an AVIF image; to read AVIF: pip install --upgrade pillow")
-    return Image.open(stream)
+    stream.seek(0)
+    image = Image.open(stream, formats=FORMATS if kind is None else (_ON_PHONES[kind],))
+    must_fit(image.size, max_pixels)
+    _tile_must_fit(image, max_pixels)
+    return image
+
+
+def _tile_must_fit(image: Image.Image, max_pixels: int) -> None:
+    """ImageError for a TIFF with tiles over the limit: a whole tile is decoded, however small the image is."""
+    if isinstance(image, TiffImageFile):
+        tags = image.tag_v2
+        width, height = tags.get(_TILE_WIDTH, 0), tags.get(_TILE_HEIGHT, 0)
+        if isinstance(width, int) and isinstance(height, int):
+            must_fit((width, height), max(max_pixels, _LEAST_TILE))
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
@@ -107,7 +136,8 @@ def to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
+    """One line that says why an image cannot be read, without its path."""
     if isinstance(error, ImageError):
         return str(error)
     if isinstance(error, UnidentifiedImageError):

@@ -2,7 +2,8 @@
 
 Results are stored in `images.sqlite` in fgvc's cache folder, with the file's path, size and modification time as the
 key. Only results of good images are stored: a bad file is examined again each time. A cache that cannot be read or
-written costs time, nothing else.
+written costs time, nothing else: each row has a checksum, rows that are wrong are not used, and a file that is no such
+database, or a damaged one, is removed.
 """
 
 from __future__ import annotations
@@ -11,12 +12,14 @@ import contextlib
 import os
 import sqlite3
 import warnings
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from fgvc_cli.data.catalog import cache_home
 from fgvc_cli.data.images.read import ImageError
+from fgvc_cli.files import must_be_file
 from fgvc_cli.machine.threads import cores
 
 Progress = Callable[[str, int, int], object]  # what is being done, steps done, steps in total
@@ -25,9 +28,23 @@ Stamp = tuple[int, int]  # size in bytes, modification time in nanoseconds
 KEPT_FROM = 500  # number of images from which results are cached; fewer take less than a second
 _STEP, _STEPS_A_WRITE = 128, 16
 _TABLE = (
-    "CREATE TABLE IF NOT EXISTS findings"
-    "(kind TEXT, root BLOB, file BLOB, size INTEGER, changed INTEGER, finding TEXT, PRIMARY KEY (kind, root, file))"
-    " WITHOUT ROWID"
+    "CREATE TABLE IF NOT EXISTS summed_findings"
+    "(kind TEXT, root BLOB, file BLOB, size INTEGER, changed INTEGER, finding TEXT, sum INTEGER,"
+    " PRIMARY KEY (kind, root, file)) WITHOUT ROWID"
+)
+_OLD_TABLE = "DROP TABLE IF EXISTS findings"  # that of versions which stored no checksums
+_PASSING = frozenset(  # SQLite's errors that say nothing about the file's content
+    {
+        sqlite3.SQLITE_PERM,
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_NOMEM,
+        sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_INTERRUPT,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_CANTOPEN,
+    }
 )
 
 
@@ -119,33 +136,48 @@ class _Cache:
         """File → its stamp and finding; empty if there is no cache."""
         with contextlib.suppress(sqlite3.Error, OSError), self._connected() as connection:
             rows = connection.execute(
-                "SELECT file, size, changed, finding FROM findings WHERE kind = ? AND root = ?", (self.kind, self.root)
+                "SELECT file, size, changed, finding, sum FROM summed_findings WHERE kind = ? AND root = ?",
+                (self.kind, self.root),
             )
-            return {os.fsdecode(file): ((size, changed), finding) for file, size, changed, finding in rows}
+            found, whole = {}, True
+            for file, size, changed, finding, total in rows.fetchall():
+                if isinstance(file, bytes) and total == self._sum(file, size, changed, finding):
+                    found[os.fsdecode(file)] = ((size, changed), finding)
+                else:
+                    whole = False
+            if not whole and connection.execute("PRAGMA integrity_check").fetchone() != ("ok",):
+                raise sqlite3.DatabaseError  # the file is damaged, not only a row: it is made anew
+            return found
         return {}
 
     def write(self, findings: dict[str, tuple[Stamp, str]]) -> None:
         """Store these findings, all or none. If the cache cannot be written, none are stored and no error is raised."""
-        rows = [
-            (self.kind, self.root, os.fsencode(file), *stamp, finding) for file, (stamp, finding) in findings.items()
-        ]
-        with contextlib.suppress(sqlite3.Error, OSError), self._connected() as connection:
-            connection.executemany("INSERT OR REPLACE INTO findings VALUES (?, ?, ?, ?, ?, ?)", rows)
+        facts = [(os.fsencode(file), *stamp, finding) for file, (stamp, finding) in findings.items()]
+        rows = [(self.kind, self.root, *fact, self._sum(*fact)) for fact in facts]
+        # OverflowError: a modification time too late for SQLite
+        with contextlib.suppress(sqlite3.Error, OSError, OverflowError), self._connected() as connection:
+            connection.executemany("INSERT OR REPLACE INTO summed_findings VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+
+    def _sum(self, *facts: object) -> int:
+        """The checksum of a row."""
+        return zlib.crc32(repr((self.kind, self.root, *facts)).encode("utf-8", "surrogatepass"))
 
     @contextlib.contextmanager
     def _connected(self) -> Iterator[sqlite3.Connection]:
         """A connection, committed at the end. A file that is not a valid database is removed."""
         file = cache_home() / "images.sqlite"
         file.parent.mkdir(parents=True, exist_ok=True)
+        if file.exists():
+            must_be_file(file)
         connection = sqlite3.connect(file, timeout=5)
         try:
+            connection.execute(_OLD_TABLE)
             connection.execute(_TABLE)
             yield connection
             connection.commit()
-        except sqlite3.OperationalError:  # locked, full or not writable: the file itself is intact
-            raise
-        except sqlite3.DatabaseError:
-            file.unlink(missing_ok=True)
+        except sqlite3.Error as error:
+            if getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF not in _PASSING:
+                file.unlink(missing_ok=True)
             raise
         finally:
             connection.close()

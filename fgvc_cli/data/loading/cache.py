@@ -7,7 +7,10 @@ rows cut off at the bottom, the decoders' versions.
 
     KEY/squares.npy     (N, side, side, 3) uint8
     KEY/sizes.npy       (N, 2) int32: height and width of the images before resizing
-    KEY/about.json      what it was made from, with a digest of every image's size in bytes and modification time
+    KEY/about.json      what it was made from, with a digest of every image's size in bytes and modification time, and
+                        checksums of the other two files
+
+A cache that is opened is checked: layout, size and checksum of each file. One that is wrong in any way is made anew.
 
 `disk` stores the folder in fgvc's cache folder; `ram` stores it in shared memory until the last process that uses it
 ends.
@@ -45,6 +48,7 @@ from fgvc_cli.data.loading.cache_files import (
     reserve,
     shared_memory,
 )
+from fgvc_cli.data.loading.checksums import checksum_of, header_of, read_facts
 from fgvc_cli.data.loading.transforms import square, without_banner
 from fgvc_cli.data.types import DatasetIndex, Split
 from fgvc_cli.errors import BadRequest, FgvcError
@@ -53,7 +57,7 @@ from fgvc_cli.spec.data import DataSpec
 
 Progress = Callable[[str, int, int], object]  # what is being done, steps done, steps in total
 
-_VERSION = 1  # increased whenever the layout of the files or the result of `square` changes
+_VERSION = 2  # increased whenever the layout of the files or the result of `square` changes
 _STEP = 64  # images
 _GIB = 1 << 30
 
@@ -63,7 +67,7 @@ class SquareFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.pixels: NDArray[np.uint8] = np.load(path, mmap_mode="r")  # (N, side, side, 3)
+        self.pixels: NDArray[np.uint8] = np.load(path, mmap_mode="r", allow_pickle=False)  # (N, side, side, 3)
 
     def __reduce__(self) -> tuple[type[SquareFile], tuple[Path]]:
         """A worker process that is not forked maps the file itself."""
@@ -191,7 +195,9 @@ def squares_in_file(wanted: Wanted, folder: Path, progress: Progress, *, passing
             _enough_room(wanted, folder.parent, passing=passing)
             fill_folder(folder, lambda part: _write(part, wanted, stamps, progress))
         claim = Claim(folder) if passing else None
-        return Squares(SquareFile(folder / "squares.npy"), np.load(folder / "sizes.npy"), wanted.files, claim)
+        return Squares(
+            SquareFile(folder / "squares.npy"), np.load(folder / "sizes.npy", allow_pickle=False), wanted.files, claim
+        )
 
 
 def squares_on_device(wanted: Wanted, device: torch.device, progress: Progress) -> Squares:
@@ -224,22 +230,27 @@ def _decoded(wanted: Wanted, what: str, progress: Progress) -> Iterator[tuple[ND
 
 
 def _is_whole(folder: Path, wanted: Wanted, stamps: list[Stamp | None]) -> bool:
-    """Whether a folder holds the squares of exactly these images, unchanged since."""
-    try:
-        about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
-        sizes, pixels = np.load(folder / "sizes.npy"), np.load(folder / "squares.npy", mmap_mode="r")
-    except (OSError, ValueError, EOFError):
-        return False
-    shapes = pixels.shape == wanted.shape and sizes.shape == (len(wanted.files), 2)
-    return shapes and isinstance(about, dict) and about.get("images") == _digest(stamps)
+    """Whether a folder holds the squares of exactly these images, unchanged since, and nothing in it is damaged."""
+    about = read_facts(folder / "about.json")
+    return about.get("images") == _digest(stamps) and all(
+        about.get(name) == checksum_of(folder / name, dtype, shape) for name, (dtype, shape) in _arrays(wanted).items()
+    )
+
+
+def _arrays(wanted: Wanted) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """File → data type and shape."""
+    return {"squares.npy": ("|u1", wanted.shape), "sizes.npy": ("<i4", (len(wanted.files), 2))}
 
 
 def _write(folder: Path, wanted: Wanted, stamps: list[Stamp | None], progress: Progress) -> None:
-    np.save(folder / "sizes.npy", _write_squares(folder / "squares.npy", wanted, progress))
+    sizes = _write_squares(folder / "squares.npy", wanted, progress)
+    np.save(folder / "sizes.npy", sizes.astype("<i4"))
     for file, before, after in zip(wanted.files, stamps, wanted.stamps(), strict=True):
         if before != after:
             raise FgvcError(f"{wanted.root / file} changed while it was being cached: start again")
-    about = {"root": str(wanted.root), "count": len(wanted.files), "side": wanted.side, "images": _digest(stamps)}
+    about: dict[str, object] = {"root": str(wanted.root), "count": len(wanted.files), "side": wanted.side}
+    about["images"] = _digest(stamps)
+    about |= {name: checksum_of(folder / name, dtype, shape) for name, (dtype, shape) in _arrays(wanted).items()}
     (folder / "about.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
 
 
@@ -247,9 +258,8 @@ def _write_squares(path: Path, wanted: Wanted, progress: Progress) -> NDArray[np
     """Write squares.npy and return the sizes. The file is not memory-mapped here: a full disk would end the process."""
     sizes = np.empty((len(wanted.files), 2), dtype=np.int32)
     what = f"{_caching(wanted)} in {path.parents[1]}"
-    header = {"descr": "|u1", "fortran_order": False, "shape": wanted.shape}
     with path.open("wb") as file:
-        np.lib.format.write_array_header_1_0(file, header)
+        file.write(header_of("|u1", wanted.shape))
         file.flush()
         reserve(file.fileno(), file.tell() + wanted.bytes)
         for row, (squared, size) in enumerate(_decoded(wanted, what, progress)):

@@ -75,7 +75,7 @@ def fill_folder(folder: Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a new folder under another name, sync it and rename it. Call this inside `alone_with`."""
     part = folder.with_name(folder.name + _PART)
     for old in (part, folder):
-        shutil.rmtree(old, ignore_errors=True)
+        _clear(old)
     part.mkdir()
     try:
         write(part)
@@ -84,6 +84,14 @@ def fill_folder(folder: Path, write: Callable[[Path], object]) -> None:
         part.rename(folder)
     finally:
         shutil.rmtree(part, ignore_errors=True)
+
+
+def _clear(path: Path) -> None:
+    """Remove a folder, or whatever damage put in its place."""
+    if path.is_symlink() or path.is_file():
+        path.unlink()
+    else:
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def reserve(handle: int, size: int) -> None:

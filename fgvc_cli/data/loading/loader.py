@@ -22,6 +22,7 @@ from fgvc_cli.data.loading.samples import ImageDataset, collate
 from fgvc_cli.data.loading.to_device import ahead
 from fgvc_cli.data.types import Batch, DatasetIndex, Split
 from fgvc_cli.errors import BadRequest, FgvcError
+from fgvc_cli.machine.memory import SHARED_MEMORY_FULL, workers_that_fit
 from fgvc_cli.machine.threads import cores, torch_threads
 from fgvc_cli.spec.data import DataSpec
 
@@ -51,6 +52,7 @@ class Loader:
         self.batch_size = batch_size
         self.workers = workers
         self.device = device or torch.device("cpu")
+        self.notes: tuple[str, ...] = ()
         balance = dataset.split.labels if balanced else None
         count, train = len(dataset), dataset.train
         self._plan = BatchOrder(count, batch_size, train=train, seed=dataset.seed, balance=balance, shard=shard)
@@ -112,15 +114,19 @@ def _checked(batches: Iterator[Batch | ImageError], threads: int | None) -> Iter
         except RuntimeError as error:
             if "DataLoader worker" not in str(error):
                 raise
-            raise FgvcError(
-                "a worker process died, probably because memory ran out; use fewer with --workers, 0 for none"
-            ) from error
+            raise FgvcError(f"a worker process died: {_why_dead(str(error))}") from error
         if isinstance(batch, ImageError):
             try:
                 raise batch
             finally:
                 del batch, batches  # else a cycle of error, traceback and this frame would keep the workers alive
         yield batch
+
+
+def _why_dead(message: str) -> str:
+    if "Bus error" in message:  # a write into shared memory that has no room left
+        return SHARED_MEMORY_FULL
+    return "probably memory ran out; use fewer with --workers, 0 for none"
 
 
 def _start_worker(worker: int) -> None:
@@ -178,8 +184,12 @@ def make_loader(
     dataset = ImageDataset(
         index.root, split, spec, train=train, seed=seed, cut_bottom=index.cut_bottom, squares=squares
     )
-    workers = default_workers(device) if spec.workers is None else spec.workers
+    wished = default_workers(device) if spec.workers is None else spec.workers
+    workers = workers_that_fit(wished, min(batch_size, len(split)) // shard[1] * spec.image_size**2 * 3)
     pinned = device.type == "cuda"
-    return Loader(
+    loader = Loader(
         dataset, batch_size, workers=workers, pin_memory=pinned, balanced=balanced, shard=shard, device=device
     )
+    if workers < wished:
+        loader.notes = (f"{workers} worker processes, not {wished}, since no more batches fit: {SHARED_MEMORY_FULL}",)
+    return loader

@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
 from fgvc_cli.cli.tables import print_evaluation
+from fgvc_cli.terminal import Console
 from fgvc_cli.training.train import train
 from tests.conftest import small_spec
 from tests.making import mk

@@ -190,7 +190,10 @@ def test_missing_images_are_an_error_or_left_out(tmp_path: Path) -> None:
         ("path,label\na.png,wren\n./a.png,robin\n", [":3: a.png is listed for the second time, first in line 2"]),
         ('path,label\na.png,"wren\nb.png,robin\n', [":3: ", "in quotes"]),
         ('path,label\na.png,"wren" x\n', [":2: ", "in quotes"]),
-        ("path,label,x1,y1,x2,y2\na.png,wren,1,2,3,four\n", [":2: column y2 is 'four'; a number is expected"]),
+        (
+            "path,label,x1,y1,x2,y2\na.png,wren,1,2,3,four\n",
+            [":2: column y2 is 'four'; a number of pixels is expected"],
+        ),
         ("path,label,x1,y1,x2,y2\na.png,wren,1,2,3,\n", [":2: column y2 is ''"]),
         ("path,label,x1,y1,x2,y2\na.png,wren,1,nan,3,4\n", [":2: column y1 is 'nan'"]),
         ("path,label,x1,y1,x2,y2\na.png,wren,3,2,3,4\n", [":2: column x2 (3) must be above x1 (3)"]),

@@ -112,7 +112,7 @@ def test_cub_names_stay_unique(tmp_path: Path) -> None:
         ("image_class_labels.txt", lambda lines: lines[:4] + lines[5:], ["images.txt:5", "image_class_labels.txt"]),
         ("train_test_split.txt", lambda lines: lines[:-1], ["images.txt:9", "train_test_split.txt"]),
         ("train_test_split.txt", lambda lines: ["1 2", *lines[1:]], ["train_test_split.txt:1", "'2'"]),
-        ("image_class_labels.txt", lambda lines: [*lines[:2], "3 77", *lines[3:]], ["labels.txt:3", "class 77"]),
+        ("image_class_labels.txt", lambda lines: [*lines[:2], "3 77", *lines[3:]], ["labels.txt:3", "class '77'"]),
         ("images.txt", lambda lines: [*lines, lines[0]], ["images.txt:10", "second time"]),
         ("images.txt", lambda lines: ["1", *lines[1:]], ["images.txt:1", "two columns"]),
         ("bounding_boxes.txt", lambda lines: ["1 3 4 5", *lines[1:]], ["bounding_boxes.txt:1", "4 numbers"]),

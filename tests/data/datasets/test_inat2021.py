@@ -44,7 +44,7 @@ def test_training_images_without_their_list(tmp_path: Path) -> None:
         (lambda tree: tree["annotations"][0].update(category_id=10), ["category 10", "not listed"]),
         (lambda tree: tree["annotations"][0].update(category_id=4), ["category 4", "not listed"]),
         (lambda tree: tree["images"][0].pop("file_name"), ["train.json", "images holds", "is not a valid entry"]),
-        (lambda tree: tree["images"].insert(0, 7), ["train.json", "images holds '7'"]),
+        (lambda tree: tree["images"].insert(0, 7), ["train.json", "images holds 7"]),
     ],
 )
 def test_contradictions_are_named(tmp_path: Path, change: Callable[[dict[str, Any]], object], words: list[str]) -> None:

@@ -32,7 +32,7 @@ def test_names_that_the_tree_cannot_tell_apart_get_their_numbers(tmp_path: Path)
 @pytest.mark.parametrize(
     ("file", "line", "words"),
     [
-        ("image_class_labels.txt", "0000139e-21dc-4d0c-bfe1-4cae3c85c829 555", ["labels.txt:1", "class 555"]),
+        ("image_class_labels.txt", "0000139e-21dc-4d0c-bfe1-4cae3c85c829 555", ["labels.txt:1", "class '555'"]),
         ("image_class_labels.txt", "0000139e-21dc-4d0c-bfe1-4cae3c85c829 x", ["labels.txt:1", "expected a number"]),
         ("train_test_split.txt", "0000139e-21dc-4d0c-bfe1-4cae3c85c829 2", ["split.txt:1", "from 0 to 1"]),
         ("bounding_boxes.txt", "0000139e-21dc-4d0c-bfe1-4cae3c85c829 1 2 3", ["boxes.txt:1", "4 numbers"]),

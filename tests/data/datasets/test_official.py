@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from rich.console import Console
 
 from fgvc_cli.data.datasets import load_index
 from fgvc_cli.data.facts import CATALOG
@@ -14,6 +13,7 @@ from fgvc_cli.data.images.read import read_image
 from fgvc_cli.data.loading.loader import make_loader
 from fgvc_cli.errors import BadRequest
 from fgvc_cli.spec.build import build_spec
+from fgvc_cli.terminal import Console
 from fgvc_cli.training.train import train
 from tests.data.small_archives import spec_of
 from tests.data.trees import WRITERS

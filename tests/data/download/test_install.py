@@ -120,7 +120,7 @@ def test_no_room_to_unpack(server: Files, monkeypatch: pytest.MonkeyPatch, tmp_p
 
     serve_cub(server, monkeypatch, tmp_path / "made")
     with monkeypatch.context() as patch:
-        patch.setattr("tarfile.TarFile.extract", full)
+        patch.setattr("fgvc_cli.data.download.extract._Place.copy", full)
         with pytest.raises(
             FgvcError, match=r"no room to unpack it in .* the disk is full; .*what was downloaded is kept"
         ):

@@ -104,7 +104,7 @@ HARM = {
 def test_a_tar_that_would_write_outside(tmp_path: Path, harm: tarfile.TarInfo) -> None:
     source = tar_with(tmp_path / "x.tgz", harm)
     before = everything(tmp_path)
-    with pytest.raises(FgvcError, match=r"x\.tgz: holds .* outside of the dataset's folder; nothing was unpacked"):
+    with pytest.raises(FgvcError, match=r"x\.tgz: holds .* (outside of|no dataset needs) .*; nothing was unpacked"):
         unpack(source, tmp_path / "home", CONTENTS)
     assert everything(tmp_path) == before
     assert not Path("/tmp/fgvc-harm").exists()

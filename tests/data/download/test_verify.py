@@ -56,7 +56,7 @@ IMAGE = "images/002.Laysan_Albatross/Laysan_Albatross_0003.jpg"
         ("image_class_labels.txt", 4, "image 5 has no line in image_class_labels.txt"),
         ("train_test_split.txt", 8, "image 9 has no line in train_test_split.txt"),
         ("bounding_boxes.txt", 0, "image 1 has no line in bounding_boxes.txt"),
-        ("classes.txt", 1, "class 2 is not in classes.txt"),
+        ("classes.txt", 1, "class '2' is not in classes.txt"),
     ],
 )
 def test_a_cut_image_and_a_lost_line_are_both_named(cub: Path, file: str, line: int, words: str) -> None:

@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from rich.console import Console
 
 from fgvc_cli.data.datasets import load_index
 from fgvc_cli.data.images.check import bad_images, examine
@@ -24,6 +23,7 @@ from fgvc_cli.data.types import DatasetIndex
 from fgvc_cli.errors import BadRequest
 from fgvc_cli.inference.dataset import open_index
 from fgvc_cli.runs.folder import RunFolder
+from fgvc_cli.terminal import Console
 from tests.data.small_archives import spec_of, write_cub, write_folder, write_image
 
 

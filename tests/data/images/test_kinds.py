@@ -236,7 +236,7 @@ def test_heic_is_read_where_its_reader_is_there(tmp_path: Path, monkeypatch: pyt
     stand_in = types.ModuleType("pillow_heif")
     stand_in.register_heif_opener = lambda: opened.append("registered")  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "pillow_heif", stand_in)
-    monkeypatch.setattr(Image, "open", lambda stream: real(tmp_path / "a.png"))
+    monkeypatch.setattr(Image, "open", lambda stream, formats: real(tmp_path / "a.png"))
     (tmp_path / "a.heic").write_bytes(HEIC)
     assert np.array_equal(read(tmp_path / "a.heic"), PIXELS)
     assert opened == ["registered"]

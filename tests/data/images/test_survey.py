@@ -89,8 +89,8 @@ def test_a_damaged_or_forbidden_cache_costs_nothing_but_time(tmp_path: Path, loo
     survey("text", root, files, look)
     assert len(looked) == 3  # the damaged one was replaced
     with sqlite3.connect(cache) as busy:
-        busy.execute("DROP TABLE findings")
-        busy.execute("CREATE TABLE findings (other TEXT)")
+        busy.execute("DROP TABLE summed_findings")
+        busy.execute("CREATE TABLE summed_findings (other TEXT)")
     assert survey("text", root, files, look) == ["ONE", "TWO", "THREE"]
     cache.unlink()
     cache.parent.rmdir()

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from rich.console import Console
 
 from fgvc_cli.inference.look import look, open_model
 from fgvc_cli.inference.pictures import Picture
 from fgvc_cli.inference.trained import EvalRequest
 from fgvc_cli.progress import Reporter
+from fgvc_cli.terminal import Console
 from fgvc_cli.viz.plots.embedding import Features, embedding_figure, gather, picked_classes
 from fgvc_cli.viz.plots.palette import COLOURS, GREY
 from fgvc_cli.viz.plots.projection import Projection

@@ -35,12 +35,11 @@ def data(
     generated = () if named(flags) else ("data.image_size=448", "data.resize=512")
     spec = options.spec_of({**flags, "sets": [*generated, *(sets or ())]})
 
-    from rich.console import Console
-
     from fgvc_cli.bench.data import Setting, measure
     from fgvc_cli.cli.bench_tables import print_data
     from fgvc_cli.machine.device import prepare_device
     from fgvc_cli.progress import progress_of
+    from fgvc_cli.terminal import Console
 
     console = Console(stderr=True)
     found_device = prepare_device(spec.train)

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fgvc_cli.cli import options
+from fgvc_cli.streams import say_json
 
 if TYPE_CHECKING:
     import torch
-    from rich.console import Console
 
     from fgvc_cli.bench.measure import Plan
     from fgvc_cli.bench.profiler import Operation
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from fgvc_cli.bench.ways import Case, Way, What
     from fgvc_cli.data.types import DatasetIndex
     from fgvc_cli.spec.run import RunSpec
+    from fgvc_cli.terminal import Console
 
 
 MEASURE = "What is measured"
@@ -72,7 +73,7 @@ class Bench:
     """What train, infer and methods have in common: measure, print, write."""
 
     def __init__(self, what: str, flags: dict[str, Any], *specs: RunSpec) -> None:
-        from rich.console import Console
+        from fgvc_cli.terminal import Console
 
         self.what, self.flags, self.specs = what, flags, specs
         self.console = Console(stderr=True)
@@ -182,8 +183,6 @@ def write_found(
     """Write all results as JSON to `path`: - is stdout, None writes nothing."""
     if path is None:
         return
-    import json
-
     from fgvc_cli.files import make_parent, write_json
     from fgvc_cli.runs.environment import describe
 
@@ -191,7 +190,7 @@ def write_found(
     settings = {**settings, "specs": specs}
     whole = {"bench": what, "machine": describe(device), "settings": settings, "comparisons": found}
     if path == Path("-"):
-        print(json.dumps(whole, ensure_ascii=False))
+        say_json(whole)
     else:
         make_parent(path)
         write_json(path, whole)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import typer
-
 from fgvc_cli.cli import options
+from fgvc_cli.streams import say
 
 if TYPE_CHECKING:
     from fgvc_cli.inference.new_photos import Named
@@ -46,7 +45,7 @@ def confusion(
     if not (measured.exists() and _is_of_the_model(folder, images)):
         _evaluate(folder, request)
     draw_confusion(file, Confusion.read(measured, folder.classes()), dpi)
-    typer.echo(file)
+    say(str(file))
 
 
 def _is_of_the_model(folder: RunFolder, images: Named) -> bool:
@@ -62,8 +61,7 @@ def _is_of_the_model(folder: RunFolder, images: Named) -> bool:
 
 
 def _evaluate(folder: RunFolder, request: EvalRequest) -> None:
-    from rich.console import Console
-
     from fgvc_cli.evaluation.evaluate import evaluate_run
+    from fgvc_cli.terminal import Console
 
     evaluate_run(folder, request, Console(stderr=True))

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from fgvc_cli.cli.commands.viz.whole_run import Dpi, Force, Out, newest_run, picture_file
+from fgvc_cli.streams import say, tell
 
 
 def curves(
@@ -30,6 +31,6 @@ def curves(
     read = [Curves.read(folder) for folder in folders]
     for run in read:
         for problem in run.problems:
-            typer.echo(f"{run.name}: {problem}", err=True)
+            tell(f"{run.name}: {problem}")
     draw_curves(file, read, dpi)
-    typer.echo(file)
+    say(str(file))

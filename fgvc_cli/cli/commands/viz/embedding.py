@@ -8,6 +8,7 @@ import typer
 
 from fgvc_cli.cli import options
 from fgvc_cli.cli.commands.viz.whole_run import Dpi, Force, Out, Run, open_run, picture_file
+from fgvc_cli.streams import say
 
 
 def embedding(
@@ -35,12 +36,11 @@ def embedding(
     shown = named(folder, request)
     file = picture_file(pictures_folder(folder, shown), out, f"embedding-{shown.name}-{projection}", force)
 
-    from rich.console import Console
-
     from fgvc_cli.data.splits import limit
     from fgvc_cli.inference.look import open_model
     from fgvc_cli.inference.pictures import split_pictures
     from fgvc_cli.progress import Reporter
+    from fgvc_cli.terminal import Console
     from fgvc_cli.viz.plots.embedding import draw_embedding, gather
     from fgvc_cli.viz.plots.projection import check_projection, project
 
@@ -54,4 +54,4 @@ def embedding(
     features = gather(model, pictures, Reporter(console))
     title = f"{model.name}\n{len(pictures)} {images.name} images of {len(model.classes)} classes"
     draw_embedding(file, project(features.values, projection), features, model.classes, title, dpi)
-    typer.echo(file)
+    say(str(file))

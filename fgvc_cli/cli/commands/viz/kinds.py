@@ -11,6 +11,7 @@ import typer
 
 from fgvc_cli.cli import options
 from fgvc_cli.machine.imports import quick_imports
+from fgvc_cli.streams import say
 
 _WHAT, _LOOK, _OUT = "Which images", "How they are drawn", "Where they go"
 
@@ -45,10 +46,9 @@ Force = Annotated[bool, options.flag("Replace existing files.", _OUT, "--force")
 
 
 def _draw(kind: str, given: dict[str, Any]) -> None:
-    from rich.console import Console
+    from fgvc_cli.terminal import Console
 
     with quick_imports():
-        from fgvc_cli.cli.tables import say
         from fgvc_cli.inference.trained import EvalRequest
         from fgvc_cli.viz.draw import VizRequest, draw_pictures
         from fgvc_cli.viz.scene import Options

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fgvc_cli.errors import BadRequest
+from fgvc_cli.streams import tell
 
 if TYPE_CHECKING:
     from fgvc_cli.runs.folder import RunFolder
@@ -31,7 +32,7 @@ def newest_run() -> RunFolder:
     from fgvc_cli.runs.folder import RunFolder
 
     folder = RunFolder.newest()
-    _say(f"newest run: {folder.path}")
+    tell(f"newest run: {folder.path}")
     return folder
 
 
@@ -47,7 +48,3 @@ def picture_file(home: Path, out: Path | None, name: str, force: bool) -> Path:
     if file.exists() and not force:
         raise BadRequest(f"{file} exists: replace it with --force, or give another --out")
     return file
-
-
-def _say(line: str) -> None:
-    typer.echo(line, err=True)

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from rich.console import Console
 
+from fgvc_cli.terminal import Console
 from fgvc_cli.training.train import train
 from tests.cli.conftest import Answer
 from tests.conftest import small_spec

@@ -1,0 +1,1 @@
+"""Parts of `benchmarks.soak`: mutated inputs and killed trainings."""

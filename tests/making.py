@@ -1,4 +1,4 @@
-"""Small folders of images for tests: `mk(folder, "robin=6", "wren=6")`."""
+"""Small folders of images for tests: `mk(folder, "robin=6", "wren=6")`; a method on a backbone."""
 
 from __future__ import annotations
 
@@ -7,6 +7,11 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+
+from fgvc_cli.backbones import build_backbone
+from fgvc_cli.methods import METHODS
+from fgvc_cli.methods.base import Method
+from fgvc_cli.spec.methods.base import MethodSpec
 
 
 def mk(folder: Path, *classes: str) -> None:
@@ -24,3 +29,9 @@ def noise_jpeg(path: Path, seed: str | None = None) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(pixels).save(path, format="JPEG")
     return path
+
+
+def method_on(backbone: str, spec: MethodSpec, num_classes: int = 5, image_size: int = 64) -> Method:
+    """A method on a randomly initialised backbone, built as for a run."""
+    kind = METHODS[type(spec)]
+    return kind(spec, build_backbone(backbone, embedding=kind.reads_embedding(spec)), num_classes, image_size)

@@ -122,7 +122,8 @@ def of_table(dice: random.Random, work: Path, sound: Material) -> Request:
     """A damaged annotation file of a dataset, a CSV table, or a list of images."""
     choice = dice.randrange(4)
     if choice == 0:
-        lines = "".join(f"{path}\n" for path in sound.images).encode()
+        images = copied(sound.images[0].parent, work / "images")
+        lines = "".join(f"images/{path.name}\n" for path in sorted(images.iterdir())).encode()
         return Request(["predict", "-", "--run", str(sound.runs[0]), "--device", "cpu"], some_bytes(dice, lines))
     if choice == 1:
         rows = [
@@ -179,11 +180,16 @@ def of_archive(dice: random.Random, work: Path, sound: Material) -> Request:
 def _with_members(dice: random.Random, source: Path) -> bytes:
     """The archive with one to three odd members among its own."""
     with tarfile.open(source) as archive:
-        own = [(member, (archive.extractfile(member) or open(os.devnull, "rb")).read()) for member in archive]  # noqa: SIM115
+        own = [(member, _content(archive, member)) for member in archive]
     for _ in range(dice.choice((1, 1, 3))):
         own.insert(dice.randrange(len(own) + 1), _odd_member(dice))
     data = tar_bytes(own)
     return gzip.compress(data, 1) if source.suffix == ".tgz" else data
+
+
+def _content(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    stream = archive.extractfile(member)
+    return b"" if stream is None else stream.read()
 
 
 def _odd_member(dice: random.Random) -> tuple[tarfile.TarInfo, bytes]:

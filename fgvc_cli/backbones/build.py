@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from fgvc_cli.backbones import tiny
 from fgvc_cli.backbones.network import Backbone, Segment
@@ -11,26 +11,32 @@ from fgvc_cli.errors import BadRequest
 from fgvc_cli.spec.backbone import BACKBONE_NAMES, TIMM_PREFIX, TORCHVISION_NAMES
 
 PYRAMID = ("conv3", "conv4", "conv5")  # of residual networks
+_FC7 = 4096  # width of a VGG's last layer but one
 
 
-def build_backbone(name: str) -> Backbone:
+def build_backbone(name: str, *, embedding: bool = False, drop_path: float | None = None) -> Backbone:
     """Build a randomly initialised backbone.
 
     Args:
         name: `tiny`, a torchvision resnet or vgg, or `timm:NAME`.
+        embedding: keep layers that only the network's own classifier reads (a VGG's fc6 and fc7, for example), so that
+            the tap `EMBEDDING` can be asked for. Networks without such layers have it in any case.
+        drop_path: rate of stochastic depth (Huang et al., https://arxiv.org/abs/1603.09382); None: the network's own.
 
     Raises:
-        BadRequest: there is no such backbone, or timm is not installed.
+        BadRequest: there is no such backbone, it has no stochastic depth, or timm is not installed.
     """
+    if name.startswith(TIMM_PREFIX):
+        from fgvc_cli.backbones.timm_models import build_timm
+
+        return build_timm(name, embedding=embedding, drop_path=drop_path)
+    if drop_path:
+        raise BadRequest(f"backbone.drop_path: {name} has no stochastic depth; some of timm's networks have")
     if name == "tiny":
         return _tiny()
-    if name.startswith(TIMM_PREFIX):
-        from fgvc_cli.backbones.timm_models import TimmBackbone
-
-        return TimmBackbone(name)
     if name not in TORCHVISION_NAMES:
         raise BadRequest(f"no backbone is called {name!r}; there are {', '.join(BACKBONE_NAMES)} and timm:NAME")
-    return _torchvision(name)
+    return _torchvision(name, embedding)
 
 
 def initialise(module: nn.Module) -> None:
@@ -42,6 +48,9 @@ def initialise(module: nn.Module) -> None:
                 nn.init.zeros_(part.bias)
         elif isinstance(part, nn.BatchNorm2d):
             part.reset_parameters()
+        elif isinstance(part, nn.Linear):  # of a VGG
+            nn.init.normal_(part.weight, 0, 0.01)
+            nn.init.zeros_(part.bias)
 
 
 def _tiny() -> Backbone:
@@ -52,20 +61,38 @@ def _tiny() -> Backbone:
     return Backbone("tiny", trunk, segments, PYRAMID)
 
 
-def _torchvision(name: str) -> Backbone:
+class Vgg(Backbone):
+    """torchvision's VGG. Its classifier reads the top map through two fully connected layers, fc6 and fc7."""
+
+    def __init__(self, name: str, trunk: nn.Module) -> None:
+        super().__init__(name, trunk, _vgg_segments(trunk.get_submodule("features")), ("pool3", "pool4", "pool5"))
+        self.embedding_width = _FC7 if hasattr(trunk, "classifier") else None
+
+    def embed(self, top: Tensor) -> Tensor:
+        """(B, 512, h, w) → (B, 4096): average pooling to 7×7, fc6 and fc7, each with ReLU and dropout."""
+        pooled = nn.functional.adaptive_avg_pool2d(top, 7).flatten(1)
+        read: Tensor = self.trunk.get_submodule("classifier")(pooled)
+        return read.float()
+
+    def positions(self, top: Tensor) -> None:
+        """None: fc6 reads all positions of the map at once."""
+
+
+def _torchvision(name: str, embedding: bool) -> Backbone:
     from torchvision.models import get_model
 
     # On the meta device vgg's classifier (120 M parameters), which is deleted below, costs no time or memory.
     with torch.device("meta"):
         trunk = get_model(name, weights=None)
-    for head in ("avgpool", "fc", "classifier"):
+    vgg = name.startswith("vgg")
+    if vgg and embedding:
+        trunk.classifier = trunk.classifier[:-1]
+    for head in ("avgpool", "fc", *([] if vgg and embedding else ["classifier"])):
         if hasattr(trunk, head):
             delattr(trunk, head)
     trunk.to_empty(device=torch.get_default_device())
     initialise(trunk)
-    if name.startswith("resnet"):
-        return Backbone(name, trunk, _resnet_segments(trunk), PYRAMID)
-    return Backbone(name, trunk, _vgg_segments(trunk.get_submodule("features")), ("pool3", "pool4", "pool5"))
+    return Vgg(name, trunk) if vgg else Backbone(name, trunk, _resnet_segments(trunk), PYRAMID)
 
 
 def _resnet_segments(trunk: nn.Module) -> list[Segment]:

@@ -1,4 +1,4 @@
-"""timm models that can return feature maps, as backbones. timm is an optional dependency."""
+"""timm models without their classifier, as backbones. timm is an optional dependency."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Collection, Sequence
 from importlib import import_module
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from fgvc_cli.backbones.network import Backbone, Segment
@@ -19,6 +18,73 @@ from fgvc_cli.spec.backbone import TIMM_PREFIX
 # Transformers are built for one image size. Each of these options allows other sizes in some model families.
 _ANY_SIZE: tuple[dict[str, bool], ...] = ({"dynamic_img_size": True}, {"strict_img_size": False}, {})
 
+# Networks that run modules one after another: module and class in timm → these modules, up to the network's pooling.
+_STAGED = ("stem", "stages")
+_ROWS: dict[tuple[str, str], tuple[str, ...]] = {
+    ("byobnet", "ByobNet"): (*_STAGED, "final_conv"),
+    ("convnext", "ConvNeXt"): (*_STAGED, "norm_pre"),
+    ("cspnet", "CspNet"): _STAGED,
+    ("davit", "DaVit"): (*_STAGED, "norm_pre"),
+    ("edgenext", "EdgeNeXt"): (*_STAGED, "norm_pre"),
+    ("efficientnet", "EfficientNet"): ("conv_stem", "bn1", "blocks", "conv_head", "bn2"),
+    ("efficientvit_mit", "EfficientVit"): _STAGED,
+    ("fastvit", "FastVit"): (*_STAGED, "final_conv"),
+    ("ghostnet", "GhostNet"): ("conv_stem", "bn1", "act1", "blocks"),
+    ("hgnet", "HighPerfGpuNet"): _STAGED,
+    ("inception_next", "MetaNeXt"): _STAGED,
+    ("maxxvit", "MaxxVit"): (*_STAGED, "norm"),
+    ("metaformer", "MetaFormer"): _STAGED,
+    ("mobilenetv3", "MobileNetV3"): ("conv_stem", "bn1", "blocks"),
+    ("nfnet", "NormFreeNet"): (*_STAGED, "final_conv", "final_act"),
+    ("regnet", "RegNet"): ("stem", "s1", "s2", "s3", "s4", "final_conv"),
+    ("resnet", "ResNet"): ("conv1", "bn1", "act1", "maxpool", "layer1", "layer2", "layer3", "layer4"),
+    ("resnetv2", "ResNetV2"): (*_STAGED, "norm"),
+    ("starnet", "StarNet"): (*_STAGED, "norm"),
+    ("swin_transformer", "SwinTransformer"): ("patch_embed", "layers", "norm"),
+    ("swin_transformer_v2", "SwinTransformerV2"): ("patch_embed", "layers", "norm"),
+    ("tiny_vit", "TinyVit"): ("patch_embed", "stages"),
+}
+_TOKENS = (("vision_transformer", "VisionTransformer"), ("eva", "Eva"))
+_CONTAINERS = ("blocks", "layers", "stages")  # run child by child
+
+
+def build_timm(name: str, *, embedding: bool = False, drop_path: float | None = None) -> TimmBackbone:
+    """Build `timm:NAME`, randomly initialised. `embedding`, `drop_path`: as for `build_backbone`.
+
+    Raises:
+        BadRequest: timm is not installed, has no such model, or the model gives no feature maps.
+    """
+    model = name.removeprefix(TIMM_PREFIX)
+    timm = _timm()
+    if not timm.is_model(model):
+        close = difflib.get_close_matches(model, timm.list_models(), n=4, cutoff=0.5)
+        hint = f"; similar names: {', '.join(close)}" if close else ""
+        raise BadRequest(f"timm has no model called {model!r}{hint}")
+    try:
+        trunk = create(model, pretrained=False, drop_path=drop_path)
+        backbone = _backbone(name, trunk)
+    except Exception as error:  # timm raises many types
+        raise BadRequest(f"timm's {model} cannot return feature maps: {_line(error)}") from error
+    if drop_path and not any(type(part).__name__ == "DropPath" for part in trunk.modules()):
+        raise BadRequest(f"backbone.drop_path: timm's {model} has no stochastic depth")
+    if not embedding:
+        backbone.without_embedding()
+    return backbone
+
+
+def create(model: str, *, pretrained: bool, drop_path: float | None = None) -> nn.Module:
+    """timm's network without its classifier, for images of any size where its family allows that."""
+    timm = _timm()
+    more = {} if drop_path is None else {"drop_path_rate": drop_path}
+    for options in _ANY_SIZE:
+        try:
+            created: nn.Module = timm.create_model(model, pretrained=pretrained, num_classes=0, **options, **more)
+            return created
+        except TypeError:  # the family does not have the option, so the next one is tried
+            if not options:
+                raise
+    raise AssertionError("the last options are none")
+
 
 def _timm() -> Any:
     try:
@@ -28,30 +94,31 @@ def _timm() -> Any:
         raise BadRequest("timm: backbones need the package timm: pip install timm") from error
 
 
-def _create(model: str, *, pretrained: bool) -> nn.Module:
-    """timm's feature extractor. On TypeError the model family does not have the option, so the next one is tried."""
-    timm = _timm()
-    for options in _ANY_SIZE:
-        try:
-            created: nn.Module = timm.create_model(model, pretrained=pretrained, features_only=True, **options)
-            return created
-        except TypeError:
-            if not options:
-                raise
-    raise AssertionError("the last options are none")
+def _backbone(name: str, trunk: nn.Module) -> TimmBackbone:
+    from fgvc_cli.backbones.timm_others import WholeNetwork
+    from fgvc_cli.backbones.timm_tokens import TokenNetwork
+
+    children = next((row for kind, row in _ROWS.items() if _is(trunk, kind)), None)
+    if children is not None:
+        return RowNetwork(name, trunk, _expanded(trunk, children))
+    if any(_is(trunk, kind) for kind in _TOKENS):
+        return TokenNetwork(name, trunk)
+    return WholeNetwork(name, trunk)
 
 
-def _build(name: str) -> nn.Module:
-    model = name.removeprefix(TIMM_PREFIX)
-    timm = _timm()
-    if not timm.is_model(model):
-        close = difflib.get_close_matches(model, timm.list_models(), n=4, cutoff=0.5)
-        hint = f"; similar names: {', '.join(close)}" if close else ""
-        raise BadRequest(f"timm has no model called {model!r}{hint}")
-    try:
-        return _create(model, pretrained=False)
-    except Exception as error:  # timm raises many types
-        raise BadRequest(f"timm's {model} cannot return feature maps: {_line(error)}") from error
+def _is(trunk: nn.Module, kind: tuple[str, str]) -> bool:
+    """Whether it is of this very class of timm: a subclass may run its modules in another way."""
+    return type(trunk) is getattr(getattr(_timm().models, kind[0], None), kind[1], None)
+
+
+def _expanded(trunk: nn.Module, children: Sequence[str]) -> list[str]:
+    """Paths of the modules in a row; what a network lacks is left out."""
+    found = []
+    for child in children:
+        module = getattr(trunk, child, None)
+        inner = list(module.named_children()) if child in _CONTAINERS and module is not None else []
+        found += [f"{child}.{key}" for key, _ in inner] if inner else [child] if module is not None else []
+    return found
 
 
 def _line(error: Exception) -> str:
@@ -59,127 +126,33 @@ def _line(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
-def _segments(trunk: nn.Module) -> list[Segment]:
-    """Named conv{n} if every map has a different stride 2^n, else map1, map2, ... in timm's order."""
-    info: Any = trunk.feature_info
-    channels, strides = info.channels(), info.reduction()
+def names_of(strides: Sequence[int]) -> list[str]:
+    """conv{n} for maps whose strides 2^n all differ, else map1, map2, ... from the image to the top."""
     powers = [stride.bit_length() - 1 for stride in strides]
     distinct = len(set(strides)) == len(strides) and all(1 << n == s for n, s in zip(powers, strides, strict=True))
-    names = [f"conv{n}" for n in powers] if distinct else [f"map{i}" for i in range(1, len(strides) + 1)]
-    runs = _sequence(trunk) or [()] * len(names)
-    return [Segment(name, c, s, run) for name, c, s, run in zip(names, channels, strides, runs, strict=True)]
+    return [f"conv{n}" for n in powers] if distinct else [f"map{i}" for i in range(1, len(strides) + 1)]
 
 
-def _sequence(trunk: nn.Module) -> list[tuple[str, ...]]:
-    """The modules that lead to each map, if timm's feature extractor runs its modules one after another; else empty.
-
-    timm's other extractors use hooks or the model's own forward code, so there is no such list.
-    """
-    paths, returned = _row(trunk)
-    runs, run = [], []
-    for path in paths:
-        run.append(path)
-        if path in returned:
-            runs.append(tuple(run))
-            run = []
-    return runs
-
-
-def _row(trunk: nn.Module) -> tuple[list[str], Collection[str]]:
-    """Paths of the modules that a trunk runs in a row, and those of them whose results are maps; else none."""
-    models = _timm().models
-    extractor: Any = trunk
-    children = [name for name, _ in trunk.named_children()]
-    if type(trunk) is models.FeatureListNet:
-        return children, extractor.return_layers
-    if type(trunk) not in (models.efficientnet.EfficientNetFeatures, models.mobilenetv3.MobileNetV3Features):
-        return [], ()
-    if extractor.feature_hooks is not None:
-        return [], ()
-    stem = [name for name in children if name != "blocks"]
-    blocks = [f"blocks.{name}" for name, _ in trunk.get_submodule("blocks").named_children()]
-    stages = [stem[-1], *blocks]  # as timm counts them, the stem being stage 0
-    return stem + blocks, [stages[info["stage"]] for info in extractor.feature_info.get_dicts()]
+def rising(segments: Sequence[Segment]) -> list[str]:
+    """Names of the last three maps if each stride is twice the one below, else none."""
+    top = [segment.stride for segment in segments[-3:]]
+    doubles = len(top) == 3 and top == [top[0], 2 * top[0], 4 * top[0]]
+    return [segment.name for segment in segments[-3:]] if doubles else []
 
 
 class TimmBackbone(Backbone):
-    """A timm model with the interface of `Backbone`.
-
-    If timm's feature extractor runs its modules one after another, `forward` can start after any map; other models
-    always run as a whole (`reenters` is false). Widths and strides cannot be changed.
-    """
+    """A timm model with the interface of `Backbone`. Widths and strides cannot be changed."""
 
     reshapes = False
     random = True  # drop path
 
-    def __init__(self, name: str) -> None:
-        trunk = _build(name)
-        segments = _segments(trunk)
-        top = [segment.stride for segment in segments[-3:]]
-        rising = len(top) == 3 and top == [top[0], 2 * top[0], 4 * top[0]]
-        super().__init__(name, trunk, segments, [segment.name for segment in segments[-3:]] if rising else [])
-        layout = getattr(trunk, "output_fmt", "NCHW")
-        self.channels_last = getattr(layout, "value", layout) == "NHWC"
-        self.reenters = all(segment.modules for segment in segments)
-
-    def forward(self, x: Tensor, taps: Sequence[str], after: str | None = None) -> dict[str, Tensor]:
-        """As `Backbone.forward`.
-
-        Raises:
-            BadRequest: `after` is given, but the model can only run as a whole.
-        """
-        if after is not None:
-            return self._rest(x, taps, after)
-        unknown = set(taps) - set(self.names)
-        if unknown or not taps:
-            raise ValueError(f"taps {list(taps)} are not all in {self.names}")
-        maps = self._in_units(x) if self._recomputes and self.reenters else self.trunk(x)
-        if self.channels_last:
-            maps = [value.permute(0, 3, 1, 2) for value in maps]
-        return {name: value for name, value in zip(self.names, maps, strict=True) if name in taps}
-
-    def _in_units(self, x: Tensor) -> list[Tensor]:
-        """The maps that the trunk returns, computed unit by unit up to the last map (gradient checkpointing)."""
-        concat = getattr(self.trunk, "concat", False)
-
-        def one(value: Any) -> Tensor:
-            """The map; where a module returns several tensors, chosen or concatenated as timm does."""
-            whole: Tensor = value if isinstance(value, Tensor) else torch.cat(value, 1) if concat else value[0]
-            return whole
-
-        return [one(value) for value in super().forward(x, self.names).values()]
-
-    def checkpoint(self, on: bool) -> None:
-        """As `Backbone.checkpoint`; a model that runs as a whole uses timm's own, exact if there is no BatchNorm.
-
-        Raises:
-            BadRequest: such a model has BatchNorm statistics, or does not support gradient checkpointing.
-        """
-        super().checkpoint(on)
-        if self.reenters:
-            return
-        network: Any = getattr(self.trunk, "model", self.trunk)
-        able = hasattr(network, "set_grad_checkpointing")
-        if on and not (able and not any("running_" in name for name, _ in self.trunk.named_buffers())):
-            reason = "would update its BatchNorm statistics twice" if able else "has no gradient checkpointing"
-            raise BadRequest(
-                f"train.gradient_checkpointing: backbone {self.name} runs as a whole and {reason}; "
-                "switch it off, or use a torchvision backbone"
-            )
-        if able:
-            network.set_grad_checkpointing(on)
-
-    def _rest(self, x: Tensor, taps: Sequence[str], after: str) -> dict[str, Tensor]:
-        """Run from the map called `after`, converted to the model's memory layout."""
-        if not self.reenters:
-            raise BadRequest(f"backbone {self.name} cannot start from map {after}: use a torchvision backbone")
-        if not self.channels_last:
-            return super().forward(x, taps, after)
-        maps = super().forward(x.permute(0, 2, 3, 1), taps, after)
-        return {name: value.permute(0, 3, 1, 2) for name, value in maps.items()}
+    def __init__(self, name: str, trunk: nn.Module, segments: Sequence[Segment], pyramid: Sequence[str]) -> None:
+        super().__init__(name, trunk, segments, pyramid)
+        network: Any = trunk
+        self.embedding_width = getattr(network, "head_hidden_size", None) or int(network.num_features)
 
     def canonical(self, key: str) -> str:
-        """Undo the renaming by timm's feature extractors (`stages_0` for `stages.0`, prefix `model.`): all `_` → `.`"""
+        """One form for timm's whole networks and its feature extractors (`stages_0` for `stages.0`): all `_` → `.`"""
         return key.removeprefix("model.").replace("_", ".")
 
     def load_pretrained(self) -> list[str]:
@@ -204,10 +177,77 @@ class TimmBackbone(Backbone):
         if not any(config.get(key) for key in ("url", "hf_hub_id", "file")):
             raise BadRequest(f"timm has no pretrained weights for {model}: use --weights FILE or --weights none")
         try:
-            self.trunk.load_state_dict(_create(model, pretrained=True).state_dict())
+            own, loaded = self.trunk.state_dict(), create(model, pretrained=True).state_dict()
+            self.trunk.load_state_dict({key: loaded[key] for key in own})
         except Exception as error:  # each network library has its own error types
             package = install_hint(model)
             raise FgvcError(
                 f"timm could not download the weights of {model} ({_line(error)}): check the connection and try again, "
                 f"{f'{package}, ' if package else ''}or use --weights FILE or --weights none"
             ) from error
+
+
+class RowNetwork(TimmBackbone):
+    """A network that runs its modules one after another, so that `forward` can start after any map.
+
+    The maps are those that timm names; the last is what the network's pooling reads, after its final norm or
+    convolution, if it has them.
+    """
+
+    def __init__(self, name: str, trunk: nn.Module, row: Sequence[str]) -> None:
+        segments = _segments(trunk, row)
+        super().__init__(name, trunk, segments, rising(segments))
+        layout: Any = getattr(trunk, "output_fmt", "NCHW")
+        self.channels_last = getattr(layout, "value", layout) == "NHWC"
+        self._row = tuple(row)
+
+    def embed(self, top: Tensor) -> Tensor:
+        """(B, C, h, w) → (B, D), by the network's own pooling and what follows it."""
+        network: Any = self.trunk
+        found: Tensor = network.forward_head(self._native(top), pre_logits=True)
+        return found.float()
+
+    def positions(self, top: Tensor) -> Tensor:
+        """Each position of the top map as a map of its own, through the network's pooling and what follows it."""
+        batch, channels, height, width = top.shape
+        alone = top.permute(0, 2, 3, 1).reshape(-1, channels, 1, 1)
+        return self.embed(alone).reshape(batch, height, width, -1).permute(0, 3, 1, 2)
+
+    def without_embedding(self) -> None:
+        """As `Backbone.without_embedding`."""
+        if _replaced_with_nothing(self.trunk, {path.split(".")[0] for path in self._row}):
+            self.embedding_width = None
+
+    def _native(self, x: Tensor) -> Tensor:
+        """(B, C, h, w) in the model's memory layout."""
+        return x.permute(0, 2, 3, 1) if self.channels_last else x
+
+    def _maps(self, x: Tensor, taps: Sequence[str], after: str | None) -> dict[str, Tensor]:
+        maps = super()._maps(x if after is None else self._native(x), taps, after)
+        return {name: value.permute(0, 3, 1, 2) for name, value in maps.items()} if self.channels_last else maps
+
+
+def _replaced_with_nothing(trunk: nn.Module, kept: Collection[str]) -> bool:
+    """Delete the children of a trunk that have parameters and are not kept. Whether there were any."""
+    heads = [
+        name for name, child in trunk.named_children() if name not in kept and any(True for _ in child.parameters())
+    ]
+    for name in heads:
+        setattr(trunk, name, nn.Identity())
+    return bool(heads)
+
+
+def _segments(trunk: nn.Module, row: Sequence[str]) -> list[Segment]:
+    """The row, cut after the modules whose outputs timm lists as feature maps; the rest of it belongs to the last."""
+    network: Any = trunk
+    listed = network.feature_info if isinstance(network.feature_info, list) else network.feature_info.info
+    info = [entry for entry in listed if entry["module"] in row]  # some lie inside a module
+    names = names_of([entry["reduction"] for entry in info])
+    ends = [row.index(entry["module"]) + 1 for entry in info]
+    ends[-1] = len(row)
+    widths = [*(entry["num_chs"] for entry in info[:-1]), int(network.num_features)]
+    begins = [0, *ends[:-1]]
+    return [
+        Segment(name, width, entry["reduction"], tuple(row[begin:end]))
+        for name, width, entry, begin, end in zip(names, widths, info, begins, ends, strict=True)
+    ]

@@ -40,6 +40,7 @@ def widen(backbone: Backbone, widths: Mapping[str, int]) -> list[str]:
     except RuntimeError as error:  # e.g. ResNet-18's first stage, whose shortcut adds the input unchanged
         wanted = ", ".join(widths)
         raise BadRequest(f"backbone {backbone.name} cannot be widened at {wanted}: {str(error)[:80]}") from error
+    backbone.fresh = tuple(dict.fromkeys((*backbone.fresh, *fresh)))
     return list(fresh)
 
 

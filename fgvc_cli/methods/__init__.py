@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fgvc_cli.backbones import Backbone, build_backbone, find_run, load_backbone_weights, set_checkpointing
+from fgvc_cli.backbones import Backbone, build_backbone, find_run, freeze, load_backbone_weights, set_checkpointing
 from fgvc_cli.methods.apcnn.method import ApCnn
 from fgvc_cli.methods.base import Method
 from fgvc_cli.methods.baseline import Baseline
@@ -50,7 +50,7 @@ def build_method(
     Raises:
         BadRequest, FgvcError: as `build_backbone`, `load_backbone_weights` and `set_checkpointing`.
     """
-    backbone = build_backbone(spec.backbone.name)
+    backbone = _backbone(spec)
     notes = load_backbone_weights(backbone, spec.backbone) if load_weights else []
     method = _assembled(spec, backbone, num_classes)
     run = find_run(spec.backbone.weights) if load_weights else None
@@ -63,12 +63,18 @@ def build_method(
         run.tensors(),
         same_method=same_method,
         classes=of_classes,
-        build=lambda count: _assembled(spec, build_backbone(spec.backbone.name), count),
+        build=lambda count: _assembled(spec, _backbone(spec), count),
     )
     return method, run_notes if same_method else notes + run_notes  # for the same method, they cover the backbone too
+
+
+def _backbone(spec: RunSpec) -> Backbone:
+    reads = METHODS[type(spec.method)].reads_embedding(spec.method)
+    return build_backbone(spec.backbone.name, embedding=reads, drop_path=spec.backbone.drop_path)
 
 
 def _assembled(spec: RunSpec, backbone: Backbone, num_classes: int) -> Method:
     method = METHODS[type(spec.method)](spec.method, backbone, num_classes, spec.data.image_size)
     set_checkpointing(method, spec.train.gradient_checkpointing)
+    freeze(method, spec.backbone.freeze)
     return method

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -99,6 +98,11 @@ class Method(nn.Module, ABC):
         self.image_size = image_size
         self.notes: list[str] = []  # what the user should know about the starting weights
 
+    @classmethod
+    def reads_embedding(cls, spec: MethodSpec) -> bool:
+        """Whether it reads the backbone's tap `EMBEDDING`; if not, what only that needs is left out of the backbone."""
+        return False
+
     @abstractmethod
     def forward(self, images: Tensor, *, evidence: bool = False) -> Output:
         """(B, 3, S, S) normalised images → Output. Labels are never an input."""
@@ -110,9 +114,9 @@ class Method(nn.Module, ABC):
         `labels` are (B,) int64 classes or (B, K) probabilities. Each loss is the mean of a per-image value.
         """
 
-    def parameter_groups(self, lr: float) -> list[dict[str, Any]]:
-        """Parameter groups for the optimizer. The default is one group of all parameters at `lr`."""
-        return [{"params": list(self.parameters()), "lr": lr}]
+    def rates(self) -> dict[str, float]:
+        """Parameter name → factor of its learning rate; 1 for those not named. Training adds the run's own factors."""
+        return {}
 
     def on_epoch(self, epoch: int, epochs: int) -> bool:
         """Prepare for `epoch` (0-based) of `epochs`; true when the trainable parameters or the graph changed.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -46,6 +46,17 @@ def predicted_cam(features: Tensor, weight: Tensor, logits: Tensor, frame: Tenso
     """CAM of the predicted class, as evidence: features (B, C, h, w), weight (K, C), logits (B, K)."""
     top = logits.argmax(1)
     return Maps("cam", class_activation(features, weight, top)[:, None], frame, top[:, None])
+
+
+def carried(maps: Mapping[str, Tensor], names: Sequence[str]) -> Tensor | None:
+    """What a backbone carries along beside a map it is to go on from (`Backbone.beside`); None if nothing."""
+    return maps[names[0]] if names else None
+
+
+@torch.no_grad()
+def strength(features: Tensor) -> Tensor:
+    """(B, C, h, w) → (B, 1, h, w) float32: root mean square over the channels."""
+    return features.float().square().mean(1, keepdim=True).sqrt()
 
 
 def precise(values: Tensor) -> Tensor:

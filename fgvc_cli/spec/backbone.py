@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated, Literal
+
 from pydantic import Field, field_validator
 
 from fgvc_cli.spec.base import Spec
@@ -27,6 +29,16 @@ class BackboneSpec(Spec):
     weights: str = Field("imagenet", description="imagenet, none, a .pth or .safetensors file, or a run folder")
     plain_epochs: int = Field(
         0, ge=0, le=100_000, description="first train the baseline this many epochs on the same data, and start from it"
+    )
+
+    freeze: Literal["none", "all"] | Annotated[int, Field(ge=0, le=1000)] = Field(
+        "none", description="train nothing of the backbone up to this many maps from the image; all: only what is new"
+    )
+    frozen_epochs: int = Field(
+        0, ge=0, le=100_000, description="first epochs in which the backbone rests while what is new is trained"
+    )
+    drop_path: float | None = Field(
+        None, ge=0, lt=1, description="timm: rate of stochastic depth; none: the network's default"
     )
 
     @field_validator("name")

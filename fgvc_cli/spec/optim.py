@@ -80,6 +80,13 @@ class OptimSpec(Spec):
         None, ge=1, description="lr is for a step of this many images and scales linearly with them; none: no scaling"
     )
     weight_decay: float = Field(5e-4, ge=0)
+    decay: Literal["all", "weights"] = Field(
+        "all", description="weight decay of all parameters, or not of biases, norms, positions and tokens"
+    )
+    head_lr: float = Field(1.0, gt=0, le=1e4, description="factor of the learning rate for what is not the backbone")
+    layer_decay: float | None = Field(
+        None, gt=0, le=1, description="the rate of a backbone's layer is this to the power of its distance from the top"
+    )
     schedule: Schedule = Cosine()
     warmup_epochs: float = Field(0.0, ge=0, description="epochs of linear warm-up from 0 to the schedule's rate")
     accumulate: int = Field(1, ge=1, description="batches whose gradients are averaged for one optimizer step")

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn, optim
 
+from fgvc_cli.backbones import freeze
 from fgvc_cli.data.loading.to_device import to_device
 from fgvc_cli.data.loading.transforms import mix
 from fgvc_cli.data.types import Batch
@@ -95,8 +96,11 @@ class Learner:
 
     def begin_epoch(self, epoch: int) -> None:
         """Tell the method and its averaged copy which epoch begins. If the method changes, wrap the step again."""
-        epochs = self.spec.train.epochs
-        changed = self.method.on_epoch(epoch, epochs)
+        epochs, backbone = self.spec.train.epochs, self.spec.backbone
+        frozen = "all" if epoch < backbone.frozen_epochs else backbone.freeze
+        changed = freeze(self.method, frozen)
+        changed |= self.method.on_epoch(epoch, epochs)
+        freeze(self.method, frozen)  # a method that trains in stages may have released it
         if self.average is not None:
             self.average.method.on_epoch(epoch, epochs)
         if changed or isinstance(self.step, nn.Identity):

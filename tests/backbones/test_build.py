@@ -208,7 +208,7 @@ def test_timm_maps_with_channels_last_come_out_channels_first() -> None:
 
 
 def test_timm_imagenet_goes_through_timm(monkeypatch: pytest.MonkeyPatch) -> None:
-    create = timm_models._create
+    create = timm_models.create
     asked = []
 
     def pretrained(model: str, *, pretrained: bool) -> nn.Module:
@@ -218,21 +218,21 @@ def test_timm_imagenet_goes_through_timm(monkeypatch: pytest.MonkeyPatch) -> Non
             nn.init.constant_(created.get_parameter("conv1.weight"), 0.5)
         return created
 
-    monkeypatch.setattr(timm_models, "_create", pretrained)
+    monkeypatch.setattr(timm_models, "create", pretrained)
     backbone, _ = load("timm:resnet18", "imagenet")
     assert asked == [("resnet18", False), ("resnet18", True)]
     assert (backbone.trunk.get_parameter("conv1.weight") == 0.5).all()
 
 
 def test_timm_offline(monkeypatch: pytest.MonkeyPatch) -> None:
-    create = timm_models._create
+    create = timm_models.create
 
     def offline(model: str, *, pretrained: bool) -> nn.Module:
         if pretrained:
             raise OSError("no route to host\nand much more")
         return create(model, pretrained=False)
 
-    monkeypatch.setattr(timm_models, "_create", offline)
+    monkeypatch.setattr(timm_models, "create", offline)
     with pytest.raises(FgvcError, match=r"weights of resnet18 \(no route to host\): .*--weights FILE") as caught:
         load("timm:resnet18", "imagenet")
     assert "\n" not in str(caught.value)
@@ -255,9 +255,14 @@ def test_timm_reads_a_file_in_timm_s_layout(tmp_path: Path) -> None:
     fit_timm_file("convnext_atto", tmp_path / "w.safetensors")
 
 
-def test_timm_maps_of_one_stride_are_numbered_and_make_no_pyramid(tmp_path: Path) -> None:
+def test_maps_of_a_transformer_are_of_four_depths_and_any_size(tmp_path: Path) -> None:
     backbone = fit_timm_file("vit_tiny_patch16_224", tmp_path / "w.safetensors")
-    assert backbone.names == ("map1", "map2", "map3")
-    assert backbone.map_sizes(96, 64)["map3"] == (6, 4)  # any size, not only 224
+    assert backbone.names == ("block3", "block6", "block9", "block12")
+    assert backbone.map_sizes(96, 64)["block12"] == (6, 4)
+    assert backbone.pyramid == ("block6.up", "block9", "block12.down")
+    assert [backbone.strides[name] for name in backbone.pyramid] == [8, 16, 32]
+
+
+def test_maps_whose_strides_do_not_double_make_no_pyramid() -> None:
     with pytest.raises(BadRequest, match="pyramid"):
-        _ = backbone.pyramid
+        _ = build_backbone("timm:xception41").pyramid

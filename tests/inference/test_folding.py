@@ -22,6 +22,7 @@ from fgvc_cli.spec.methods.baseline import BaselineSpec
 from fgvc_cli.spec.methods.clan import ClanSpec
 from fgvc_cli.spec.methods.tdsa import TdsaSpec
 from tests.conftest import small_spec, untrained
+from tests.making import method_on
 
 SPECS = [*(spec() for spec in METHODS), ApCnnSpec(refine_at="input"), ClanSpec(context="nonlocal"), TdsaSpec(xi=1)]
 
@@ -40,7 +41,7 @@ def shaken(module: nn.Module) -> nn.Module:
 
 def build(spec: MethodSpec, backbone: str = "tiny") -> Method:
     torch.manual_seed(0)
-    method = shaken(METHODS[type(spec)](spec, build_backbone(backbone), 5, 64))
+    method = shaken(method_on(backbone, spec))
     assert isinstance(method, Method)
     method.on_epoch(3, 4)
     return method

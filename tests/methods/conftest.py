@@ -8,14 +8,13 @@ from typing import Any
 import pytest
 import torch
 
-from fgvc_cli.backbones import build_backbone
-from fgvc_cli.methods import METHODS
 from fgvc_cli.methods.apcnn.method import ApCnn
 from fgvc_cli.methods.base import Method
 from fgvc_cli.methods.reaps import Reaps
 from fgvc_cli.spec.methods.apcnn import ApCnnSpec
 from fgvc_cli.spec.methods.base import MethodSpec
 from fgvc_cli.spec.methods.reaps import ReapsSpec
+from tests.making import method_on
 from tests.methods.common import Build
 
 
@@ -34,7 +33,7 @@ def build() -> Build:
 
     def make(spec: MethodSpec, num_classes: int = 5, image_size: int = 64, backbone: str = "tiny") -> Method:
         torch.manual_seed(0)
-        return METHODS[type(spec)](spec, build_backbone(backbone), num_classes, image_size)
+        return method_on(backbone, spec, num_classes, image_size)
 
     return make
 

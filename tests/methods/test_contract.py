@@ -25,6 +25,8 @@ from fgvc_cli.spec.methods.clan import ClanSpec
 from fgvc_cli.spec.methods.reaps import ReapsSpec
 from fgvc_cli.spec.methods.scapnet import ScapNetSpec
 from fgvc_cli.spec.methods.tdsa import TdsaSpec
+from fgvc_cli.spec.optim import OptimSpec
+from fgvc_cli.training.optim import parameter_groups
 
 Build = Callable[..., Method]
 K, SIZE = 5, 64
@@ -209,7 +211,7 @@ def test_state_dict_out_and_back(build: Build, spec: MethodSpec, tmp_path: Path)
 @every_method
 def test_parameter_groups_hold_every_parameter_once(build: Build, spec: MethodSpec) -> None:
     method = build(spec)
-    groups = method.parameter_groups(0.1)
+    groups = parameter_groups(method, OptimSpec(), 0.1)
     grouped = [id(p) for group in groups for p in group["params"]]
     assert len(grouped) == len(set(grouped))
     assert set(grouped) == {id(p) for p in method.parameters()}

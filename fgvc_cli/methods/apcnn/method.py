@@ -6,7 +6,7 @@ classes, C channels, h×w map, R regions of interest (ROIs). Levels are p3, p4, 
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -25,7 +25,7 @@ from fgvc_cli.methods.apcnn.pyramid import (
 )
 from fgvc_cli.methods.apcnn.rois import RoiPyramid, Rois, chosen_roi, joined, merged_cells, random_rois
 from fgvc_cli.methods.base import Boxes, Evidence, Head, Maps, Method, Output
-from fgvc_cli.methods.parts import cross_entropy, global_pool, image_frame, size_of
+from fgvc_cli.methods.parts import carried, cross_entropy, global_pool, image_frame, size_of, strength
 from fgvc_cli.ops.anchors import whole_cells
 from fgvc_cli.ops.boxes import whole_image
 from fgvc_cli.ops.crops import crop_and_resize
@@ -108,14 +108,13 @@ class ApCnn(Method):
 
     def forward(self, images: Tensor, *, evidence: bool = False) -> Output:
         """(B, 3, H, W) → the averaged logits and one tensor of logits per head and stage, each (B, K)."""
-        taps = list(dict.fromkeys([*self.backbone.pyramid, self.refined_map]))
-        maps = self.backbone(images, [tap for tap in taps if tap != INPUT])
+        named = [] if self.refined_map == INPUT else [self.refined_map, *self.backbone.beside(self.refined_map)]
+        maps = self.backbone(images, list(dict.fromkeys([*self.backbone.pyramid, *named])))
         stages = {"raw": self._stage(maps, image_frame(images))}
         rois: list[Rois] = []
         if self.spec.refine:
             rois = self._rois(stages["raw"], images)
-            source = images if self.refined_map == INPUT else maps[self.refined_map]
-            stages["refined"] = self._refined_stage(source, rois, images)
+            stages["refined"] = self._refined_stage(maps, rois, images)
         branches = {f"{stage}_{name}": one for stage in stages for name, one in stages[stage].logits.items()}
         every = list(branches.values())
         for name, stage in stages.items():
@@ -129,21 +128,17 @@ class ApCnn(Method):
         heads = [name for name in output.branches if name.startswith(("raw_", "refined_"))]
         return {name: cross_entropy(output.branches[name], labels) for name in heads}
 
-    def parameter_groups(self, lr: float) -> list[dict[str, Any]]:
-        """Everything at `lr`, except the trunk before its top stage, which gets `trunk_rate` times that.
+    def rates(self) -> dict[str, float]:
+        """`trunk_rate` for the trunk before its top stage.
 
         Of a backbone that runs whole (some of timm's) the stages cannot be told apart: all of it counts as before.
         """
-        if self.spec.trunk_rate == 1:
-            return super().parameter_groups(lr)
         backbone = self.backbone
         start = backbone.names.index(backbone.pyramid[1]) + 1
         paths = [path for segment in backbone.segments[start:] for path in segment.modules]
         top = {id(p) for path in paths for p in backbone.trunk.get_submodule(path).parameters()}
-        slow = [p for p in backbone.parameters() if id(p) not in top]
-        known = {id(p) for p in slow}
-        rest = [p for p in self.parameters() if id(p) not in known]
-        return [{"params": slow, "lr": lr * self.spec.trunk_rate}, {"params": rest, "lr": lr}]
+        slow = (name for name, value in backbone.named_parameters(prefix="backbone") if id(value) not in top)
+        return dict.fromkeys(slow, self.spec.trunk_rate)
 
     def _stage(self, maps: dict[str, Tensor], frame: Tensor) -> Stage:
         """Pyramid, gates and classifiers on the trunk's maps (Section 3.1), the same in both stages."""
@@ -168,14 +163,14 @@ class ApCnn(Method):
             return random_rois(self.rois, sizes, image, images, self.training)
         return self.rois.of_gates(list(raw.spatial.values()), image)
 
-    def _refined_stage(self, source: Tensor, rois: list[Rois], images: Tensor) -> Stage:
-        """Algorithm 1 on the map `source`, then the rest of the trunk and the pyramid again."""
-        refined, frame = self.refine(source, rois, images)
+    def _refined_stage(self, raw: dict[str, Tensor], rois: list[Rois], images: Tensor) -> Stage:
+        """Algorithm 1 on the image or on one of the raw maps, then the rest of the trunk and the pyramid again."""
         pyramid, name = self.backbone.pyramid, self.refined_map
+        refined, frame = self.refine(images if name == INPUT else raw[name], rois, images)
         if name == INPUT:
             return self._stage(self.backbone(refined, pyramid), frame)
         above = [tap for tap in pyramid if tap != name]
-        maps = self.backbone(refined, above, after=name)
+        maps = self.backbone(refined, above, after=name, beside=carried(raw, self.backbone.beside(name)))
         if name == pyramid[0]:
             maps[name] = refined
         return self._stage(maps, frame)
@@ -215,8 +210,7 @@ class ApCnn(Method):
         if not maps:  # no gate to show: the mean activation of the levels
             for stage, seen in stages.items():
                 for name, level in seen.levels.items():
-                    strength = level.detach().float().square().mean(1, keepdim=True).sqrt()
-                    maps[f"{stage}_{name}"] = Maps("activation", strength, seen.frame)
+                    maps[f"{stage}_{name}"] = Maps("activation", strength(level), seen.frame)
         boxes = {name: Boxes(*level, kind="roi") for name, level in zip(self.levels, rois, strict=False)}
         if rois and self.spec.zoom:
             score = logits.detach().float().softmax(1).amax(1, keepdim=True)

@@ -18,6 +18,7 @@ from fgvc_cli.backbones import Backbone
 from fgvc_cli.errors import BadRequest
 from fgvc_cli.methods.base import Boxes, Evidence, Grid, Head, Method, Output
 from fgvc_cli.methods.parts import (
+    carried,
     cross_entropy,
     global_pool,
     image_frame,
@@ -105,9 +106,13 @@ class ScapNet(Method):
 
     def forward(self, images: Tensor, *, evidence: bool = False) -> Output:
         """(B, 3, H, W) → logits (B, K), final and of each branch."""
-        middle = self.backbone(images, [self.tap])[self.tap]
+        beside = self.backbone.beside(self.tap)
+        maps = self.backbone(images, [self.tap, *beside])
+        middle = maps[self.tap]
         attention = self._attend(middle)
-        top = self.backbone(masked(middle, attention), [self.backbone.last], after=self.tap)[self.backbone.last]
+        top = self.backbone(
+            masked(middle, attention), [self.backbone.last], after=self.tap, beside=carried(maps, beside)
+        )[self.backbone.last]
         branches = {"master": self.classifier(global_pool(top))}
         features = {} if attention is None else self._for_losses(attention)
         parts, read = None, None

@@ -13,6 +13,8 @@ from fgvc_cli.errors import BadRequest
 from fgvc_cli.methods.apcnn.method import ApCnn
 from fgvc_cli.spec.build import build_spec
 from fgvc_cli.spec.methods.apcnn import ApCnnSpec
+from fgvc_cli.spec.optim import OptimSpec
+from fgvc_cli.training.optim import parameter_groups
 from tests.methods.common import Build, images
 
 K, SIZE = 5, 64
@@ -85,7 +87,7 @@ def test_fields_that_change_what_is_built(apcnn: Callable[..., ApCnn]) -> None:
 @pytest.mark.parametrize("trunk_rate", [1.0, 0.1])
 def test_layers_before_conv5_learn_slower(apcnn: Callable[..., ApCnn], trunk_rate: float) -> None:
     method = apcnn(trunk_rate=trunk_rate)
-    rates = {id(p): group["lr"] for group in method.parameter_groups(0.2) for p in group["params"]}
+    rates = {id(p): group["lr"] for group in parameter_groups(method, OptimSpec(), 0.2) for p in group["params"]}
     for name, parameter in method.named_parameters():
         slow = name.startswith("backbone.") and "conv5" not in name
         assert rates[id(parameter)] == pytest.approx(0.2 * (trunk_rate if slow else 1))
@@ -137,18 +139,18 @@ def test_other_backbones_run_both_stages(backbone: str, refine_at: str) -> None:
 
 
 def test_a_backbone_that_runs_whole_is_refined_at_its_input() -> None:
-    backbone = build_backbone("timm:xception41")
+    backbone = build_backbone("timm:densenet121")
     with pytest.raises(BadRequest, match=r"refine_at=conv3: .*runs whole only: set method.refine_at=input"):
         ApCnn(ApCnnSpec(), backbone, K, SIZE)
     method = ApCnn(ApCnnSpec(width=16, refine_at="input", trunk_rate=0.5), backbone, K, SIZE).eval()
     with torch.no_grad():
         assert torch.isfinite(method(images(2)).logits).all()
-    assert len(method.parameter_groups(1.0)[0]["params"]) == len(list(backbone.parameters()))
+    assert len(parameter_groups(method, OptimSpec(), 1.0)[0]["params"]) == len(list(backbone.parameters()))
 
 
 def test_backbones_that_cannot_serve() -> None:
     with pytest.raises(BadRequest, match="pyramid"):
-        ApCnn(ApCnnSpec(), build_backbone("timm:vit_tiny_patch16_224"), K, SIZE)
+        ApCnn(ApCnnSpec(), build_backbone("timm:xception41"), K, SIZE)
     with pytest.raises(BadRequest, match=r"refine_at=conv1: .*has no such map"):
         ApCnn(ApCnnSpec(refine_at="conv1"), build_backbone("timm:convnext_atto"), K, SIZE)
 

@@ -55,11 +55,7 @@ def build_timm(name: str, *, embedding: bool = False, drop_path: float | None = 
         BadRequest: timm is not installed, has no such model, or the model gives no feature maps.
     """
     model = name.removeprefix(TIMM_PREFIX)
-    timm = _timm()
-    if not timm.is_model(model):
-        close = difflib.get_close_matches(model, timm.list_models(), n=4, cutoff=0.5)
-        hint = f"; similar names: {', '.join(close)}" if close else ""
-        raise BadRequest(f"timm has no model called {model!r}{hint}")
+    _known(model)
     try:
         trunk = create(model, pretrained=False, drop_path=drop_path)
         backbone = _backbone(name, trunk)
@@ -84,6 +80,25 @@ def create(model: str, *, pretrained: bool, drop_path: float | None = None) -> n
             if not options:
                 raise
     raise AssertionError("the last options are none")
+
+
+def pretrained_config(model: str) -> Any:
+    """timm's record of a model's default weights: mean, std, interpolation, input_size, crop_pct, and where they are.
+
+    Raises:
+        BadRequest: timm is not installed, or has no such model.
+    """
+    _known(model)
+    return _timm().get_pretrained_cfg(model)
+
+
+def _known(model: str) -> None:
+    """BadRequest if timm has no model of that name."""
+    timm = _timm()
+    if not timm.is_model(model):
+        close = difflib.get_close_matches(model, timm.list_models(), n=4, cutoff=0.5)
+        hint = f"; similar names: {', '.join(close)}" if close else ""
+        raise BadRequest(f"timm has no model called {model!r}{hint}")
 
 
 def _timm() -> Any:
@@ -169,9 +184,7 @@ class TimmBackbone(Backbone):
         notes = load_packaged(self.trunk, model)
         if notes is None:
             self._download(model, config)
-        mean, std = config.get("mean"), config.get("std")
-        trained = f"the weights of {model} were trained with mean {mean} and std {std}: see data.mean, data.std"
-        return [*(notes or []), *([trained] if mean else [])]
+        return notes or []
 
     def _download(self, model: str, config: Any) -> None:
         if not any(config.get(key) for key in ("url", "hf_hub_id", "file")):

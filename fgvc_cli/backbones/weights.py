@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.error import URLError
 
 import torch
@@ -20,9 +21,11 @@ from fgvc_cli.files import expanded, hindrance, open_regular
 from fgvc_cli.machine.interrupt import held
 from fgvc_cli.machine.tensor_files import DamagedError, read_metadata, read_tensors
 from fgvc_cli.spec.backbone import BackboneSpec
+from fgvc_cli.spec.data import DataSpec
 from fgvc_cli.values import parse
 
 RUN_FILE = "model.safetensors"
+_PREPROCESSING = ("mean", "std", "interpolation", "image_size", "resize", "padding")
 RUN_METADATA = "fgvc"  # metadata key in safetensors files that fgvc writes
 _PREFIXES = ("module.", "backbone.", "trunk.")
 _NESTED = ("state_dict", "model", "model_state_dict", "module")  # where tools' checkpoints hold their weights,
@@ -34,12 +37,16 @@ _FIT = 0.9  # a file must have at least this fraction of the trunk's tensors, el
 
 @dataclass(frozen=True)
 class RunWeights:
-    """The weights of a run of fgvc: a file whose metadata names its method, backbone and classes (None: unknown)."""
+    """The weights of a run of fgvc: a file whose metadata names its method, backbone, classes and preprocessing.
+
+    None: unknown.
+    """
 
     file: Path
     method: str | None
     backbone: str | None
     classes: tuple[str, ...] | None = None
+    preprocessing: DataSpec | None = None
 
     def tensors(self) -> dict[str, Tensor]:
         """State-dict name → tensor of the whole method."""
@@ -100,9 +107,17 @@ def _describe(path: Path, recorded: str) -> RunWeights:
         about = parse(recorded)
         spec, classes = about["spec"], about.get("classes")
         named = isinstance(classes, list) and bool(classes) and all(isinstance(name, str) for name in classes)
-        return RunWeights(path, spec["method"]["name"], spec["backbone"]["name"], tuple(classes) if named else None)
+        names = tuple(classes) if named else None
+        return RunWeights(path, spec["method"]["name"], spec["backbone"]["name"], names, _preprocessing(spec))
     except (ValueError, KeyError, TypeError):
         return RunWeights(path, None, None)
+
+
+def _preprocessing(spec: Mapping[str, Any]) -> DataSpec | None:
+    data = spec.get("data")
+    if not isinstance(data, Mapping):
+        return None
+    return DataSpec.model_validate({key: data[key] for key in _PREPROCESSING if key in data})
 
 
 def _read_metadata(path: Path) -> dict[str, str]:

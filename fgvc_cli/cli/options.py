@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fgvc_cli.files import expanded
+from fgvc_cli.machine.imports import quick_imports
 from fgvc_cli.streams import tell
 
 if TYPE_CHECKING:
@@ -175,6 +176,16 @@ def spec_of(flags: dict[str, Any]) -> RunSpec:
     if note:
         tell(f"note: {note}")
     return spec
+
+
+def resolved_spec_of(flags: dict[str, Any]) -> RunSpec:
+    """As `spec_of`, with the preprocessing of the starting weights in place of `auto`."""
+    spec = spec_of(flags)
+
+    with quick_imports():
+        from fgvc_cli.backbones import resolved
+
+    return resolved(spec)
 
 
 _MOST_CLASSES = 1_000_000  # the weights of a classifier of more fill the memory of any machine

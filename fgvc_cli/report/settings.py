@@ -60,7 +60,7 @@ def facts(record: Record) -> list[tuple[str, str]]:
         ("method", spec.method.name),
         ("backbone", f"{spec.backbone.name}, {weights}"),
         ("dataset", f"{spec.data.dataset}, {len(record.classes)} classes"),
-        ("images", f"{spec.data.image_size} × {spec.data.image_size} pixels"),
+        ("images", f"{spec.data.side} × {spec.data.side} pixels"),
         ("epochs", f"{len(record.epochs)} of {spec.train.epochs} done"),
         ("optimizer", f"{spec.optim.optimizer.name}, learning rate {spec.optim.lr:g}"),
         ("batch", f"{spec.train.batch_size} images"),

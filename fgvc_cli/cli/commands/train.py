@@ -88,7 +88,7 @@ def train(
 def _dry_run(out: Path | None, flags: dict[str, Any]) -> None:
     if flags["resume"] is not None:
         raise BadRequest("--dry-run estimates a run that has not started: leave --resume out")
-    spec = options.spec_of(flags)
+    spec = options.resolved_spec_of(flags)
 
     from fgvc_cli.terminal import Console
 

@@ -125,13 +125,14 @@ class Wanted:
     side: int
     cut_bottom: int
     max_pixels: int
+    interpolation: str
 
     @classmethod
     def of(cls, index: DatasetIndex, spec: DataSpec) -> Wanted:
         """The images that every epoch reads: those of train and val, however they are divided into the two."""
         splits = [split for name, split in index.splits().items() if name != "test"]
         files = tuple(sorted({file for split in splits for file in split.files}))
-        return cls(index.root, files, spec.resize_side, index.cut_bottom, spec.max_pixels)
+        return cls(index.root, files, spec.resize_side, index.cut_bottom, spec.max_pixels, spec.interpolation)
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -146,7 +147,8 @@ class Wanted:
     def name(self) -> str:
         """The cache folder's name: the same for the same images in the same place at the same size."""
         versions = (_VERSION, torch.__version__, torchvision.__version__, pillow_version)
-        return _digest((*versions, self.side, self.cut_bottom, os.fspath(self.root.resolve()), *self.files))
+        pixels = (self.side, self.interpolation, self.cut_bottom)
+        return _digest((*versions, *pixels, os.fspath(self.root.resolve()), *self.files))
 
     def stamps(self) -> list[Stamp | None]:
         """Current size and modification time of each file."""
@@ -159,7 +161,8 @@ class Wanted:
         except ImageError as error:
             raise ImageError(f"{error}; put a readable image there, or leave it out with --on-bad-image skip") from None
         picture = without_banner(image, self.cut_bottom)
-        return square(picture, self.side).permute(1, 2, 0).numpy(), (picture.shape[1], picture.shape[2])
+        pixels = square(picture, self.side, self.interpolation).permute(1, 2, 0).numpy()
+        return pixels, (picture.shape[1], picture.shape[2])
 
 
 def open_squares(

@@ -58,6 +58,7 @@ class Geometry:
     top: int
     flip: bool = False
     angle: float = 0.0
+    interpolation: str = "bilinear"
 
     def forward(self) -> Matrix:
         """Matrix from image pixels to network-input pixels, (3, 3)."""
@@ -73,7 +74,7 @@ class Geometry:
 
     def apply(self, picture: Tensor) -> Tensor:
         """(3, height, width) uint8 → (3, size, size) uint8."""
-        return self.turned(self.window(square(picture, self.side)))
+        return self.turned(self.window(square(picture, self.side, self.interpolation)))
 
     def window(self, squared: Tensor) -> Tensor:
         """(3, side, side) uint8 → (3, size, size), cropped and flipped; `copy_window` does the same for arrays."""
@@ -99,11 +100,14 @@ class Geometry:
         return torch.from_numpy(np.concatenate([low, high]).astype(np.float32))
 
 
-def square(picture: Tensor, side: int) -> Tensor:
-    """(3, H, W) uint8 → (3, side, side) uint8, resized. This precedes every random transform, so it can be cached."""
+def square(picture: Tensor, side: int, interpolation: str) -> Tensor:
+    """(3, H, W) uint8 → (3, side, side) uint8, resized by this mode of `InterpolationMode`.
+
+    This precedes every random transform, so it can be cached.
+    """
     if tuple(picture.shape[1:]) == (side, side):
         return picture
-    resized: Tensor = F.resize(picture, [side, side], InterpolationMode.BILINEAR, antialias=True)
+    resized: Tensor = F.resize(picture, [side, side], InterpolationMode(interpolation), antialias=True)
     return resized
 
 
@@ -148,23 +152,25 @@ def _turn(angle: float, centre: float) -> Matrix:
 
 def eval_geometry(height: int, width: int, spec: DataSpec) -> Geometry:
     """Resize and centre crop, rounded like torchvision's center_crop."""
-    corner = round((spec.resize_side - spec.image_size) / 2)
-    return Geometry(width, height, spec.resize_side, spec.image_size, corner, corner)
+    corner = round((spec.resize_side - spec.side) / 2)
+    mode = spec.interpolation
+    return Geometry(width, height, spec.resize_side, spec.side, corner, corner, interpolation=mode)
 
 
 def train_geometry(height: int, width: int, spec: DataSpec, generator: torch.Generator) -> Geometry:
     """Random crop (of the padded square), flip and rotation. Uses four random numbers, whatever the spec says."""
     left, top, flip, turn = torch.rand(4, generator=generator).tolist()
-    room = spec.resize_side + 2 * spec.padding - spec.image_size + 1
+    room = spec.resize_side + 2 * spec.padding - spec.side + 1
     return Geometry(
         width,
         height,
         spec.resize_side,
-        spec.image_size,
+        spec.side,
         left=int(left * room) - spec.padding,
         top=int(top * room) - spec.padding,
         flip=spec.flip and flip < 0.5,
         angle=(2 * turn - 1) * spec.rotation,
+        interpolation=spec.interpolation,
     )
 
 
@@ -186,7 +192,8 @@ def transform(
     picture = without_banner(image, cut_bottom)
     height, width = picture.shape[1:]
     geometry = geometry_of(height, width, spec, generator)
-    return finish(geometry.window(square(picture, geometry.side)), geometry, spec, box=box, generator=generator)
+    squared = square(picture, geometry.side, geometry.interpolation)
+    return finish(geometry.window(squared), geometry, spec, box=box, generator=generator)
 
 
 def geometry_of(height: int, width: int, spec: DataSpec, generator: torch.Generator | None) -> Geometry:

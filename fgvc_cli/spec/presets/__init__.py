@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from fgvc_cli.errors import BadRequest
+from fgvc_cli.spec.data import AUTO
 from fgvc_cli.spec.presets import apcnn, baseline, clan, reaps, scapnet, tdsa
 from fgvc_cli.spec.run import RunSpec
 
@@ -63,4 +64,6 @@ def load_preset(name: str) -> RunSpec:
     """The run spec of a preset; BadRequest if there is none of that name."""
     if name not in PRESETS:
         raise BadRequest(f"no preset is called {name!r}; `fgvc presets` lists them")
-    return PRESETS[name]().model_copy(update={"preset": name})
+    spec = PRESETS[name]()
+    data = spec.data.model_copy(update={"mean": AUTO, "std": AUTO, "interpolation": AUTO})  # of whatever weights
+    return spec.model_copy(update={"preset": name, "data": data})

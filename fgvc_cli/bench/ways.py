@@ -59,7 +59,7 @@ def cases_of(specs: Sequence[RunSpec], classes: int, *, stock: bool = False) -> 
 
     If the plain backbone is among the methods, it is not repeated. `stock`: add it with PyTorch's defaults, in fp32.
     """
-    plain = specs[0].model_copy(update={"method": BaselineSpec()})
+    plain = specs[0].model_copy(update={"method": BaselineSpec(pool="network")})
     asked = any(spec.method == plain.method for spec in specs)
     cases = [Case(plain.method.name if asked else f"{plain.backbone.name} alone", plain, classes, asked=asked)]
     if stock:

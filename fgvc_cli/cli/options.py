@@ -41,7 +41,9 @@ BatchSize = Annotated[int | None, flag("Images per batch.")]
 Lr = Annotated[float | None, flag("Learning rate at this batch size.")]
 Backbone = Annotated[str | None, flag("tiny, resnet18/34/50/101, vgg16/19[_bn], or timm:NAME.")]
 Weights = Annotated[str | None, flag("imagenet, none, a .pth or .safetensors file, or a run.")]
-ImageSize = Annotated[int | None, flag("Side of the network's input, in pixels.")]
+ImageSize = Annotated[str | None, flag("Side of the network's input, in pixels, or auto: that of the weights.")]
+Fit = Annotated[str | None, flag("Images that are no squares: squash, crop or pad.")]
+Freeze = Annotated[str | None, flag("Train nothing of the backbone up to this many maps from the image; all; none.")]
 Device = Annotated[str | None, flag("auto, cpu, mps, cuda or cuda:N.")]
 Precision = Annotated[str | None, flag("fp32, bf16 or fp16.")]
 Compile = Annotated[
@@ -128,6 +130,8 @@ _FIELDS = {
     "backbone": "backbone.name",
     "weights": "backbone.weights",
     "image_size": "data.image_size",
+    "fit": "data.fit",
+    "freeze": "backbone.freeze",
     "device": "train.device",
     "precision": "train.precision",
     "compile": "train.compile",
@@ -162,6 +166,8 @@ def spec_of(flags: dict[str, Any]) -> RunSpec:
 
     recipe = {key: flags[key] for key in _RECIPE_KEYS if flags.get(key) is not None}
     fields = {field: _absolute(flags.get(key)) for key, field in _FIELDS.items()}
+    for key in ("image_size", "freeze"):  # a number or a word
+        fields[_FIELDS[key]] = _number(flags.get(key))
     for key in ("train_dir", "val_dir", "test_dir"):  # relative to --data-dir, or to the working directory without it
         fields[_FIELDS[key]] = str(expanded(flags[key])) if flags.get(key) else None
     if flags.get("train_dir") and not (flags.get("data_dir") or flags.get("config")):
@@ -206,6 +212,11 @@ def given(flags: dict[str, Any]) -> list[str]:
     """The flags that were given, as the user wrote them."""
     names = [key for key, value in flags.items() if value is not None and value != []]
     return ["--set" if key == "sets" else "--" + key.replace("_", "-") for key in names]
+
+
+def _number(text: Any) -> Any:
+    """The whole number that a flag's text says, else the text, which the spec judges."""
+    return int(text) if isinstance(text, str) and text.isdecimal() and len(text) < 10 else text
 
 
 def _absolute(value: Any) -> Any:

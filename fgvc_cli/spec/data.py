@@ -42,7 +42,7 @@ MAX_PIXELS = 178_956_970  # Pillow's limit for decompression bombs: half a gigab
 class DataSpec(Spec):
     """A dataset, its splits and its transforms.
 
-    Images are resized to a square of `resize` pixels, then cropped to `image_size`: a random crop in training (after
+    Images are resized to `resize` pixels by `fit`, then cropped to `image_size`: a random crop in training (after
     adding `padding` black pixels on each side), a centre crop in evaluation. Sizes are in pixels, angles in degrees.
 
     What is `auto` becomes what the starting weights were trained with before anything is read
@@ -69,6 +69,11 @@ class DataSpec(Spec):
         None, description="side in pixels before the crop; none: image_size; auto: by the weights' crop"
     )
     interpolation: Interpolation | Auto = Field("bilinear", description="of the resize; auto: that of the weights")
+    fit: Literal["squash", "crop", "pad"] = Field(
+        "squash",
+        description="resize of images that are no squares. squash: to a square, as in the papers; crop: the short "
+        "side, so that the crop cuts the long one; pad: the long side, with black bars",
+    )
     padding: int = Field(0, ge=0, le=512, description="black border before the random crop, in pixels")
     flip: bool = Field(True, description="flip training images horizontally with probability 0.5")
     rotation: float = Field(0.0, ge=0, le=180, description="rotate training images by up to this many degrees")
@@ -149,6 +154,12 @@ class DataSpec(Spec):
         if self.split_dirs and self.train_dir is None:
             name = next(iter(self.split_dirs))
             raise ValueError(f"{name}_dir needs train_dir too: name the folder of the training images")
+        return self
+
+    @model_validator(mode="after")
+    def _cached_squares(self) -> Self:
+        if self.fit == "crop" and self.cache != "off":
+            raise ValueError("cache holds squares, and with fit crop images have any shape: use fit pad, or cache off")
         return self
 
     @model_validator(mode="after")

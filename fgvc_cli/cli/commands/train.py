@@ -43,6 +43,8 @@ def train(
     backbone: options.Backbone = None,
     weights: options.Weights = None,
     image_size: options.ImageSize = None,
+    fit: options.Fit = None,
+    freeze: options.Freeze = None,
     device: options.Device = None,
     precision: options.Precision = None,
     compile: options.Compile = None,

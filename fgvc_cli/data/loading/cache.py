@@ -49,7 +49,7 @@ from fgvc_cli.data.loading.cache_files import (
     shared_memory,
 )
 from fgvc_cli.data.loading.checksums import checksum_of, header_of, read_facts
-from fgvc_cli.data.loading.transforms import square, without_banner
+from fgvc_cli.data.loading.transforms import canvas_of, without_banner
 from fgvc_cli.data.types import DatasetIndex, Split
 from fgvc_cli.errors import BadRequest, FgvcError
 from fgvc_cli.machine.threads import cores, torch_threads
@@ -122,17 +122,20 @@ class Wanted:
 
     root: Path
     files: tuple[str, ...]  # sorted, each once
-    side: int
     cut_bottom: int
-    max_pixels: int
-    interpolation: str
+    spec: DataSpec
 
     @classmethod
     def of(cls, index: DatasetIndex, spec: DataSpec) -> Wanted:
         """The images that every epoch reads: those of train and val, however they are divided into the two."""
         splits = [split for name, split in index.splits().items() if name != "test"]
         files = tuple(sorted({file for split in splits for file in split.files}))
-        return cls(index.root, files, spec.resize_side, index.cut_bottom, spec.max_pixels, spec.interpolation)
+        return cls(index.root, files, index.cut_bottom, spec)
+
+    @property
+    def side(self) -> int:
+        """Side of the squares in pixels."""
+        return self.spec.resize_side
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -147,7 +150,7 @@ class Wanted:
     def name(self) -> str:
         """The cache folder's name: the same for the same images in the same place at the same size."""
         versions = (_VERSION, torch.__version__, torchvision.__version__, pillow_version)
-        pixels = (self.side, self.interpolation, self.cut_bottom)
+        pixels = (self.side, self.spec.fit, self.spec.interpolation, self.cut_bottom)
         return _digest((*versions, *pixels, os.fspath(self.root.resolve()), *self.files))
 
     def stamps(self) -> list[Stamp | None]:
@@ -157,12 +160,12 @@ class Wanted:
     def read(self, file: str) -> tuple[NDArray[np.uint8], tuple[int, int]]:
         """The square of a file, (side, side, 3), and its image's height and width before resizing."""
         try:
-            image = read_image(f"{self.root}/{file}", self.max_pixels)
+            image = read_image(f"{self.root}/{file}", self.spec.max_pixels)
         except ImageError as error:
             raise ImageError(f"{error}; put a readable image there, or leave it out with --on-bad-image skip") from None
         picture = without_banner(image, self.cut_bottom)
-        pixels = square(picture, self.side, self.interpolation).permute(1, 2, 0).numpy()
-        return pixels, (picture.shape[1], picture.shape[2])
+        height, width = picture.shape[1:]
+        return canvas_of(height, width, self.spec).draw(picture).permute(1, 2, 0).numpy(), (height, width)
 
 
 def open_squares(

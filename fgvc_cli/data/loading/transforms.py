@@ -1,6 +1,6 @@
 """Image → network input, with the affine map back to the image's own pixels.
 
-The transforms are: resize to a square, crop, flip, rotate, augment, in this order. A `Geometry` holds the parameters of
+The transforms are: resize to a canvas, crop, flip, rotate, augment, in this order. A `Geometry` holds the parameters of
 all but the last. They are chosen (at random in training, fixed in evaluation) before any pixel is processed, so that a
 cache or a device can apply the same transforms. Coordinates are continuous, 0 at the left or top edge of the first
 pixel.
@@ -42,28 +42,72 @@ def generator_of(seed: int, epoch: int, index: int) -> torch.Generator:
 
 
 @dataclass(frozen=True)
+class Canvas:
+    """How an image is laid out before the crop: resized to wide × high, with its corner at (x, y) of a black canvas.
+
+    The canvas has width × height pixels. It is the resized image itself, unless that is padded.
+    """
+
+    wide: int
+    high: int
+    x: int
+    y: int
+    width: int
+    height: int
+    interpolation: str = "bilinear"
+
+    def draw(self, picture: Tensor) -> Tensor:
+        """(3, H, W) uint8 → (3, height, width) uint8. This precedes every random transform, so it can be cached."""
+        resized = picture
+        if tuple(picture.shape[1:]) != (self.high, self.wide):
+            mode = InterpolationMode(self.interpolation)
+            resized = F.resize(picture, [self.high, self.wide], mode, antialias=True)
+        if (self.wide, self.high) == (self.width, self.height):
+            return resized
+        right, below = self.width - self.x - self.wide, self.height - self.y - self.high
+        padded: Tensor = F.pad(resized, [self.x, self.y, right, below])
+        return padded
+
+
+def canvas_of(height: int, width: int, spec: DataSpec) -> Canvas:
+    """The canvas of an image by `data.fit`.
+
+    squash: a square whatever the image's shape; pad: all of the image in a square, its shape kept; crop: the short side
+    resized, the shape kept.
+    """
+    side, mode = spec.resize_side, spec.interpolation
+    if spec.fit == "squash":
+        return Canvas(side, side, 0, 0, side, side, mode)
+    scale = side / (max(height, width) if spec.fit == "pad" else min(height, width))
+    wide, high = max(1, round(width * scale)), max(1, round(height * scale))
+    if spec.fit == "crop":
+        return Canvas(wide, high, 0, 0, wide, high, mode)
+    return Canvas(wide, high, (side - wide) // 2, (side - high) // 2, side, side, mode)
+
+
+@dataclass(frozen=True)
 class Geometry:
     """How an image of width × height becomes the network's input. Lengths are in pixels, the angle in degrees.
 
-    The image is resized to `side` × `side`. A window of `size` × `size` with its corner at (left, top) is cropped; it
-    is black outside the image. It is flipped horizontally if `flip`, then rotated about its centre, counter-clockwise
-    as seen.
+    The image is laid out on `canvas`. A window of `size` × `size` with its corner at (left, top) is cropped; it is
+    black outside the canvas. It is flipped horizontally if `flip`, then rotated about its centre, counter-clockwise as
+    seen.
     """
 
     width: int
     height: int
-    side: int
+    canvas: Canvas
     size: int
     left: int
     top: int
     flip: bool = False
     angle: float = 0.0
-    interpolation: str = "bilinear"
 
     def forward(self) -> Matrix:
         """Matrix from image pixels to network-input pixels, (3, 3)."""
-        matrix = np.diag([self.side / self.width, self.side / self.height, 1.0])
-        matrix[:2, 2] = -self.left, -self.top
+        canvas = self.canvas
+        matrix = np.diag([canvas.wide / self.width, canvas.high / self.height, 1.0])
+        matrix[:2, 2] = canvas.x - self.left, canvas.y - self.top
         if self.flip:
             matrix = np.array([[-1.0, 0.0, self.size], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]) @ matrix
         return _turn(self.angle, self.size / 2) @ matrix if self.angle else matrix
@@ -74,13 +118,13 @@ class Geometry:
 
     def apply(self, picture: Tensor) -> Tensor:
         """(3, height, width) uint8 → (3, size, size) uint8."""
-        return self.turned(self.window(square(picture, self.side, self.interpolation)))
+        return self.turned(self.window(self.canvas.draw(picture)))
 
-    def window(self, squared: Tensor) -> Tensor:
-        """(3, side, side) uint8 → (3, size, size), cropped and flipped; `copy_window` does the same for arrays."""
-        if (self.left, self.top, self.size) != (0, 0, self.side):
-            squared = F.crop(squared, self.top, self.left, self.size, self.size)  # black outside
-        return F.horizontal_flip(squared) if self.flip else squared
+    def window(self, drawn: Tensor) -> Tensor:
+        """The canvas, (3, h, w) uint8 → (3, size, size), cropped and flipped; `copy_window` does so for arrays."""
+        if (self.left, self.top, self.size, self.size) != (0, 0, self.canvas.width, self.canvas.height):
+            drawn = F.crop(drawn, self.top, self.left, self.size, self.size)  # black outside
+        return F.horizontal_flip(drawn) if self.flip else drawn
 
     def turned(self, pixels: Tensor) -> Tensor:
         """(3, size, size) uint8, cropped and flipped → rotated."""
@@ -100,27 +144,16 @@ class Geometry:
         return torch.from_numpy(np.concatenate([low, high]).astype(np.float32))
 
 
-def square(picture: Tensor, side: int, interpolation: str) -> Tensor:
-    """(3, H, W) uint8 → (3, side, side) uint8, resized by this mode of `InterpolationMode`.
-
-    This precedes every random transform, so it can be cached.
-    """
-    if tuple(picture.shape[1:]) == (side, side):
-        return picture
-    resized: Tensor = F.resize(picture, [side, side], InterpolationMode(interpolation), antialias=True)
-    return resized
-
-
 def without_banner(image: Tensor, cut_bottom: int) -> Tensor:
     """An image without its lowest `cut_bottom` rows, (3, H - cut_bottom, W); at least one row is left."""
     return image[:, : max(1, image.shape[1] - cut_bottom)]
 
 
 def copy_window(square: NDArray[np.uint8], geometry: Geometry, out: NDArray[np.uint8]) -> None:
-    """The same as Geometry.window, from (side, side, 3) into (size, size, 3). Each byte is copied once."""
+    """The same as Geometry.window, from the canvas (side, side, 3) into (size, size, 3). Each byte is copied once."""
     size, left, top = geometry.size, geometry.left, geometry.top
     x1, y1 = max(left, 0), max(top, 0)
-    x2, y2 = min(left + size, geometry.side), min(top + size, geometry.side)
+    x2, y2 = min(left + size, geometry.canvas.width), min(top + size, geometry.canvas.height)
     if (x2 - x1, y2 - y1) != (size, size):
         out.fill(0)  # black outside
     rows = slice(y1 - top, y2 - top)
@@ -152,26 +185,19 @@ def _turn(angle: float, centre: float) -> Matrix:
 
 def eval_geometry(height: int, width: int, spec: DataSpec) -> Geometry:
     """Resize and centre crop, rounded like torchvision's center_crop."""
-    corner = round((spec.resize_side - spec.side) / 2)
-    mode = spec.interpolation
-    return Geometry(width, height, spec.resize_side, spec.side, corner, corner, interpolation=mode)
+    canvas = canvas_of(height, width, spec)
+    left, top = (round((length - spec.side) / 2) for length in (canvas.width, canvas.height))
+    return Geometry(width, height, canvas, spec.side, left, top)
 
 
 def train_geometry(height: int, width: int, spec: DataSpec, generator: torch.Generator) -> Geometry:
-    """Random crop (of the padded square), flip and rotation. Uses four random numbers, whatever the spec says."""
+    """Random crop (of the padded canvas), flip and rotation. Uses four random numbers, whatever the spec says."""
     left, top, flip, turn = torch.rand(4, generator=generator).tolist()
-    room = spec.resize_side + 2 * spec.padding - spec.side + 1
-    return Geometry(
-        width,
-        height,
-        spec.resize_side,
-        spec.side,
-        left=int(left * room) - spec.padding,
-        top=int(top * room) - spec.padding,
-        flip=spec.flip and flip < 0.5,
-        angle=(2 * turn - 1) * spec.rotation,
-        interpolation=spec.interpolation,
-    )
+    canvas = canvas_of(height, width, spec)
+    rooms = (length + 2 * spec.padding - spec.side + 1 for length in (canvas.width, canvas.height))
+    left, top = (int(share * room) - spec.padding for share, room in zip((left, top), rooms, strict=True))
+    turn = (2 * turn - 1) * spec.rotation
+    return Geometry(width, height, canvas, spec.side, left, top, spec.flip and flip < 0.5, turn)
 
 
 def transform(
@@ -192,8 +218,8 @@ def transform(
     picture = without_banner(image, cut_bottom)
     height, width = picture.shape[1:]
     geometry = geometry_of(height, width, spec, generator)
-    squared = square(picture, geometry.side, geometry.interpolation)
-    return finish(geometry.window(squared), geometry, spec, box=box, generator=generator)
+    drawn = geometry.canvas.draw(picture)
+    return finish(geometry.window(drawn), geometry, spec, box=box, generator=generator)
 
 
 def geometry_of(height: int, width: int, spec: DataSpec, generator: torch.Generator | None) -> Geometry:

@@ -55,13 +55,14 @@ class ContextAttention(nn.Module):
     Args:
         channels: C_s of the middle map.
         top: C_g of the top map; None: relations are computed from the middle map only.
-        spec: its relation, reduction and zero_init (of W_y) are used.
+        spec: its relation, normalise, reduction and zero_init (of W_y) are used.
     """
 
     def __init__(self, channels: int, top: int | None, spec: ClanSpec) -> None:
         super().__init__()
         inner = max(1, channels // spec.reduction)
         self.relation = spec.relation
+        self.normalise = spec.normalise
         self.local = nn.Identity() if top is None else nn.Conv2d(channels, channels, 1)  # W_l
         self.context = None if top is None else nn.Conv2d(top, channels, 1)  # W_g
         embedded = spec.relation != "gaussian"
@@ -88,8 +89,10 @@ class ContextAttention(nn.Module):
         """(B, C_s, h, w) and (B, C_g, h', w') → the refined middle map (B, C_s, h, w)."""
         fused = self.fuse(middle, top)
         relate = dot_product_relation if self.relation == "dot_product" else softmax_relation
-        query, key, value = self.theta(fused), self.phi(fused), self.k(middle)
-        y = relate(query.flatten(2), key.flatten(2), value.flatten(2))  # Eq. 2
+        query, key, value = self.theta(fused).flatten(2), self.phi(fused).flatten(2), self.k(middle).flatten(2)
+        if self.normalise:
+            query, key = F.normalize(query, dim=1), F.normalize(key, dim=1)
+        y = relate(query, key, value)  # Eq. 2
         refined: Tensor = self.y(y.reshape(middle.shape[0], -1, *middle.shape[2:])) + middle  # Eq. 3
         return refined
 

@@ -270,7 +270,7 @@ def _fetch_failed(address: str, file: Path, error: Exception) -> str:
         return f"{file} cannot be read as weights ({_line(error)}): delete it and try again"
     return (
         f"could not download {address} ({_line(error)}): download it yourself and save it as {file}, "
-        "or use --weights FILE or --weights none"
+        "or use --weights FILE or --weights none, or --preset light-folder, whose weights are a Python package"
     )
 
 

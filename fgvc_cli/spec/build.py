@@ -14,7 +14,7 @@ from fgvc_cli.files import read_text
 from fgvc_cli.spec.complaints import models_of, readable
 from fgvc_cli.spec.data import DATASET_NAMES
 from fgvc_cli.spec.methods import method_spec
-from fgvc_cli.spec.presets import PRESETS, load_preset
+from fgvc_cli.spec.presets import PRESETS, RECIPES, load_preset
 from fgvc_cli.spec.run import SCHEMA_VERSION, RunSpec
 from fgvc_cli.values import brief, parse
 
@@ -89,7 +89,7 @@ def _base_preset(preset: str | None, method: str | None, dataset: str | None, co
     if method and named and method != named:
         raise BadRequest(f"--config is for method {named}, not {method}: leave out --method or --config")
     if preset:
-        return _checked(load_preset(preset), method or named)
+        return _with_method(load_preset(preset), method or named)
     method = method or named or DEFAULT_METHOD
     dataset = dataset or _text(config, "data", "dataset") or DEFAULT_DATASET
     method_spec(method)  # raises for an unknown method
@@ -115,7 +115,12 @@ def recipe_note(spec: RunSpec) -> str | None:
     return f"there is no published recipe of {method} for {dataset}: using preset {spec.preset}"
 
 
-def _checked(spec: RunSpec, method: str | None) -> RunSpec:
+def _with_method(spec: RunSpec, method: str | None) -> RunSpec:
+    """A preset; a recipe for any method gets the settings that this method has in its preset for an image folder."""
+    if method and str(spec.preset).startswith(RECIPES):
+        method_spec(method)  # raises for an unknown method
+        own = load_preset(f"{method}-{OWN_PHOTOS}").method
+        return spec if method == spec.method.name else spec.model_copy(update={"method": own})
     if method and method != spec.method.name:
         raise BadRequest(f"preset {spec.preset} is for method {spec.method.name}, not {method}: leave one of them out")
     return spec

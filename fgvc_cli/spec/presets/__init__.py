@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from fgvc_cli.errors import BadRequest
 from fgvc_cli.spec.data import AUTO
-from fgvc_cli.spec.presets import apcnn, baseline, clan, reaps, scapnet, tdsa
+from fgvc_cli.spec.presets import apcnn, baseline, clan, modern, reaps, scapnet, tdsa
 from fgvc_cli.spec.run import RunSpec
 
 Preset = Callable[[], RunSpec]
@@ -57,7 +57,18 @@ PRESETS: dict[str, Preset] = _table(
     tdsa.mc_flowers,
     tdsa.mc_demo,
     tdsa.mc_folder,
+    modern.modern_folder,
+    modern.modern_csv,
+    modern.modern_cub,
+    modern.modern_cars,
+    modern.modern_aircraft,
+    modern.modern_dogs,
+    modern.modern_nabirds,
+    modern.light_folder,
 )
+
+
+RECIPES = ("modern-", "light-")  # beginnings of the names of presets that are for any method
 
 
 def load_preset(name: str) -> RunSpec:

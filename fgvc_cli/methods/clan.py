@@ -20,6 +20,7 @@ from fgvc_cli.methods.parts import cross_entropy, global_pool, image_frame, pred
 from fgvc_cli.ops.relations import dot_product_relation, softmax_relation
 from fgvc_cli.spec.methods.clan import ClanSpec
 
+_EPS = 1e-5
 MIDDLE = ("part", "attr")  # Table 4's P and A, from the top down
 
 
@@ -112,6 +113,7 @@ class SpatialAttention(nn.Module):
         super().__init__()
         self.pool = spec.spatial_pool
         self.sigmoid = spec.attention == "sigmoid"
+        self.normalise = spec.normalise
         self.conv = nn.Conv2d(2 if self.pool == "both" else 1, 1, 3, padding=1)
 
     def forward(self, middle: Tensor) -> Tensor:
@@ -121,7 +123,11 @@ class SpatialAttention(nn.Module):
             pooled.append(middle.mean(1, keepdim=True))
         if self.pool != "avg":
             pooled.append(middle.max(1, keepdim=True).values)
-        attention: Tensor = self.conv(torch.cat(pooled, 1))
+        read = torch.cat(pooled, 1)
+        if self.normalise:  # else a large map saturates the sigmoid
+            mean, std = read.mean((2, 3), keepdim=True), read.std((2, 3), correction=0, keepdim=True)
+            read = (read - mean) / (std + _EPS)
+        attention: Tensor = self.conv(read)
         return attention.sigmoid() if self.sigmoid else attention
 
 

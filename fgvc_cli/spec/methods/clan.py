@@ -30,8 +30,8 @@ class ClanSpec(MethodSpec):
     )
     normalise: bool = Field(
         False,
-        description="divide θ and φ by their length at each position, so that the relation does not grow with the "
-        "maps; false: Eq. 2 as printed",
+        description="divide θ and φ by their length at each position, and standardise what Eq. 8 convolves, so that "
+        "neither grows with the maps; false: Eq. 2 and 8 as printed",
     )
     reduction: int = Field(2, ge=1, le=64, description="C_int is the middle map's number of channels divided by this")
     zero_init: bool = Field(True, description="initialise W_y of Eq. 3 with zero, so the map is unchanged at first")

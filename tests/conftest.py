@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from fgvc_cli.backbones import resolved
-from fgvc_cli.backbones.packaged_weights import packaged_state
+from fgvc_cli.backbones.timm.packaged_weights import packaged_state
 from fgvc_cli.methods import build_method
 from fgvc_cli.runs.checkpoint import save_model
 from fgvc_cli.spec.build import build_spec

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from fgvc_cli.backbones.weights import find_run
+from fgvc_cli.backbones.hub import config_of
+from fgvc_cli.backbones.weights import find_run, weights_file
 from fgvc_cli.spec.backbone import TIMM_PREFIX, TORCHVISION_NAMES
 from fgvc_cli.spec.data import AUTO, IMAGENET_MEAN, IMAGENET_STD, Interpolation, Triple
 from fgvc_cli.spec.run import RunSpec
@@ -40,6 +41,10 @@ def trained_with(spec: RunSpec) -> Preprocessing:
         return Preprocessing(*recorded.normalisation, _known(recorded.interpolation), size, recorded.resize_side / size)
     if weights == "none":
         return Preprocessing()
+    file = weights_file(weights)
+    said = None if file is None else _of_config(config_of(file) or {})
+    if said is not None:
+        return said
     if name.startswith(TIMM_PREFIX):
         return _of_timm(name.removeprefix(TIMM_PREFIX))
     return _of_torchvision(name) if name in TORCHVISION_NAMES else Preprocessing()
@@ -83,8 +88,20 @@ def _known(name: str) -> Interpolation:
     return next((known for known in _KNOWN if known == name), "bilinear")
 
 
+def _of_config(config: dict[str, Any]) -> Preprocessing | None:
+    """What a config.json says in timm's words; None if it lacks a value or holds one of another kind."""
+    try:
+        mean, std = (tuple(float(value) for value in config[key]) for key in ("mean", "std"))
+        size, crop = int(config["input_size"][-1]), 1 / float(config.get("crop_pct") or 1)
+    except (KeyError, TypeError, ValueError, IndexError, ZeroDivisionError):
+        return None
+    if len(mean) != 3 or len(std) != 3:
+        return None
+    return Preprocessing(mean, std, _known(str(config.get("interpolation"))), size, crop)
+
+
 def _of_timm(model: str) -> Preprocessing:
-    from fgvc_cli.backbones.timm_models import pretrained_config
+    from fgvc_cli.backbones.timm.models import pretrained_config
 
     config = pretrained_config(model)
     mean, std = tuple(config.mean), tuple(config.std)

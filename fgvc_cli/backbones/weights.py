@@ -14,13 +14,14 @@ from urllib.error import URLError
 import torch
 from torch import Tensor
 
+from fgvc_cli.backbones.hub import fetched, weights_in
 from fgvc_cli.backbones.network import Backbone
-from fgvc_cli.backbones.timm_models import TimmBackbone
+from fgvc_cli.backbones.timm.models import TimmBackbone
 from fgvc_cli.errors import BadRequest, FgvcError
 from fgvc_cli.files import expanded, hindrance, open_regular
 from fgvc_cli.machine.interrupt import held
 from fgvc_cli.machine.tensor_files import DamagedError, read_metadata, read_tensors
-from fgvc_cli.spec.backbone import BackboneSpec
+from fgvc_cli.spec.backbone import HUB_PREFIX, BackboneSpec
 from fgvc_cli.spec.data import DataSpec
 from fgvc_cli.values import parse
 
@@ -59,21 +60,35 @@ def find_run(weights: str) -> RunWeights | None:
     Raises:
         BadRequest: there is no such file, or the folder is not a run.
     """
-    if weights in ("none", "imagenet"):
-        return None
-    path = expanded(weights)
-    if path.is_dir():
-        if not (path / RUN_FILE).is_file():
-            raise BadRequest(f"weights: {path} has no {RUN_FILE}: it is not a run folder with a finished epoch")
-        path /= RUN_FILE
-    elif not path.is_file():
-        if path.exists():
-            raise BadRequest(f"weights: {path} is not a regular file")
-        raise BadRequest(f"weights: there is no file or folder {path}")
-    elif path.suffix != ".safetensors":
+    path = weights_file(weights)
+    if path is None or path.suffix != ".safetensors":
         return None
     recorded = _read_metadata(path).get(RUN_METADATA)
     return None if recorded is None else _describe(path, recorded)
+
+
+def weights_file(weights: str) -> Path | None:
+    """The file that `weights` refers to; None for `none` and `imagenet`. A repository of the hub is fetched.
+
+    Raises:
+        BadRequest: there is no such file, or nothing usable in that folder or repository.
+        FgvcError: the repository could not be fetched.
+    """
+    if weights in ("none", "imagenet"):
+        return None
+    if weights.startswith(HUB_PREFIX):
+        return fetched(weights)
+    path = expanded(weights)
+    if path.is_dir():
+        found = weights_in(path)
+        if found is None:
+            raise BadRequest(f"weights: {path} has no {RUN_FILE}: it is not a run folder with a finished epoch")
+        return found
+    if not path.is_file():
+        if path.exists():
+            raise BadRequest(f"weights: {path} is not a regular file")
+        raise BadRequest(f"weights: there is no file or folder {path}")
+    return path
 
 
 def load_backbone_weights(backbone: Backbone, spec: BackboneSpec) -> list[str]:
@@ -91,9 +106,11 @@ def load_backbone_weights(backbone: Backbone, spec: BackboneSpec) -> list[str]:
         return _load_imagenet(backbone)
     run = find_run(spec.weights)
     if run is None:
-        path = expanded(spec.weights)
+        path = weights_file(spec.weights)
+        assert path is not None
         tensors, notes = _read_file(path)
-        return notes + _fit(backbone, _strip_prefixes(tensors), f"weights {path}")
+        tensors = _strip_prefixes(tensors)
+        return notes + _fit(backbone, _converted(backbone, tensors), f"weights {path}")
     tensors = {key: value for key, value in run.tensors().items() if key.startswith("backbone.")}
     source = f"weights {run.file} (of backbone {run.backbone})"
     return _fit(backbone, _strip_prefixes(tensors), source, same=run.backbone == backbone.name)
@@ -190,6 +207,14 @@ def _strip_prefixes(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 # ---------------------------------------------------------------- fitting tensors to the trunk
+
+
+def _converted(backbone: Backbone, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors as the library names and shapes them, if they are in another layout that it can convert."""
+    own = {backbone.canonical(key): value.shape for key, value in backbone.trunk.state_dict().items()}
+    given = {backbone.canonical(key): value.shape for key, value in tensors.items()}
+    fits = all(given.get(key) == shape for key, shape in own.items() if not key.endswith("num.batches.tracked"))
+    return tensors if fits else backbone.converted(tensors)
 
 
 def _fit(backbone: Backbone, tensors: Mapping[str, Tensor], source: str, *, same: bool = False) -> list[str]:

@@ -172,7 +172,8 @@ def spec_of(flags: dict[str, Any]) -> RunSpec:
         fields[_FIELDS[key]] = str(expanded(flags[key])) if flags.get(key) else None
     if flags.get("train_dir") and not (flags.get("data_dir") or flags.get("config")):
         fields["data.root"] = str(Path.cwd())
-    if fields["backbone.weights"] not in (None, "", "imagenet", "none"):
+    weights = fields["backbone.weights"]
+    if weights not in (None, "", "imagenet", "none") and not str(weights).startswith("hf-hub:"):
         fields["backbone.weights"] = _absolute(Path(fields["backbone.weights"]))
     if str(fields["data.group_by"]).startswith("csv:"):
         file, colon, column = str(fields["data.group_by"]).removeprefix("csv:").rpartition(":")

@@ -12,7 +12,8 @@ from safetensors.torch import save_file
 from torch import nn
 from torchvision.models import get_model
 
-from fgvc_cli.backbones import Backbone, build_backbone, load_backbone_weights, timm_models
+from fgvc_cli.backbones import Backbone, build_backbone, load_backbone_weights
+from fgvc_cli.backbones.timm import models as timm_models
 from fgvc_cli.errors import BadRequest, FgvcError
 from fgvc_cli.spec.backbone import TORCHVISION_NAMES, BackboneSpec
 

@@ -99,7 +99,7 @@ def test_runs_recorded_before_there_was_a_choice_are_bilinear() -> None:
 def test_an_albatross_with_the_preprocessing_of_the_weights(realdata: Path) -> None:
     import timm
 
-    from fgvc_cli.backbones.packaged_weights import packaged_state
+    from fgvc_cli.backbones.timm.packaged_weights import packaged_state
     from fgvc_cli.data.images.read import read_image
     from fgvc_cli.data.loading.transforms import transform
 

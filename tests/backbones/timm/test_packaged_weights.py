@@ -12,7 +12,9 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from fgvc_cli.backbones import EMBEDDING, Backbone, build_backbone, load_backbone_weights, packaged_weights, timm_models
+from fgvc_cli.backbones import EMBEDDING, Backbone, build_backbone, load_backbone_weights
+from fgvc_cli.backbones.timm import models as timm_models
+from fgvc_cli.backbones.timm import packaged_weights
 from fgvc_cli.errors import FgvcError
 from fgvc_cli.spec.backbone import BackboneSpec
 

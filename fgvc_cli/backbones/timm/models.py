@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import sys
 from collections.abc import Collection, Sequence
 from importlib import import_module
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from fgvc_cli.backbones.network import Backbone, Segment
-from fgvc_cli.backbones.packaged_weights import install_hint, load_packaged
+from fgvc_cli.backbones.timm.packaged_weights import install_hint, load_packaged
 from fgvc_cli.errors import BadRequest, FgvcError
 from fgvc_cli.machine.imports import quick_imports
 from fgvc_cli.spec.backbone import TIMM_PREFIX
@@ -110,8 +111,8 @@ def _timm() -> Any:
 
 
 def _backbone(name: str, trunk: nn.Module) -> TimmBackbone:
-    from fgvc_cli.backbones.timm_others import WholeNetwork
-    from fgvc_cli.backbones.timm_tokens import TokenNetwork
+    from fgvc_cli.backbones.timm.others import WholeNetwork
+    from fgvc_cli.backbones.timm.tokens import TokenNetwork
 
     children = next((row for kind, row in _ROWS.items() if _is(trunk, kind)), None)
     if children is not None:
@@ -169,6 +170,20 @@ class TimmBackbone(Backbone):
     def canonical(self, key: str) -> str:
         """One form for timm's whole networks and its feature extractors (`stages_0` for `stages.0`): all `_` → `.`"""
         return key.removeprefix("model.").replace("_", ".")
+
+    def converted(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        """By timm's own converter of this family: it knows the files of DINOv2, DINOv3, EVA and others as published.
+
+        It also resamples positions that were trained for another number of patches.
+        """
+        convert = getattr(sys.modules[type(self.trunk).__module__], "checkpoint_filter_fn", None)
+        if convert is None:
+            return tensors
+        try:
+            found: dict[str, Tensor] = convert(dict(tensors), self.trunk)
+        except Exception:  # a file of another make; what does not fit is told by name
+            return tensors
+        return found
 
     def load_pretrained(self) -> list[str]:
         """Load the model's pretrained weights; returns notes for the user, one line each.

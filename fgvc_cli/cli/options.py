@@ -65,6 +65,10 @@ ClassBalance = Annotated[
 Patience = Annotated[
     int | None, flag("Stop after this many epochs without a better result on the validation split.", _REGULAR)
 ]
+Fit = Annotated[
+    str | None,
+    flag("Images that are not square: squash them, crop the long side, or pad the short side with black.", _COMMON),
+]
 Augment = Annotated[
     str | None, flag("randaugment or trivialaugment (torchvision's, sampled for each image), or off.", _REGULAR)
 ]
@@ -127,6 +131,7 @@ _FIELDS = {
     "backbone": "backbone.name",
     "weights": "backbone.weights",
     "image_size": "data.image_size",
+    "fit": "data.fit",
     "device": "train.device",
     "precision": "train.precision",
     "compile": "train.compile",

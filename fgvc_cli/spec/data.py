@@ -28,6 +28,7 @@ DatasetName = Literal[
     "csv",
 ]
 DATASET_NAMES: tuple[str, ...] = get_args(DatasetName)
+Fit = Literal["squash", "crop", "pad"]
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -38,7 +39,7 @@ MAX_PIXELS = 178_956_970  # Pillow's limit for decompression bombs: half a gigab
 class DataSpec(Spec):
     """A dataset, its splits and its transforms.
 
-    Images are resized to a square of `resize` pixels, then cropped to `image_size`: a random crop in training (after
+    Images are resized to `resize` pixels as `fit` says, then cropped to `image_size`: a random crop in training (after
     adding `padding` black pixels on each side), a centre crop in evaluation. Sizes are in pixels, angles in degrees.
     """
 
@@ -57,6 +58,11 @@ class DataSpec(Spec):
     )
     image_size: int = Field(448, ge=LEAST_SIZE, le=MOST_SIZE, description="side S of the network's input, in pixels")
     resize: int | None = Field(None, ge=32, le=8192, description="side in pixels before the crop; none: image_size")
+    fit: Fit = Field(
+        "squash",
+        description="what is resized to `resize`: squash: both sides; crop: the short side, so that the crop keeps the "
+        "aspect; pad: the long side, with black bars around, so that all of the image is kept",
+    )
     padding: int = Field(0, ge=0, le=512, description="black border before the random crop, in pixels")
     flip: bool = Field(True, description="flip training images horizontally with probability 0.5")
     rotation: float = Field(0.0, ge=0, le=180, description="rotate training images by up to this many degrees")

@@ -43,6 +43,7 @@ def train(
     backbone: options.Backbone = None,
     weights: options.Weights = None,
     image_size: options.ImageSize = None,
+    fit: options.Fit = None,
     device: options.Device = None,
     precision: options.Precision = None,
     compile: options.Compile = None,

@@ -9,7 +9,7 @@ from fgvc_cli.spec.build import build_spec, recipe_note, validate
 from fgvc_cli.spec.data import DATASET_NAMES
 from fgvc_cli.spec.methods import METHOD_SPECS
 from fgvc_cli.spec.optim import Cosine, Step
-from fgvc_cli.spec.presets import PRESETS, load_preset
+from fgvc_cli.spec.presets import PRESETS, RECIPES, load_preset
 
 
 def test_the_dataset_picks_the_preset() -> None:
@@ -211,13 +211,14 @@ def test_levels() -> None:
 def test_every_preset_survives_json_and_tells_its_source(name) -> None:
     spec = load_preset(name)
     assert validate(json.loads(spec.model_dump_json())) == spec
-    assert spec.preset == name == f"{spec.method.name}-{spec.data.dataset}"
+    command = f"--method {spec.method.name} --dataset {spec.data.dataset}"
+    if name in RECIPES:
+        command, recipe = f"--preset {name}", name.partition("-")[0]
+    else:
+        recipe = spec.method.name
+    assert spec.preset == name == f"{recipe}-{spec.data.dataset}"
     text = PRESETS[name].__doc__ or ""
-    for word in (
-        "Paper: ",
-        f"Command: fgvc train --method {spec.method.name} --dataset {spec.data.dataset}",
-        "Published: ",
-    ):
+    for word in ("Paper: ", f"Command: fgvc train {command}", "Published: "):
         assert word in text
 
 

@@ -270,13 +270,18 @@ def imagenet_address(name: str) -> str:
     return address
 
 
+def imagenet_file(name: str) -> Path:
+    """Where PyTorch keeps torchvision's ImageNet weights for a network once they are downloaded."""
+    return Path(torch.hub.get_dir(), "checkpoints", imagenet_address(name).rsplit("/", 1)[-1])
+
+
 def _load_imagenet(backbone: Backbone) -> list[str]:
     if backbone.name == "tiny":
         raise BadRequest("tiny has no ImageNet weights: use --weights none")
     if isinstance(backbone, TimmBackbone):
         return backbone.load_pretrained()
     address = imagenet_address(backbone.name)
-    file = Path(torch.hub.get_dir(), "checkpoints", address.rsplit("/", 1)[-1])
+    file = imagenet_file(backbone.name)
     try:
         with _socket_timeout(_TIMEOUT):
             tensors = torch.hub.load_state_dict_from_url(

@@ -33,6 +33,7 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 AUTO: Literal["auto"] = "auto"  # as the starting weights were trained
 Auto = Literal["auto"]
+Fit = Literal["squash", "crop", "pad"]
 Interpolation = Literal["nearest", "bilinear", "bicubic"]
 Triple = tuple[float, float, float]
 LEAST_SIZE, MOST_SIZE = 32, 4096  # of the network's input, in pixels
@@ -69,7 +70,7 @@ class DataSpec(Spec):
         None, description="side in pixels before the crop; none: image_size; auto: by the weights' crop"
     )
     interpolation: Interpolation | Auto = Field("bilinear", description="of the resize; auto: that of the weights")
-    fit: Literal["squash", "crop", "pad"] = Field(
+    fit: Fit = Field(
         "squash",
         description="resize of images that are no squares. squash: to a square, as in the papers; crop: the short "
         "side, so that the crop cuts the long one; pad: the long side, with black bars",
@@ -154,12 +155,6 @@ class DataSpec(Spec):
         if self.split_dirs and self.train_dir is None:
             name = next(iter(self.split_dirs))
             raise ValueError(f"{name}_dir needs train_dir too: name the folder of the training images")
-        return self
-
-    @model_validator(mode="after")
-    def _cached_squares(self) -> Self:
-        if self.fit == "crop" and self.cache != "off":
-            raise ValueError("cache holds squares, and with fit crop images have any shape: use fit pad, or cache off")
         return self
 
     @model_validator(mode="after")

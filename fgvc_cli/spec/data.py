@@ -33,6 +33,7 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 AUTO: Literal["auto"] = "auto"  # as the starting weights were trained
 Auto = Literal["auto"]
+OF_WEIGHTS = ("mean", "std", "interpolation", "image_size", "resize")  # the fields that may be so
 Fit = Literal["squash", "crop", "pad"]
 Interpolation = Literal["nearest", "bilinear", "bicubic"]
 Triple = tuple[float, float, float]
@@ -175,6 +176,11 @@ class DataSpec(Spec):
     def only_copies(self) -> bool:
         """Whether the training transforms are crop and flip only."""
         return self.rotation == 0 and self.augment == "off" and self.erasing == 0
+
+    @property
+    def unresolved(self) -> list[str]:
+        """The fields that are `auto` as the weights: none in a run's record. (`duplicates` has an auto of its own.)"""
+        return [name for name in OF_WEIGHTS if getattr(self, name) == AUTO]
 
     @property
     def side(self) -> int:

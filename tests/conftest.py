@@ -15,7 +15,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from fgvc_cli.backbones.packaged_weights import packaged_state
+from fgvc_cli.backbones import resolved
+from fgvc_cli.backbones.timm.packaged_weights import packaged_state
 from fgvc_cli.methods import build_method
 from fgvc_cli.runs.checkpoint import save_model
 from fgvc_cli.spec.build import build_spec
@@ -76,7 +77,8 @@ def small_spec(photos: Path, method: str = "baseline", *sets: str) -> RunSpec:
         "train.device": "cpu",
         "optim.lr": 0.02,
     }
-    return build_spec(method=method, dataset="folder", flags=flags, sets=["data.resize=36", "train.log_every=2", *sets])
+    every = ["data.resize=36", "train.log_every=2", *sets]
+    return resolved(build_spec(method=method, dataset="folder", flags=flags, sets=every))
 
 
 def untrained(spec: RunSpec, classes: tuple[str, ...], file: Path, **about: Any) -> Path:

@@ -121,7 +121,7 @@ def wait(child: int, folder: Path, limit: float, began: float) -> Answer:
 
 
 def run(
-    arguments: Sequence[str], folder: Path, environment: Mapping[str, str], *, stdin: bytes = b"", limit: float = 20.0
+    arguments: Sequence[str], folder: Path, environment: Mapping[str, str], *, stdin: bytes = b"", limit: float = 90.0
 ) -> Answer:
     """Run `fgvc ARGUMENTS` in `folder`; ended after `limit` seconds."""
     began = time.monotonic()

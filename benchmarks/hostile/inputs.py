@@ -29,12 +29,14 @@ class Request:
 
 def of_spec(dice: random.Random, work: Path, sound: Material) -> Request:
     """Wrong values of fields by --set, or a wrong file by --config."""
-    data = ["--dataset", "folder", "--data-dir", str(sound.photos)]
+    photos = copied(sound.photos, work / "photos")  # a damaged spec may ask for other data, which are then made there
+    data = ["--dataset", "folder", "--data-dir", str(photos)]
     command = ["train", "--dry-run"] if dice.random() < 0.3 else ["summary"]
     if command == ["summary"]:
         data = data[:2]
     if dice.random() < 0.4:
         tree = copy.deepcopy(dice.choice(sound.specs))
+        tree["data"]["root"] = str(photos)  # type: ignore[index]
         text = json_text(some_json(dice, tree)) if dice.random() < 0.7 else json.dumps(tree)
         encoded = text.encode("utf-8", "replace")
         (work / "spec.json").write_bytes(encoded if dice.random() < 0.7 else some_bytes(dice, encoded))

@@ -27,7 +27,7 @@ def build_backbone(name: str, *, embedding: bool = False, drop_path: float | Non
         BadRequest: there is no such backbone, it has no stochastic depth, or timm is not installed.
     """
     if name.startswith(TIMM_PREFIX):
-        from fgvc_cli.backbones.timm_models import build_timm
+        from fgvc_cli.backbones.timm.models import build_timm
 
         return build_timm(name, embedding=embedding, drop_path=drop_path)
     if drop_path:

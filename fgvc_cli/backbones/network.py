@@ -82,6 +82,10 @@ class Backbone(nn.Module):
         """Canonical form of a state-dict key: equal for a trunk's key and the matching key of a weights file."""
         return key
 
+    def converted(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Tensors of a weights file in another layout, as the library names and shapes them; else unchanged."""
+        return tensors
+
     def forward(
         self, x: Tensor, taps: Sequence[str], after: str | None = None, beside: Tensor | None = None
     ) -> dict[str, Tensor]:

@@ -8,21 +8,25 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.error import URLError
 
 import torch
 from torch import Tensor
 
+from fgvc_cli.backbones.hub import fetched, weights_in
 from fgvc_cli.backbones.network import Backbone
-from fgvc_cli.backbones.timm_models import TimmBackbone
+from fgvc_cli.backbones.timm.models import TimmBackbone
 from fgvc_cli.errors import BadRequest, FgvcError
 from fgvc_cli.files import expanded, hindrance, open_regular
 from fgvc_cli.machine.interrupt import held
 from fgvc_cli.machine.tensor_files import DamagedError, read_metadata, read_tensors
-from fgvc_cli.spec.backbone import BackboneSpec
+from fgvc_cli.spec.backbone import HUB_PREFIX, BackboneSpec
+from fgvc_cli.spec.data import DataSpec
 from fgvc_cli.values import parse
 
 RUN_FILE = "model.safetensors"
+_PREPROCESSING = ("mean", "std", "interpolation", "image_size", "resize", "padding")
 RUN_METADATA = "fgvc"  # metadata key in safetensors files that fgvc writes
 _PREFIXES = ("module.", "backbone.", "trunk.")
 _NESTED = ("state_dict", "model", "model_state_dict", "module")  # where tools' checkpoints hold their weights,
@@ -34,12 +38,16 @@ _FIT = 0.9  # a file must have at least this fraction of the trunk's tensors, el
 
 @dataclass(frozen=True)
 class RunWeights:
-    """The weights of a run of fgvc: a file whose metadata names its method, backbone and classes (None: unknown)."""
+    """The weights of a run of fgvc: a file whose metadata names its method, backbone, classes and preprocessing.
+
+    None: unknown.
+    """
 
     file: Path
     method: str | None
     backbone: str | None
     classes: tuple[str, ...] | None = None
+    preprocessing: DataSpec | None = None
 
     def tensors(self) -> dict[str, Tensor]:
         """State-dict name → tensor of the whole method."""
@@ -52,21 +60,35 @@ def find_run(weights: str) -> RunWeights | None:
     Raises:
         BadRequest: there is no such file, or the folder is not a run.
     """
-    if weights in ("none", "imagenet"):
-        return None
-    path = expanded(weights)
-    if path.is_dir():
-        if not (path / RUN_FILE).is_file():
-            raise BadRequest(f"weights: {path} has no {RUN_FILE}: it is not a run folder with a finished epoch")
-        path /= RUN_FILE
-    elif not path.is_file():
-        if path.exists():
-            raise BadRequest(f"weights: {path} is not a regular file")
-        raise BadRequest(f"weights: there is no file or folder {path}")
-    elif path.suffix != ".safetensors":
+    path = weights_file(weights)
+    if path is None or path.suffix != ".safetensors":
         return None
     recorded = _read_metadata(path).get(RUN_METADATA)
     return None if recorded is None else _describe(path, recorded)
+
+
+def weights_file(weights: str) -> Path | None:
+    """The file that `weights` refers to; None for `none` and `imagenet`. A repository of the hub is fetched.
+
+    Raises:
+        BadRequest: there is no such file, or nothing usable in that folder or repository.
+        FgvcError: the repository could not be fetched.
+    """
+    if weights in ("none", "imagenet"):
+        return None
+    if weights.startswith(HUB_PREFIX):
+        return fetched(weights)
+    path = expanded(weights)
+    if path.is_dir():
+        found = weights_in(path)
+        if found is None:
+            raise BadRequest(f"weights: {path} has no {RUN_FILE}: it is not a run folder with a finished epoch")
+        return found
+    if not path.is_file():
+        if path.exists():
+            raise BadRequest(f"weights: {path} is not a regular file")
+        raise BadRequest(f"weights: there is no file or folder {path}")
+    return path
 
 
 def load_backbone_weights(backbone: Backbone, spec: BackboneSpec) -> list[str]:
@@ -84,9 +106,11 @@ def load_backbone_weights(backbone: Backbone, spec: BackboneSpec) -> list[str]:
         return _load_imagenet(backbone)
     run = find_run(spec.weights)
     if run is None:
-        path = expanded(spec.weights)
+        path = weights_file(spec.weights)
+        assert path is not None
         tensors, notes = _read_file(path)
-        return notes + _fit(backbone, _strip_prefixes(tensors), f"weights {path}")
+        tensors = _strip_prefixes(tensors)
+        return notes + _fit(backbone, _converted(backbone, tensors), f"weights {path}")
     tensors = {key: value for key, value in run.tensors().items() if key.startswith("backbone.")}
     source = f"weights {run.file} (of backbone {run.backbone})"
     return _fit(backbone, _strip_prefixes(tensors), source, same=run.backbone == backbone.name)
@@ -100,9 +124,17 @@ def _describe(path: Path, recorded: str) -> RunWeights:
         about = parse(recorded)
         spec, classes = about["spec"], about.get("classes")
         named = isinstance(classes, list) and bool(classes) and all(isinstance(name, str) for name in classes)
-        return RunWeights(path, spec["method"]["name"], spec["backbone"]["name"], tuple(classes) if named else None)
+        names = tuple(classes) if named else None
+        return RunWeights(path, spec["method"]["name"], spec["backbone"]["name"], names, _preprocessing(spec))
     except (ValueError, KeyError, TypeError):
         return RunWeights(path, None, None)
+
+
+def _preprocessing(spec: Mapping[str, Any]) -> DataSpec | None:
+    data = spec.get("data")
+    if not isinstance(data, Mapping):
+        return None
+    return DataSpec.model_validate({key: data[key] for key in _PREPROCESSING if key in data})
 
 
 def _read_metadata(path: Path) -> dict[str, str]:
@@ -175,6 +207,14 @@ def _strip_prefixes(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 # ---------------------------------------------------------------- fitting tensors to the trunk
+
+
+def _converted(backbone: Backbone, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors as the library names and shapes them, if they are in another layout that it can convert."""
+    own = {backbone.canonical(key): value.shape for key, value in backbone.trunk.state_dict().items()}
+    given = {backbone.canonical(key): value.shape for key, value in tensors.items()}
+    fits = all(given.get(key) == shape for key, shape in own.items() if not key.endswith("num.batches.tracked"))
+    return tensors if fits else backbone.converted(tensors)
 
 
 def _fit(backbone: Backbone, tensors: Mapping[str, Tensor], source: str, *, same: bool = False) -> list[str]:
@@ -260,7 +300,7 @@ def _fetch_failed(address: str, file: Path, error: Exception) -> str:
         return f"{file} cannot be read as weights ({_line(error)}): delete it and try again"
     return (
         f"could not download {address} ({_line(error)}): download it yourself and save it as {file}, "
-        "or use --weights FILE or --weights none"
+        "or use --weights FILE or --weights none, or --preset light-folder, whose weights are a Python package"
     )
 
 

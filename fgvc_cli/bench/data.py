@@ -126,4 +126,4 @@ def _make_ready(batch: Batch | Tensor, setting: Setting) -> None:
     if isinstance(batch, Tensor):
         batch.to(setting.device, non_blocking=True)
     else:
-        to_device(batch, setting.device, setting.spec.mean, setting.spec.std)
+        to_device(batch, setting.device, *setting.spec.normalisation)

@@ -161,7 +161,7 @@ def _fitted(work: Callable[[], T], device: torch.device) -> T | None:
 
 def _row(case: Case, counts: Summary) -> Row:
     spec = case.spec
-    about = (case.name, spec.method.name, spec.backbone.name, spec.data.image_size)
+    about = (case.name, spec.method.name, spec.backbone.name, spec.data.side)
     how = (spec.train.batch_size, spec.train.precision, spec.train.compile)
     return Row(*about, *how, counts.parameters, counts.multiply_adds)
 

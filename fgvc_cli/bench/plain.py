@@ -25,11 +25,11 @@ class PlainImages(Dataset[tuple[Tensor, int]]):
         self.max_pixels = spec.max_pixels
         steps = [
             _resize(spec.fit, spec.resize_side),
-            transforms.RandomCrop(spec.image_size, padding=spec.padding or None),
+            transforms.RandomCrop(spec.side, padding=spec.padding or None),
             transforms.RandomHorizontalFlip(0.5 if spec.flip else 0.0),
             *([transforms.RandomRotation(spec.rotation)] if spec.rotation else []),
             transforms.ToTensor(),
-            transforms.Normalize(spec.mean, spec.std),
+            transforms.Normalize(*spec.normalisation),
         ]
         self.transform = transforms.Compose(steps)
 

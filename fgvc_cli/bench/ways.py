@@ -59,7 +59,7 @@ def cases_of(specs: Sequence[RunSpec], classes: int, *, stock: bool = False) -> 
 
     If the plain backbone is among the methods, it is not repeated. `stock`: add it with PyTorch's defaults, in fp32.
     """
-    plain = specs[0].model_copy(update={"method": BaselineSpec()})
+    plain = specs[0].model_copy(update={"method": BaselineSpec(pool="network")})
     asked = any(spec.method == plain.method for spec in specs)
     cases = [Case(plain.method.name if asked else f"{plain.backbone.name} alone", plain, classes, asked=asked)]
     if stock:
@@ -73,7 +73,7 @@ def comparable(specs: Iterable[RunSpec]) -> list[list[RunSpec]]:
     """The specs, grouped by those that can share a plain backbone."""
     groups: dict[tuple[object, ...], list[RunSpec]] = {}
     for spec in specs:
-        key = (spec.backbone.name, spec.data.image_size, spec.train.batch_size, spec.train.precision)
+        key = (spec.backbone.name, spec.data.side, spec.train.batch_size, spec.train.precision)
         groups.setdefault(key, []).append(spec)
     return list(groups.values())
 
@@ -93,7 +93,7 @@ class Training:
         self.learner = Learner.build(spec, case.classes, device, steps_per_epoch=_SCHEDULE, load_weights=False)
         self.learner.begin_epoch(spec.train.epochs - 1)  # the last stage, which trains everything
         self.learner.method.train()
-        self.batch = random_batch(spec.train.batch_size, spec.data.image_size, case.classes, device)
+        self.batch = random_batch(spec.train.batch_size, spec.data.side, case.classes, device)
 
     def step(self, batch: Batch | None = None) -> None:
         """Forward and backward pass and optimizer step, on the constant batch or a prepared one."""
@@ -115,7 +115,7 @@ class StockTraining:
     def __init__(self, case: Case, device: torch.device) -> None:
         self.method = _untrained(case).to(device).train()
         self.optimizer = torch.optim.SGD(self.method.parameters(), lr=0.001, momentum=0.9)
-        batch = random_batch(case.spec.train.batch_size, case.spec.data.image_size, case.classes, device)
+        batch = random_batch(case.spec.train.batch_size, case.spec.data.side, case.classes, device)
         self.images, self.labels = batch.images.contiguous(), batch.labels
 
     def step(self) -> None:
@@ -144,8 +144,8 @@ class Inference:
         make_ready(Trained(self.method, spec, tuple(map(str, range(case.classes))), spec.train.epochs), device)
         # A graph is compiled for one batch size, so there are two.
         self._batched, self._alone = (Compiled(self.method) if spec.train.compile else self.method for _ in range(2))
-        self.images = random_batch(spec.train.batch_size, spec.data.image_size, case.classes, device).images
-        self.first = random_batch(1, spec.data.image_size, case.classes, device).images
+        self.images = random_batch(spec.train.batch_size, spec.data.side, case.classes, device).images
+        self.first = random_batch(1, spec.data.side, case.classes, device).images
 
     def step(self) -> object:
         """Logits of the batch."""
@@ -170,7 +170,7 @@ class StockInference:
 
     def __init__(self, case: Case, device: torch.device) -> None:
         self.method: nn.Module = _untrained(case).eval().to(device)
-        batch = random_batch(case.spec.train.batch_size, case.spec.data.image_size, case.classes, device)
+        batch = random_batch(case.spec.train.batch_size, case.spec.data.side, case.classes, device)
         self.images = batch.images.contiguous()
 
     def step(self) -> object:

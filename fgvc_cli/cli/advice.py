@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fgvc_cli.backbones.packaged_weights import has_package, install_hint
+from fgvc_cli.backbones.timm.packaged_weights import has_package, install_hint
 from fgvc_cli.backbones.weights import imagenet_file
 from fgvc_cli.machine.device import resolve_device
 from fgvc_cli.spec.backbone import TIMM_PREFIX, TORCHVISION_NAMES

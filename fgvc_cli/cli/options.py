@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fgvc_cli.files import expanded
+from fgvc_cli.machine.imports import quick_imports
 from fgvc_cli.streams import tell
 
 if TYPE_CHECKING:
@@ -40,7 +41,9 @@ BatchSize = Annotated[int | None, flag("Images per batch.")]
 Lr = Annotated[float | None, flag("Learning rate at this batch size.")]
 Backbone = Annotated[str | None, flag("tiny, resnet18/34/50/101, vgg16/19[_bn], or timm:NAME.")]
 Weights = Annotated[str | None, flag("imagenet, none, a .pth or .safetensors file, or a run.")]
-ImageSize = Annotated[int | None, flag("Side of the network's input, in pixels.")]
+ImageSize = Annotated[str | None, flag("Side of the network's input, in pixels, or auto: that of the weights.")]
+Fit = Annotated[str | None, flag("Images that are not square: squash, crop (the long side) or pad (with black).")]
+Freeze = Annotated[str | None, flag("Train nothing of the backbone up to this many maps from the image; all; none.")]
 Device = Annotated[str | None, flag("auto, cpu, mps, cuda or cuda:N.")]
 Precision = Annotated[str | None, flag("fp32, bf16 or fp16.")]
 Compile = Annotated[
@@ -64,10 +67,6 @@ ClassBalance = Annotated[
 ]
 Patience = Annotated[
     int | None, flag("Stop after this many epochs without a better result on the validation split.", _REGULAR)
-]
-Fit = Annotated[
-    str | None,
-    flag("Images that are not square: squash them, crop the long side, or pad the short side with black.", _COMMON),
 ]
 Augment = Annotated[
     str | None, flag("randaugment or trivialaugment (torchvision's, sampled for each image), or off.", _REGULAR)
@@ -132,6 +131,7 @@ _FIELDS = {
     "weights": "backbone.weights",
     "image_size": "data.image_size",
     "fit": "data.fit",
+    "freeze": "backbone.freeze",
     "device": "train.device",
     "precision": "train.precision",
     "compile": "train.compile",
@@ -166,11 +166,14 @@ def spec_of(flags: dict[str, Any]) -> RunSpec:
 
     recipe = {key: flags[key] for key in _RECIPE_KEYS if flags.get(key) is not None}
     fields = {field: _absolute(flags.get(key)) for key, field in _FIELDS.items()}
+    for key in ("image_size", "freeze"):  # a number or a word
+        fields[_FIELDS[key]] = _number(flags.get(key))
     for key in ("train_dir", "val_dir", "test_dir"):  # relative to --data-dir, or to the working directory without it
         fields[_FIELDS[key]] = str(expanded(flags[key])) if flags.get(key) else None
     if flags.get("train_dir") and not (flags.get("data_dir") or flags.get("config")):
         fields["data.root"] = str(Path.cwd())
-    if fields["backbone.weights"] not in (None, "", "imagenet", "none"):
+    weights = fields["backbone.weights"]
+    if weights not in (None, "", "imagenet", "none") and not str(weights).startswith("hf-hub:"):
         fields["backbone.weights"] = _absolute(Path(fields["backbone.weights"]))
     if str(fields["data.group_by"]).startswith("csv:"):
         file, colon, column = str(fields["data.group_by"]).removeprefix("csv:").rpartition(":")
@@ -180,6 +183,16 @@ def spec_of(flags: dict[str, Any]) -> RunSpec:
     if note:
         tell(f"note: {note}")
     return spec
+
+
+def resolved_spec_of(flags: dict[str, Any]) -> RunSpec:
+    """As `spec_of`, with the preprocessing of the starting weights in place of `auto`."""
+    spec = spec_of(flags)
+
+    with quick_imports():
+        from fgvc_cli.backbones import resolved
+
+    return resolved(spec)
 
 
 _MOST_CLASSES = 1_000_000  # the weights of a classifier of more fill the memory of any machine
@@ -200,6 +213,11 @@ def given(flags: dict[str, Any]) -> list[str]:
     """The flags that were given, as the user wrote them."""
     names = [key for key, value in flags.items() if value is not None and value != []]
     return ["--set" if key == "sets" else "--" + key.replace("_", "-") for key in names]
+
+
+def _number(text: Any) -> Any:
+    """The whole number that a flag's text says, else the text, which the spec judges."""
+    return int(text) if isinstance(text, str) and text.isdecimal() and len(text) < 10 else text
 
 
 def _absolute(value: Any) -> Any:

@@ -124,7 +124,7 @@ def _predict(opened: Opened, loader: Loader, reporter: Reporter) -> tuple[Tensor
     try:
         with torch.inference_mode():
             for batch in loader.epoch(0):
-                batch = to_device(batch, opened.device, data.mean, data.std)
+                batch = to_device(batch, opened.device, *data.normalisation)
                 with autocast(opened.device, opened.spec.train.precision):
                     output = opened.trained.method(batch.images)
                 logits.append(output.logits.float())

@@ -61,7 +61,7 @@ def run_through(
         for batch in loader.epoch(0):
             fresh = isinstance(method, Compiled) and method.fresh
             with told(fresh, "the network", reporter):
-                batch = to_device(batch, device, spec.data.mean, spec.data.std)
+                batch = to_device(batch, device, *spec.data.normalisation)
                 with autocast(device, spec.train.precision):
                     output = method(batch.images, evidence=measures.located is not None)
                 measures.update(output, batch)

@@ -22,7 +22,7 @@ def evidence_of(spec: RunSpec, classes: int) -> Evidence:
     with torch.device("meta"), torch.no_grad():
         method, _ = build_method(spec, classes, load_weights=False)
         method.on_epoch(spec.train.epochs - 1, spec.train.epochs)
-        size = spec.data.image_size
+        size = spec.data.side
         evidence: Evidence | None = method.eval()(torch.empty(1, 3, size, size), evidence=True).evidence
     return evidence or Evidence()
 

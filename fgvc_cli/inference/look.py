@@ -120,7 +120,7 @@ def look(
     data, train = model.spec.data, model.spec.train
     size = train.eval_batch_size or train.batch_size
     for loaded in load_pictures(pictures, data, size, originals=originals, on_bad=on_bad):
-        batch = to_device(loaded.batch, model.device, data.mean, data.std)
+        batch = to_device(loaded.batch, model.device, *data.normalisation)
         method = model.trained.method
         graph = recurrent_graph(method) if gradients else nullcontext()
         with torch.set_grad_enabled(gradients), autocast(model.device, train.precision), graph:

@@ -74,7 +74,7 @@ def _backbone(spec: RunSpec) -> Backbone:
 
 
 def _assembled(spec: RunSpec, backbone: Backbone, num_classes: int) -> Method:
-    method = METHODS[type(spec.method)](spec.method, backbone, num_classes, spec.data.image_size)
+    method = METHODS[type(spec.method)](spec.method, backbone, num_classes, spec.data.side)
     set_checkpointing(method, spec.train.gradient_checkpointing)
     freeze(method, spec.backbone.freeze)
     return method

@@ -20,6 +20,7 @@ from fgvc_cli.methods.parts import cross_entropy, global_pool, image_frame, pred
 from fgvc_cli.ops.relations import dot_product_relation, softmax_relation
 from fgvc_cli.spec.methods.clan import ClanSpec
 
+_EPS = 1e-5
 MIDDLE = ("part", "attr")  # Table 4's P and A, from the top down
 
 
@@ -55,13 +56,14 @@ class ContextAttention(nn.Module):
     Args:
         channels: C_s of the middle map.
         top: C_g of the top map; None: relations are computed from the middle map only.
-        spec: its relation, reduction and zero_init (of W_y) are used.
+        spec: its relation, normalise, reduction and zero_init (of W_y) are used.
     """
 
     def __init__(self, channels: int, top: int | None, spec: ClanSpec) -> None:
         super().__init__()
         inner = max(1, channels // spec.reduction)
         self.relation = spec.relation
+        self.normalise = spec.normalise
         self.local = nn.Identity() if top is None else nn.Conv2d(channels, channels, 1)  # W_l
         self.context = None if top is None else nn.Conv2d(top, channels, 1)  # W_g
         embedded = spec.relation != "gaussian"
@@ -88,8 +90,10 @@ class ContextAttention(nn.Module):
         """(B, C_s, h, w) and (B, C_g, h', w') → the refined middle map (B, C_s, h, w)."""
         fused = self.fuse(middle, top)
         relate = dot_product_relation if self.relation == "dot_product" else softmax_relation
-        query, key, value = self.theta(fused), self.phi(fused), self.k(middle)
-        y = relate(query.flatten(2), key.flatten(2), value.flatten(2))  # Eq. 2
+        query, key, value = self.theta(fused).flatten(2), self.phi(fused).flatten(2), self.k(middle).flatten(2)
+        if self.normalise:
+            query, key = F.normalize(query, dim=1), F.normalize(key, dim=1)
+        y = relate(query, key, value)  # Eq. 2
         refined: Tensor = self.y(y.reshape(middle.shape[0], -1, *middle.shape[2:])) + middle  # Eq. 3
         return refined
 
@@ -109,6 +113,7 @@ class SpatialAttention(nn.Module):
         super().__init__()
         self.pool = spec.spatial_pool
         self.sigmoid = spec.attention == "sigmoid"
+        self.normalise = spec.normalise
         self.conv = nn.Conv2d(2 if self.pool == "both" else 1, 1, 3, padding=1)
 
     def forward(self, middle: Tensor) -> Tensor:
@@ -118,7 +123,11 @@ class SpatialAttention(nn.Module):
             pooled.append(middle.mean(1, keepdim=True))
         if self.pool != "avg":
             pooled.append(middle.max(1, keepdim=True).values)
-        attention: Tensor = self.conv(torch.cat(pooled, 1))
+        read = torch.cat(pooled, 1)
+        if self.normalise:  # else a large map saturates the sigmoid
+            mean, std = read.mean((2, 3), keepdim=True), read.std((2, 3), correction=0, keepdim=True)
+            read = (read - mean) / (std + _EPS)
+        attention: Tensor = self.conv(read)
         return attention.sigmoid() if self.sigmoid else attention
 
 

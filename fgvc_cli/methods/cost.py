@@ -51,7 +51,7 @@ def _summary(spec: RunSpec, num_classes: int) -> Summary:
     with torch.device("meta"):
         method, _ = build_method(spec, num_classes, load_weights=False)
     method.eval()
-    size = spec.data.image_size
+    size = spec.data.side
     counter = FlopCounterMode(display=False)
     with torch.no_grad(), counter:
         method(torch.zeros(1, 3, size, size, device="meta"))

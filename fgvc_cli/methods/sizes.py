@@ -25,7 +25,7 @@ def check_image_size(spec: RunSpec, num_classes: int) -> None:
     reason = _refused(spec, num_classes)
     if reason is None:
         return
-    size = spec.data.image_size
+    size = spec.data.side
     near = [_nearest(spec, num_classes, {step * (size // step + side) for step in _STEPS}) for side in (0, 1)]
     sizes = " or ".join(str(one) for one in near if one is not None)
     raise BadRequest(
@@ -36,7 +36,7 @@ def check_image_size(spec: RunSpec, num_classes: int) -> None:
 
 def _nearest(spec: RunSpec, num_classes: int, sizes: Set[int]) -> int | None:
     """The size nearest to the spec's at which its method runs; None if it runs at none of these."""
-    asked = spec.data.image_size
+    asked = spec.data.side
     possible = sorted((size for size in sizes if LEAST_SIZE <= size <= MOST_SIZE), key=lambda size: abs(size - asked))
     for size in [size for size in possible if size != asked][:_TRIED]:
         other = spec.model_copy(update={"data": spec.data.model_copy(update={"image_size": size})})
@@ -65,7 +65,7 @@ def _refused(spec: RunSpec, num_classes: int) -> str | None:
 
 @torch.no_grad()
 def _run(spec: RunSpec, num_classes: int, device: str) -> None:
-    size = spec.data.image_size
+    size = spec.data.side
     with torch.device(device):
         method, _ = build_method(spec, num_classes, load_weights=False)
         method.on_epoch(spec.train.epochs - 1, spec.train.epochs)  # the last stage uses all parts

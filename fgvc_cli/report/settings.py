@@ -9,7 +9,7 @@ from typing import Any
 
 from fgvc_cli.errors import FgvcError
 from fgvc_cli.report.record import Record
-from fgvc_cli.spec.presets import RECIPES, load_preset
+from fgvc_cli.spec.presets import load_preset
 from fgvc_cli.spec.run import RunSpec
 
 
@@ -35,8 +35,7 @@ def settings(spec: RunSpec) -> list[Setting]:
 def _preset_of(spec: RunSpec) -> dict[str, str]:
     """The preset's fields; empty if the preset no longer exists."""
     try:
-        method = spec.method.name if spec.preset in RECIPES else None
-        return flat(load_preset(spec.preset, method).model_dump(mode="json")) if spec.preset else {}
+        return flat(load_preset(spec.preset).model_dump(mode="json")) if spec.preset else {}
     except FgvcError:
         return {}
 
@@ -61,7 +60,7 @@ def facts(record: Record) -> list[tuple[str, str]]:
         ("method", spec.method.name),
         ("backbone", f"{spec.backbone.name}, {weights}"),
         ("dataset", f"{spec.data.dataset}, {len(record.classes)} classes"),
-        ("images", f"{spec.data.image_size} × {spec.data.image_size} pixels"),
+        ("images", f"{spec.data.side} × {spec.data.side} pixels"),
         ("epochs", f"{len(record.epochs)} of {spec.train.epochs} done"),
         ("optimizer", f"{spec.optim.optimizer.name}, learning rate {spec.optim.lr:g}"),
         ("batch", f"{spec.train.batch_size} images"),

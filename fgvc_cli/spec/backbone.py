@@ -20,13 +20,18 @@ TORCHVISION_NAMES = (
 )
 BACKBONE_NAMES = ("tiny", *TORCHVISION_NAMES)
 TIMM_PREFIX = "timm:"
+HUB_PREFIX = "hf-hub:"
 
 
 class BackboneSpec(Spec):
     """The backbone's name and its starting weights."""
 
     name: str = Field("resnet50", description="`tiny`, a torchvision resnet or vgg, or timm:NAME")
-    weights: str = Field("imagenet", description="imagenet, none, a .pth or .safetensors file, or a run folder")
+    weights: str = Field(
+        "imagenet",
+        description="imagenet, none, a .pth or .safetensors file, a folder of a run or in the hub's layout, or "
+        "hf-hub:OWNER/NAME",
+    )
     plain_epochs: int = Field(
         0, ge=0, le=100_000, description="first train the baseline this many epochs on the same data, and start from it"
     )

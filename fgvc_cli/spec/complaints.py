@@ -38,13 +38,19 @@ _KINDS = {
 
 def readable(error: ValidationError, model: type[BaseModel]) -> list[str]:
     """One line per wrong field, in the order of the fields: `train.epochs: must be at least 1 (got 0)`."""
-    lines = [_line(detail, model) for detail in error.errors()]
-    return list(dict.fromkeys(lines))
+    reasons: dict[str, dict[str, None]] = {}
+    for detail in error.errors():
+        names, parent = _walk(detail["loc"], model)
+        reasons.setdefault(".".join(names) or "spec", {})[_reason(detail, names, parent)] = None
+    return [f"{field}: {_either(list(found))}" for field, found in reasons.items()]
 
 
-def _line(detail: ErrorDetails, model: type[BaseModel]) -> str:
-    names, parent = _walk(detail["loc"], model)
-    return f"{'.'.join(names) or 'spec'}: {_reason(detail, names, parent)}"
+def _either(reasons: list[str]) -> str:
+    """One reason out of several: what each kind of value that the field may have would have to be."""
+    if len(reasons) == 1:
+        return reasons[0]
+    parts = [reason.partition(" (got ")[0].removeprefix("must be ") for reason in reasons[:-1]]
+    return f"must be {', or '.join([*parts, reasons[-1].removeprefix('must be ')])}"
 
 
 def _reason(detail: ErrorDetails, names: list[str], parent: type[BaseModel] | None) -> str:
@@ -84,6 +90,8 @@ def _walk(location: tuple[int | str, ...], model: type[BaseModel]) -> tuple[list
         if len(choices) > 1 and tagged:
             choices = tagged
             continue
+        if names and not choices and isinstance(key, str):  # one of several kinds of value that the field may have
+            break
         names.append(str(key))
         parent = choices[0] if len(choices) == 1 else None
         choices = models_of(parent, str(key))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Literal, Self, get_args
+from typing import Annotated, Literal, Self, get_args
 
 from pydantic import Field, field_validator, model_validator
 
@@ -32,6 +32,10 @@ Fit = Literal["squash", "crop", "pad"]
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+AUTO: Literal["auto"] = "auto"  # as the starting weights were trained
+Auto = Literal["auto"]
+Interpolation = Literal["nearest", "bilinear", "bicubic"]
+Triple = tuple[float, float, float]
 LEAST_SIZE, MOST_SIZE = 32, 4096  # of the network's input, in pixels
 MAX_PIXELS = 178_956_970  # Pillow's limit for decompression bombs: half a gigabyte decoded
 
@@ -39,8 +43,11 @@ MAX_PIXELS = 178_956_970  # Pillow's limit for decompression bombs: half a gigab
 class DataSpec(Spec):
     """A dataset, its splits and its transforms.
 
-    Images are resized to `resize` pixels as `fit` says, then cropped to `image_size`: a random crop in training (after
+    Images are resized to `resize` pixels by `fit`, then cropped to `image_size`: a random crop in training (after
     adding `padding` black pixels on each side), a centre crop in evaluation. Sizes are in pixels, angles in degrees.
+
+    What is `auto` becomes what the starting weights were trained with before anything is read
+    (`fgvc_cli.backbones.preprocessing`); a run's record holds the values.
     """
 
     dataset: DatasetName = Field("demo", description="name of the dataset")
@@ -56,12 +63,17 @@ class DataSpec(Spec):
     level: Literal["variant", "family", "manufacturer"] | None = Field(
         None, description="label level of aircraft; none: variant. Other datasets have no levels"
     )
-    image_size: int = Field(448, ge=LEAST_SIZE, le=MOST_SIZE, description="side S of the network's input, in pixels")
-    resize: int | None = Field(None, ge=32, le=8192, description="side in pixels before the crop; none: image_size")
+    image_size: Annotated[int, Field(ge=LEAST_SIZE, le=MOST_SIZE)] | Auto = Field(
+        448, description="side S of the network's input, in pixels; auto: that of the weights"
+    )
+    resize: Annotated[int, Field(ge=32, le=8192)] | Auto | None = Field(
+        None, description="side in pixels before the crop; none: image_size; auto: by the weights' crop"
+    )
+    interpolation: Interpolation | Auto = Field("bilinear", description="of the resize; auto: that of the weights")
     fit: Fit = Field(
         "squash",
-        description="what is resized to `resize`: squash: both sides; crop: the short side, so that the crop keeps the "
-        "aspect; pad: the long side, with black bars around, so that all of the image is kept",
+        description="resize of images that are no squares. squash: to a square, as in the papers; crop: the short "
+        "side, so that the crop cuts the long one; pad: the long side, with black bars",
     )
     padding: int = Field(0, ge=0, le=512, description="black border before the random crop, in pixels")
     flip: bool = Field(True, description="flip training images horizontally with probability 0.5")
@@ -72,8 +84,8 @@ class DataSpec(Spec):
     augment_operations: int = Field(2, ge=1, le=16, description="RandAugment: operations per image")
     augment_magnitude: int = Field(9, ge=0, le=30, description="RandAugment: magnitude of the operations")
     erasing: float = Field(0.0, ge=0, le=1, description="probability of random erasing per training image")
-    mean: tuple[float, float, float] = Field(IMAGENET_MEAN, description="mean subtracted from RGB values in 0..1")
-    std: tuple[float, float, float] = Field(IMAGENET_STD, description="std by which RGB values minus mean are divided")
+    mean: Triple | Auto = Field(IMAGENET_MEAN, description="subtracted from RGB values in 0..1; auto: of the weights")
+    std: Triple | Auto = Field(IMAGENET_STD, description="divides RGB values minus mean; auto: of the weights")
     val_fraction: float = Field(
         0.0, ge=0, lt=1, description="fraction of train for the validation split (stratified), which selects the model"
     )
@@ -119,12 +131,13 @@ class DataSpec(Spec):
 
     @model_validator(mode="after")
     def _sizes_agree(self) -> Self:
-        if self.resize is not None and self.resize + 2 * self.padding < self.image_size:
+        known = isinstance(self.resize, int) and isinstance(self.image_size, int)
+        if known and self.resize_side + 2 * self.padding < self.side:
             raise ValueError(
                 f"resize {self.resize} with padding {self.padding} is too small for a crop of image_size "
                 f"{self.image_size}"
             )
-        if min(self.std) <= 0:
+        if self.std != AUTO and min(self.std) <= 0:
             raise ValueError("std must be above 0 in every channel")
         return self
 
@@ -164,6 +177,22 @@ class DataSpec(Spec):
         return self.rotation == 0 and self.augment == "off" and self.erasing == 0
 
     @property
+    def side(self) -> int:
+        """S, the side of the network's input in pixels. ValueError while it is `auto`."""
+        if self.image_size == AUTO:
+            raise ValueError("image_size is auto: resolve the spec first")
+        return self.image_size
+
+    @property
     def resize_side(self) -> int:
-        """Side of the resized square before the crop, in pixels."""
-        return self.image_size if self.resize is None else self.resize
+        """Side of the resized square before the crop, in pixels. ValueError while it is `auto`."""
+        if self.resize == AUTO:
+            raise ValueError("resize is auto: resolve the spec first")
+        return self.side if self.resize is None else self.resize
+
+    @property
+    def normalisation(self) -> tuple[Triple, Triple]:
+        """Mean and standard deviation. ValueError while one is `auto`."""
+        if self.mean == AUTO or self.std == AUTO:
+            raise ValueError("mean or std is auto: resolve the spec first")
+        return self.mean, self.std

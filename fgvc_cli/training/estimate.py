@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fgvc_cli.backbones import Backbone
+from fgvc_cli.backbones import Backbone, resolved
 from fgvc_cli.backbones.recompute import Unit, in_a_row
 from fgvc_cli.data.loading.cache import Wanted
 from fgvc_cli.data.loading.cache_files import available_memory
@@ -80,7 +80,7 @@ def estimate(spec: RunSpec, out: Path, console: Console) -> Estimate:
     Raises:
         BadRequest: training itself would refuse the request.
     """
-    run = RunFolder.unused(out)
+    run, spec = RunFolder.unused(out), resolved(spec)
     device = prepare_device(spec.train)
     if spec.train.compile:
         check_compiler(device)
@@ -106,9 +106,9 @@ def estimate_memory(spec: RunSpec, num_classes: int, batch: int, device: torch.d
     method.on_epoch(spec.train.epochs - 1, spec.train.epochs)  # the last stage uses all parts
     weights = sum(_bytes(tensor) for tensor in method.state_dict().values())
     trained = sum(_bytes(parameter) for parameter in method.parameters() if parameter.requires_grad)
-    kept = saved_bytes(method, spec.data.image_size, num_classes) / _PROBE * batch
+    kept = saved_bytes(method, spec.data.side, num_classes) / _PROBE * batch
     if spec.train.gradient_checkpointing:
-        kept += recomputed_bytes(method, spec.data.image_size, num_classes) / _PROBE * batch
+        kept += recomputed_bytes(method, spec.data.side, num_classes) / _PROBE * batch
     if spec.train.precision != "fp32":
         kept /= 2  # then nearly all values take two bytes, not four
     average = weights if spec.train.ema_decay else 0
@@ -189,7 +189,7 @@ class _Probe:
     def seconds(self, batch: int, steps: int) -> float:
         """Mean seconds of `steps` steps. A batch of one is timed with two images, since BatchNorm needs two."""
         learner, size = self.learner, max(batch, _PROBE)
-        ready = random_batch(size, learner.spec.data.image_size, learner.num_classes, learner.device)
+        ready = random_batch(size, learner.spec.data.side, learner.num_classes, learner.device)
         started = time.perf_counter()
         for _ in range(steps):
             values = learner.backward(ready)

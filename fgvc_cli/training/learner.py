@@ -123,7 +123,7 @@ class Learner:
 
     def prepared(self, batch: Batch) -> Batch:
         """A loader's batch on the device: normalised, mixed, labels smoothed."""
-        batch = to_device(batch, self.device, self.spec.data.mean, self.spec.data.std)
+        batch = to_device(batch, self.device, *self.spec.data.normalisation)
         return regularise(batch, self.spec.regularise, self.num_classes)
 
     def backward(self, batch: Batch, *, share: float = 1.0, complete: bool = True) -> dict[str, Tensor]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fgvc_cli.backbones import contradiction, resolved
 from fgvc_cli.errors import BadRequest, FgvcError
 from fgvc_cli.evaluation.calibration import calibrate_run
 from fgvc_cli.evaluation.evaluate import evaluate_run
@@ -47,6 +48,7 @@ class Machine:
 
 def train(spec: RunSpec, out: Path, console: Console) -> dict[str, Any]:
     """Train a new run in the folder `out`. Returns its evaluation on the test split."""
+    spec = resolved(spec)
     with joined(spec.train.timeout_minutes) as here:
         # The default folder's name holds the time, which differs between processes.
         out, begun = on_main(lambda: (out, _begun(out, spec)))
@@ -59,6 +61,9 @@ def train(spec: RunSpec, out: Path, console: Console) -> dict[str, Any]:
         with _locked(run):
             on_main(lambda: _create(run, spec))
             console.print(f"run: {run.path}")
+            note = contradiction(spec)
+            if note is not None:
+                console.print(f"note: {note}")
             if spec.backbone.plain_epochs:
                 del session  # frees its memory for the plain network
                 session = _after_plain(run, spec, console)

@@ -12,7 +12,8 @@ from safetensors.torch import save_file
 from torch import nn
 from torchvision.models import get_model
 
-from fgvc_cli.backbones import Backbone, build_backbone, load_backbone_weights, timm_models
+from fgvc_cli.backbones import Backbone, build_backbone, load_backbone_weights
+from fgvc_cli.backbones.timm import models as timm_models
 from fgvc_cli.errors import BadRequest, FgvcError
 from fgvc_cli.spec.backbone import TORCHVISION_NAMES, BackboneSpec
 
@@ -211,7 +212,7 @@ def test_timm_imagenet_goes_through_timm(monkeypatch: pytest.MonkeyPatch) -> Non
     create = timm_models.create
     asked = []
 
-    def pretrained(model: str, *, pretrained: bool) -> nn.Module:
+    def pretrained(model: str, *, pretrained: bool, **more: object) -> nn.Module:
         asked.append((model, pretrained))
         created = create(model, pretrained=False)
         if pretrained:
@@ -227,7 +228,7 @@ def test_timm_imagenet_goes_through_timm(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_timm_offline(monkeypatch: pytest.MonkeyPatch) -> None:
     create = timm_models.create
 
-    def offline(model: str, *, pretrained: bool) -> nn.Module:
+    def offline(model: str, *, pretrained: bool, **more: object) -> nn.Module:
         if pretrained:
             raise OSError("no route to host\nand much more")
         return create(model, pretrained=False)
@@ -265,4 +266,4 @@ def test_maps_of_a_transformer_are_of_four_depths_and_any_size(tmp_path: Path) -
 
 def test_maps_whose_strides_do_not_double_make_no_pyramid() -> None:
     with pytest.raises(BadRequest, match="pyramid"):
-        _ = build_backbone("timm:xception41").pyramid
+        _ = build_backbone("timm:mixer_s16_224").pyramid

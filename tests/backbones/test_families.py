@@ -65,7 +65,9 @@ def check_against_timm(name: str) -> None:
     assert same(maps[EMBEDDING], network(images))
     assert maps[EMBEDDING].shape == (1, backbone.embedding_width)
     sides = tuple(images.shape[2:])
-    for tap, (height, width) in backbone.map_sizes(*sides).items():
+    sizes = backbone.map_sizes(*sides)
+    for tap in backbone.names:
+        height, width = sizes[tap]
         assert maps[tap].shape == (1, backbone.channels[tap], height, width)
         assert height == -(-sides[0] // backbone.strides[tap])
     for tap in backbone.names[:-1] if backbone.reenters else ():
@@ -111,7 +113,7 @@ def photographs(realdata: Path) -> Tensor:
 
 def with_classifier(name: str, library: nn.Module) -> Method:
     """The baseline with all weights of a library's whole network, its classifier's included."""
-    method = method_on(name, BaselineSpec(), 1000, 224).eval()
+    method = method_on(name, BaselineSpec(pool="network"), 1000, 224).eval()
     theirs = library.state_dict()
     method.backbone.trunk.load_state_dict({key: theirs[key] for key in method.backbone.trunk.state_dict()})
     last = [module for module in library.modules() if isinstance(module, nn.Linear) and module.out_features == 1000][-1]

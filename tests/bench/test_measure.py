@@ -7,6 +7,7 @@ import json
 import pytest
 import torch
 
+from fgvc_cli.backbones import resolved
 from fgvc_cli.bench import measure as module
 from fgvc_cli.bench import photographs
 from fgvc_cli.bench.feed import opened_feeds
@@ -30,7 +31,7 @@ def _few_drawings(monkeypatch) -> None:
 
 
 def spec_of(method: str, **flags):
-    return build_spec(method=method, dataset="demo", flags={**SMALL, **flags})
+    return resolved(build_spec(method=method, dataset="demo", flags={**SMALL, **flags}))
 
 
 def silent(*_) -> None:

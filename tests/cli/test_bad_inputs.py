@@ -126,7 +126,7 @@ CASES = [
     (nothing, "train --batch-size 0", 2, "train.batch_size: must be at least 1 (got 0)"),
     (nothing, "train --lr 0", 2, "optim.lr: must be above 0"),
     (nothing, "train --lr nan", 2, "optim.lr: must be a finite number"),
-    (nothing, "train --image-size 8", 2, "data.image_size: must be at least 32 (got 8)"),
+    (nothing, "train --image-size 8", 2, "data.image_size: must be at least 32, or 'auto' (got 8)"),
     (nothing, "train --seed -1", 2, "train.seed: must be at least 0 (got -1)"),
     (nothing, "train --workers -1", 2, "data.workers: must be at least 0 (got -1)"),
     (nothing, "train --val-fraction 1", 2, "data.val_fraction: must be below 1"),

@@ -51,7 +51,8 @@ def test_every_parameter_has_timm_s_rate_and_decay(model: str) -> None:
     wanted = {names[id(p)]: (group["lr_scale"], group["weight_decay"]) for group in groups for p in group["params"]}
     last = [name for name, module in theirs.named_modules() if isinstance(module, nn.Linear)][-1]
     ours = by_name(
-        method_on(f"timm:{model}", BaselineSpec()), OptimSpec(weight_decay=0.05, layer_decay=0.8, decay="weights")
+        method_on(f"timm:{model}", BaselineSpec(pool="network")),
+        OptimSpec(weight_decay=0.05, layer_decay=0.8, decay="weights"),
     )
     for name, (rate, decay) in wanted.items():
         key = name.replace(last, "classifier") if name.startswith(f"{last}.") else f"backbone.trunk.{name}"
@@ -61,7 +62,7 @@ def test_every_parameter_has_timm_s_rate_and_decay(model: str) -> None:
 
 def test_a_residual_network_by_blocks() -> None:
     """Stem, eight blocks, classifier."""
-    found = by_name(method_on("resnet18", BaselineSpec()), OptimSpec(layer_decay=0.5, head_lr=10))
+    found = by_name(method_on("resnet18", BaselineSpec(pool="network")), OptimSpec(layer_decay=0.5, head_lr=10))
     rates = {name: rate for name, (rate, _) in found.items()}
     assert rates["classifier.weight"] == 10
     assert rates["backbone.trunk.layer4.1.conv2.weight"] == 0.5
@@ -103,7 +104,7 @@ def test_widened_layers_are_new() -> None:
 def test_frozen_layers_do_not_change(name: str, frozen: str | int) -> None:
     """Neither weights nor BatchNorm statistics, and no gradient is computed for them; the others do change."""
     torch.manual_seed(0)
-    method = method_on(name, BaselineSpec()).train()
+    method = method_on(name, BaselineSpec(pool="network")).train()
     assert freeze(method, frozen)
     assert not freeze(method, frozen)
     held = {id(v) for v in method.backbone._held_parameters(method.backbone.frozen)}
@@ -159,6 +160,6 @@ def test_every_preset_of_a_paper_keeps_one_rate_or_its_method_s() -> None:
 
 
 def test_settings_leave_out_what_is_frozen() -> None:
-    method = method_on("tiny", BaselineSpec())
+    method = method_on("tiny", BaselineSpec(pool="network"))
     freeze(method, "all")
     assert set(settings(method, OptimSpec())) == {"classifier.weight", "classifier.bias"}

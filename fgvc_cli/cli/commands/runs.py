@@ -47,7 +47,7 @@ def _row(run: RunFolder, problems: list[str]) -> dict[str, Any]:
         problems.append(str(error))
         return row | {"method": _UNREADABLE}
     row |= {"method": spec.method.name, "dataset": spec.data.dataset, "backbone": spec.backbone.name}
-    row |= {"size": spec.data.image_size, "seed": spec.train.seed}
+    row |= {"size": spec.data.side, "seed": spec.train.seed}
     for columns in (_progress, _result):
         try:
             row |= columns(run, spec)

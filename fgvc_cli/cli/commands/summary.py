@@ -18,14 +18,14 @@ def summary(
 ) -> None:
     """Count a method's parameters by module, and its multiply-adds for one image in evaluation."""
     flags = dict(locals())
-    spec = options.spec_of(flags)
+    spec = options.resolved_spec_of(flags)
 
     from fgvc_cli.cli.tables import new_table, show
     from fgvc_cli.methods.cost import summarize
 
     classes = options.classes_of(spec, classes)
     counted = summarize(spec, classes)
-    size = spec.data.image_size
+    size = spec.data.side
     title = f"{spec.method.name}, {spec.backbone.name}, {classes} classes, {size}x{size} pixels"
     numbers = ("parameters", "multiply-adds")
     table = new_table("module", "kind", *numbers, numbers=numbers)

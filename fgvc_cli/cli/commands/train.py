@@ -44,6 +44,7 @@ def train(
     weights: options.Weights = None,
     image_size: options.ImageSize = None,
     fit: options.Fit = None,
+    freeze: options.Freeze = None,
     device: options.Device = None,
     precision: options.Precision = None,
     compile: options.Compile = None,
@@ -94,7 +95,7 @@ def _note(line: str | None) -> None:
 def _dry_run(out: Path | None, flags: dict[str, Any]) -> None:
     if flags["resume"] is not None:
         raise BadRequest("--dry-run estimates a run that has not started: leave --resume out")
-    spec = options.spec_of(flags)
+    spec = options.resolved_spec_of(flags)
 
     from fgvc_cli.terminal import Console
 

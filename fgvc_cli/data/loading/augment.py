@@ -68,7 +68,7 @@ def augment(image: Tensor, spec: DataSpec, generator: torch.Generator) -> Tensor
 @functools.lru_cache(maxsize=8)
 def _transforms(spec: DataSpec) -> tuple[Callable[[Tensor], Tensor], ...]:
     found: list[Callable[[Tensor], Tensor]] = []
-    grey = [round(255 * mean) for mean in spec.mean]  # about 0 after normalisation
+    grey = [round(255 * mean) for mean in spec.normalisation[0]]  # about 0 after normalisation
     if spec.augment == "randaugment":
         found.append(v2.RandAugment(spec.augment_operations, spec.augment_magnitude, fill=grey))
     elif spec.augment == "trivialaugment":

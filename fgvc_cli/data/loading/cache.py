@@ -4,7 +4,7 @@ What is stored of an image is its resized form, rows × columns pixels before an
 black bars of `pad`, and for `crop` no more than a crop can reach. The images' pixels follow each other in one array;
 where each begins follows from their sizes. The remaining transforms treat a stored image like a freshly decoded one, so
 a run is the same with and without the cache. The file is in a folder whose name KEY is a digest of everything besides
-the images' content that decides its pixels: the images' folder and names, fit and side, the rows cut off at the bottom,
+the images' content that decides its pixels: the images' folder and names, how they are resized, the rows cut off at the bottom,
 the decoders' versions.
 
     KEY/pixels.npy      (P, 3) uint8: the P pixels of all resized images, image by image and row by row
@@ -58,7 +58,7 @@ from fgvc_cli.data.loading.transforms import without_banner
 from fgvc_cli.data.types import DatasetIndex, Split
 from fgvc_cli.errors import BadRequest, FgvcError
 from fgvc_cli.machine.threads import cores, torch_threads
-from fgvc_cli.spec.data import DataSpec, Fit
+from fgvc_cli.spec.data import DataSpec
 
 Progress = Callable[[str, int, int], object]  # what is being done, steps done, steps in total
 
@@ -90,9 +90,9 @@ class Shapes:
     starts: NDArray[np.int64]  # (N,) pixels before each
 
     @classmethod
-    def of(cls, sizes: NDArray[np.int32], fit: Fit, side: int) -> Shapes:
+    def of(cls, sizes: NDArray[np.int32], spec: DataSpec) -> Shapes:
         """From the sizes before resizing."""
-        found = [fitted(height, width, fit, side) for height, width in sizes.tolist()]
+        found = [fitted(height, width, spec) for height, width in sizes.tolist()]
         rows, columns = (np.array([getattr(one, name) for one in found], np.int64) for name in ("rows", "columns"))
         return cls(sizes, rows, columns, np.cumsum(rows * columns) - rows * columns)
 
@@ -154,33 +154,32 @@ class Wanted:
 
     root: Path
     files: tuple[str, ...]  # sorted, each once
-    fit: Fit
-    side: int
     cut_bottom: int
-    max_pixels: int
+    spec: DataSpec
 
     @classmethod
     def of(cls, index: DatasetIndex, spec: DataSpec) -> Wanted:
         """The images that every epoch reads: those of train and val, however they are divided into the two."""
         splits = [split for name, split in index.splits().items() if name != "test"]
         files = tuple(sorted({file for split in splits for file in split.files}))
-        return cls(index.root, files, spec.fit, spec.resize_side, index.cut_bottom, spec.max_pixels)
+        return cls(index.root, files, index.cut_bottom, spec)
 
     @cached_property
     def bytes(self) -> int:
         """Size of all resized images in bytes, known before any is decoded: where it depends on their shapes, from
         their headers. ImageError for an image that cannot be read.
         """
-        if self.fit == "squash":
-            return len(self.files) * self.side**2 * 3
+        if self.spec.fit == "squash":
+            return len(self.files) * self.spec.resize_side**2 * 3
         with ThreadPoolExecutor(cores()) as pool:
             sizes = np.array(list(pool.map(self._size, self.files)), np.int32)
-        return Shapes.of(sizes, self.fit, self.side).pixels * 3
+        return Shapes.of(sizes, self.spec).pixels * 3
 
     def name(self) -> str:
         """The cache folder's name: the same for the same images in the same place, resized in the same way."""
         versions = (_VERSION, torch.__version__, torchvision.__version__, pillow_version)
-        return _digest((*versions, self.fit, self.side, self.cut_bottom, os.fspath(self.root.resolve()), *self.files))
+        pixels = (self.spec.fit, self.spec.resize_side, self.spec.interpolation, self.cut_bottom)
+        return _digest((*versions, *pixels, os.fspath(self.root.resolve()), *self.files))
 
     def stamps(self) -> list[Stamp | None]:
         """Current size and modification time of each file."""
@@ -189,15 +188,15 @@ class Wanted:
     def read(self, file: str) -> tuple[NDArray[np.uint8], tuple[int, int]]:
         """A resized image, (rows, columns, 3), and its height and width before resizing."""
         with _advised():
-            image = read_image(f"{self.root}/{file}", self.max_pixels)
+            image = read_image(f"{self.root}/{file}", self.spec.max_pixels)
         picture = without_banner(image, self.cut_bottom)
         height, width = picture.shape[1:]
-        return resized(picture, fitted(height, width, self.fit, self.side)).permute(1, 2, 0).numpy(), (height, width)
+        return resized(picture, fitted(height, width, self.spec)).permute(1, 2, 0).numpy(), (height, width)
 
     def _size(self, file: str) -> tuple[int, int]:
         """Height and width of an image before resizing, from its header."""
         with _advised():
-            height, width = image_size(f"{self.root}/{file}", self.max_pixels)
+            height, width = image_size(f"{self.root}/{file}", self.spec.max_pixels)
         return max(1, height - self.cut_bottom), width
 
 
@@ -243,7 +242,7 @@ def cache_in_file(wanted: Wanted, folder: Path, progress: Progress, *, passing: 
             fill_folder(folder, lambda part: _write(part, wanted, stamps, progress))
         claim = Claim(folder) if passing else None
         sizes = np.load(folder / _SIZES, allow_pickle=False)
-        shapes = Shapes.of(sizes, wanted.fit, wanted.side)
+        shapes = Shapes.of(sizes, wanted.spec)
         return Cache(PixelFile(folder / _PIXELS), shapes, wanted.files, claim)
 
 
@@ -271,7 +270,7 @@ def decode_to(wanted: Wanted, device: torch.device, progress: Progress) -> Cache
         sizes[row] = size
     if end != len(pixels):
         raise FgvcError("--cache gpu: an image's header gives another size than it has; use --cache ram or disk")
-    return Cache(pixels, Shapes.of(sizes, wanted.fit, wanted.side), wanted.files)
+    return Cache(pixels, Shapes.of(sizes, wanted.spec), wanted.files)
 
 
 def _decoded(wanted: Wanted, what: str, progress: Progress) -> Iterator[tuple[NDArray[np.uint8], tuple[int, int]]]:
@@ -289,7 +288,7 @@ def _is_whole(folder: Path, wanted: Wanted, stamps: list[Stamp | None]) -> bool:
     about = read_facts(folder / "about.json")
     if about.get("images") != _digest(stamps) or about.get(_SIZES) != _checksum_of_sizes(folder, wanted):
         return False
-    shapes = Shapes.of(np.load(folder / _SIZES, allow_pickle=False), wanted.fit, wanted.side)
+    shapes = Shapes.of(np.load(folder / _SIZES, allow_pickle=False), wanted.spec)
     return about.get(_PIXELS) == _checksum_of_pixels(folder, shapes)
 
 
@@ -307,8 +306,8 @@ def _write(folder: Path, wanted: Wanted, stamps: list[Stamp | None], progress: P
     for file, before, after in zip(wanted.files, stamps, wanted.stamps(), strict=True):
         if before != after:
             raise FgvcError(f"{wanted.root / file} changed while it was being cached: start again")
-    about = {"root": str(wanted.root), "count": len(wanted.files), "fit": wanted.fit, "side": wanted.side}
-    about |= {"images": _digest(stamps), _SIZES: _checksum_of_sizes(folder, wanted)}
+    about = {"root": str(wanted.root), "count": len(wanted.files), "fit": wanted.spec.fit}
+    about |= {"side": wanted.spec.resize_side, "images": _digest(stamps), _SIZES: _checksum_of_sizes(folder, wanted)}
     about[_PIXELS] = _checksum_of_pixels(folder, shapes)
     (folder / "about.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
 
@@ -328,7 +327,7 @@ def _write_pixels(path: Path, wanted: Wanted, progress: Progress) -> Shapes:
             file.write(np.ascontiguousarray(image).data)
             sizes[row] = size
         file.truncate()
-        shapes = Shapes.of(sizes, wanted.fit, wanted.side)
+        shapes = Shapes.of(sizes, wanted.spec)
         file.seek(0)
         file.write(header_of("|u1", (shapes.pixels, 3)))
     return shapes
@@ -367,9 +366,10 @@ def _caching(wanted: Wanted) -> str:
 
 
 def _lack(wanted: Wanted, free: int) -> str:
-    most = {"squash": "", "crop": "at least ", "pad": "at most "}[wanted.fit]
+    side = wanted.spec.resize_side
+    most = {"squash": "", "crop": "at least ", "pad": "at most "}[wanted.spec.fit]
     return (
-        f"{len(wanted.files)} images of {most}{wanted.side} x {wanted.side} pixels take {_size(wanted.bytes)}, "
+        f"{len(wanted.files)} images of {most}{side} x {side} pixels take {_size(wanted.bytes)}, "
         f"{_size(free)} are free"
     )
 

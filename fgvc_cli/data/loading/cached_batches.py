@@ -41,7 +41,7 @@ class CopiedBatches:
 
     def _empty(self, count: int) -> Tensor:
         """Memory for the images of a batch. The main thread allocates it, so that memory it freed is reused."""
-        size = self.dataset.spec.image_size
+        size = self.dataset.spec.side
         return torch.empty((count, size, size, 3), dtype=torch.uint8, pin_memory=self.pin_memory)
 
     def _fill(self, keys: list[Key], images: Tensor) -> Batch:
@@ -69,7 +69,7 @@ class DeviceBatches:
             windows = torch.tensor([_window(*pair) for pair in zip(starts, geometries, strict=True)])
             windows = windows.pin_memory() if self.pin_memory else windows
             windows = windows.to(cache.kept.device, non_blocking=True)
-            images = cut_windows(cache.kept, windows, self.dataset.spec.image_size)
+            images = cut_windows(cache.kept, windows, self.dataset.spec.side)
             yield _batch(self.dataset, keys, geometries, images, pin_memory=self.pin_memory)
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
-from fgvc_cli.spec.data import Fit
+from fgvc_cli.spec.data import DataSpec
 
 MOST_STRETCHED = (
     8  # aspect ratio of what is resized for crops: an image of 1 x 4000 pixels would become 256 x 1,024,000
@@ -32,6 +32,7 @@ class Fitted:
     rows: int
     across: int  # the canvas, whose rest is black: crops are taken from it
     down: int
+    interpolation: str
 
     @property
     def bars(self) -> tuple[int, int]:
@@ -39,17 +40,18 @@ class Fitted:
         return (self.across - self.columns) // 2, (self.down - self.rows) // 2
 
 
-def fitted(height: int, width: int, fit: Fit, side: int) -> Fitted:
+def fitted(height: int, width: int, spec: DataSpec) -> Fitted:
     """How an image of height × width pixels is resized."""
-    if fit == "squash":
-        return Fitted(0, 0, width, height, side, side, side, side)
-    if fit == "pad":
+    side, mode = spec.resize_side, spec.interpolation
+    if spec.fit == "squash":
+        return Fitted(0, 0, width, height, side, side, side, side, mode)
+    if spec.fit == "pad":
         columns, rows = (max(1, round(side * length / max(width, height))) for length in (width, height))
-        return Fitted(0, 0, width, height, columns, rows, side, side)
+        return Fitted(0, 0, width, height, columns, rows, side, side, mode)
     short = min(width, height)
     wide, high = min(width, MOST_STRETCHED * short), min(height, MOST_STRETCHED * short)
-    columns, rows = side * wide // short, side * high // short  # rounded down, like torchvision's Resize
-    return Fitted((width - wide) // 2, (height - high) // 2, wide, high, columns, rows, columns, rows)
+    columns, rows = int(side * wide / short), int(side * high / short)  # as torchvision's Resize rounds
+    return Fitted((width - wide) // 2, (height - high) // 2, wide, high, columns, rows, columns, rows, mode)
 
 
 def resized(picture: Tensor, found: Fitted) -> Tensor:
@@ -57,5 +59,6 @@ def resized(picture: Tensor, found: Fitted) -> Tensor:
     part = picture[:, found.y : found.y + found.height, found.x : found.x + found.width]
     if tuple(part.shape[1:]) == (found.rows, found.columns):
         return part
-    result: Tensor = F.resize(part, [found.rows, found.columns], InterpolationMode.BILINEAR, antialias=True)
+    mode = InterpolationMode(found.interpolation)
+    result: Tensor = F.resize(part, [found.rows, found.columns], mode, antialias=True)
     return result

@@ -183,7 +183,7 @@ def make_loader(
     device = torch.device(device)
     dataset = ImageDataset(index.root, split, spec, train=train, seed=seed, cut_bottom=index.cut_bottom, cache=cache)
     wished = default_workers(device) if spec.workers is None else spec.workers
-    workers = workers_that_fit(wished, min(batch_size, len(split)) // shard[1] * spec.image_size**2 * 3)
+    workers = workers_that_fit(wished, min(batch_size, len(split)) // shard[1] * spec.side**2 * 3)
     pinned = device.type == "cuda"
     loader = Loader(
         dataset, batch_size, workers=workers, pin_memory=pinned, balanced=balanced, shard=shard, device=device

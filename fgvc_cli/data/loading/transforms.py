@@ -153,21 +153,21 @@ def _turn(angle: float, centre: float) -> Matrix:
 
 def eval_geometry(height: int, width: int, spec: DataSpec) -> Geometry:
     """Resize and centre crop, rounded like torchvision's center_crop."""
-    found = fitted(height, width, spec.fit, spec.resize_side)
+    found = fitted(height, width, spec)
     across, down = found.bars
-    left, top = round((found.across - spec.image_size) / 2), round((found.down - spec.image_size) / 2)
-    return Geometry(found, spec.image_size, left - across, top - down)
+    left, top = round((found.across - spec.side) / 2), round((found.down - spec.side) / 2)
+    return Geometry(found, spec.side, left - across, top - down)
 
 
 def train_geometry(height: int, width: int, spec: DataSpec, generator: torch.Generator) -> Geometry:
     """Random crop (of the padded canvas), flip and rotation. Uses four random numbers, whatever the spec says."""
     left, top, flip, turn = torch.rand(4, generator=generator).tolist()
-    found = fitted(height, width, spec.fit, spec.resize_side)
+    found = fitted(height, width, spec)
     across, down = found.bars
-    room = 2 * spec.padding - spec.image_size + 1
+    room = 2 * spec.padding - spec.side + 1
     return Geometry(
         found,
-        spec.image_size,
+        spec.side,
         left=int(left * (found.across + room)) - spec.padding - across,
         top=int(top * (found.down + room)) - spec.padding - down,
         flip=spec.flip and flip < 0.5,

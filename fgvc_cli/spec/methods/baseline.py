@@ -17,7 +17,7 @@ class BaselineSpec(MethodSpec):
 
     name: Literal["baseline"] = "baseline"
     pool: Literal["network", "average"] = Field(
-        "network",
+        "average",
         description="network: what the network's own classifier reads, so that this is that network; average: the "
         "average of the top map. The same for residual networks",
     )

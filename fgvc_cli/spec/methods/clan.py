@@ -28,6 +28,11 @@ class ClanSpec(MethodSpec):
     relation: Literal["gaussian", "embedded_gaussian", "dot_product"] = Field(
         "dot_product", description="f of Eq. 2: Eq. 5, 6 or 7 (Table 1)"
     )
+    normalise: bool = Field(
+        False,
+        description="divide θ and φ by their length at each position, and standardise what Eq. 8 convolves, so that "
+        "neither grows with the maps; false: Eq. 2 and 8 as printed",
+    )
     reduction: int = Field(2, ge=1, le=64, description="C_int is the middle map's number of channels divided by this")
     zero_init: bool = Field(True, description="initialise W_y of Eq. 3 with zero, so the map is unchanged at first")
     clsa: bool = Field(True, description="cross-layer spatial attention; false: without it and without its branch")

@@ -48,7 +48,7 @@ def baseline_demo() -> RunSpec:
     Command: fgvc train --method baseline --dataset demo
     Published: nothing, the dataset is built in.
     """
-    return demo_recipe(BaselineSpec())
+    return demo_recipe(BaselineSpec(pool="network"))
 
 
 def baseline_folder() -> RunSpec:
@@ -58,13 +58,13 @@ def baseline_folder() -> RunSpec:
     Command: fgvc train --method baseline --dataset folder --data-dir PHOTOS
     Published: nothing, the photos are your own.
     """
-    return folder_recipe(BaselineSpec())
+    return folder_recipe(BaselineSpec(pool="network"))
 
 
 def _paper(dataset: DatasetName, resize: int | None = None) -> RunSpec:
     """AP-CNN's recipe, under which its baseline row was trained."""
     return RunSpec(
-        method=BaselineSpec(),
+        method=BaselineSpec(pool="network"),
         backbone=BackboneSpec(name="resnet50", weights="imagenet"),
         data=DataSpec(dataset=dataset, image_size=448, resize=resize),
         optim=OptimSpec(optimizer=Sgd(momentum=0.9), lr=0.001, weight_decay=5e-4, schedule=Cosine()),

@@ -150,7 +150,7 @@ def test_a_backbone_that_runs_whole_is_refined_at_its_input() -> None:
 
 def test_backbones_that_cannot_serve() -> None:
     with pytest.raises(BadRequest, match="pyramid"):
-        ApCnn(ApCnnSpec(), build_backbone("timm:xception41"), K, SIZE)
+        ApCnn(ApCnnSpec(), build_backbone("timm:mixer_s16_224"), K, SIZE)
     with pytest.raises(BadRequest, match=r"refine_at=conv1: .*has no such map"):
         ApCnn(ApCnnSpec(refine_at="conv1"), build_backbone("timm:convnext_atto"), K, SIZE)
 

@@ -34,7 +34,7 @@ def data(
     if json is not None:
         check_writable(json, folder=False)
     generated = () if named(flags) else ("data.image_size=448", "data.resize=512")
-    spec = options.spec_of({**flags, "sets": [*generated, *(sets or ())]})
+    spec = options.resolved_spec_of({**flags, "sets": [*generated, *(sets or ())]})
 
     from fgvc_cli.bench.data import Setting, measure
     from fgvc_cli.cli.bench_tables import print_data
@@ -48,5 +48,5 @@ def data(
     setting = Setting(spec.data, spec.train.batch_size, found_device, rounds, images, workers)
     found = measure(setting, index, progress_of(console, ""))
     if json != Path("-"):
-        print_data(found, f"{spec.data.resize_side} → {spec.data.image_size} pixels, batches of {setting.batch_size}")
+        print_data(found, f"{spec.data.resize_side} → {spec.data.side} pixels, batches of {setting.batch_size}")
     write_found(json, "data", found_device, {"rounds": rounds, "specs": [spec]}, [found.as_json()])

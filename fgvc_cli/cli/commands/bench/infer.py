@@ -30,4 +30,4 @@ def infer(
     Weights are random and nothing is downloaded; no dataset is needed.
     """
     flags = dict(locals())
-    Bench("infer", flags, options.spec_of({**flags, "weights": "none"})).run(("infer",))
+    Bench("infer", flags, options.resolved_spec_of({**flags, "weights": "none"})).run(("infer",))

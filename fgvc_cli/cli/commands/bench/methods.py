@@ -47,7 +47,7 @@ def methods(
     for name in names:
         method_spec(name)
     flags["batch_size"] = batch_size or _batch_size(options.spec_of(flags))
-    specs = [options.spec_of({**flags, "method": name}) for name in dict.fromkeys(names)]
+    specs = [options.resolved_spec_of({**flags, "method": name}) for name in dict.fromkeys(names)]
     Bench("methods", flags, *specs).run(("train", "infer"))
 
 

@@ -34,4 +34,4 @@ def train(
     Weights are random and nothing is downloaded; without --from-files no dataset is needed.
     """
     flags = dict(locals())
-    Bench("train", flags, options.spec_of({**flags, "weights": "none"})).run(("train",))
+    Bench("train", flags, options.resolved_spec_of({**flags, "weights": "none"})).run(("train",))

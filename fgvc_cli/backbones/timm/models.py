@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import sys
 from collections.abc import Collection, Sequence
 from importlib import import_module
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from fgvc_cli.backbones.network import Backbone, Segment
-from fgvc_cli.backbones.packaged_weights import install_hint, load_packaged
+from fgvc_cli.backbones.timm.packaged_weights import install_hint, load_packaged
 from fgvc_cli.errors import BadRequest, FgvcError
 from fgvc_cli.machine.imports import quick_imports
 from fgvc_cli.spec.backbone import TIMM_PREFIX
@@ -55,11 +56,7 @@ def build_timm(name: str, *, embedding: bool = False, drop_path: float | None = 
         BadRequest: timm is not installed, has no such model, or the model gives no feature maps.
     """
     model = name.removeprefix(TIMM_PREFIX)
-    timm = _timm()
-    if not timm.is_model(model):
-        close = difflib.get_close_matches(model, timm.list_models(), n=4, cutoff=0.5)
-        hint = f"; similar names: {', '.join(close)}" if close else ""
-        raise BadRequest(f"timm has no model called {model!r}{hint}")
+    _known(model)
     try:
         trunk = create(model, pretrained=False, drop_path=drop_path)
         backbone = _backbone(name, trunk)
@@ -86,6 +83,25 @@ def create(model: str, *, pretrained: bool, drop_path: float | None = None) -> n
     raise AssertionError("the last options are none")
 
 
+def pretrained_config(model: str) -> Any:
+    """timm's record of a model's default weights: mean, std, interpolation, input_size, crop_pct, and where they are.
+
+    Raises:
+        BadRequest: timm is not installed, or has no such model.
+    """
+    _known(model)
+    return _timm().get_pretrained_cfg(model)
+
+
+def _known(model: str) -> None:
+    """BadRequest if timm has no model of that name."""
+    timm = _timm()
+    if not timm.is_model(model):
+        close = difflib.get_close_matches(model, timm.list_models(), n=4, cutoff=0.5)
+        hint = f"; similar names: {', '.join(close)}" if close else ""
+        raise BadRequest(f"timm has no model called {model!r}{hint}")
+
+
 def _timm() -> Any:
     try:
         with quick_imports():
@@ -95,8 +111,8 @@ def _timm() -> Any:
 
 
 def _backbone(name: str, trunk: nn.Module) -> TimmBackbone:
-    from fgvc_cli.backbones.timm_others import WholeNetwork
-    from fgvc_cli.backbones.timm_tokens import TokenNetwork
+    from fgvc_cli.backbones.timm.others import WholeNetwork
+    from fgvc_cli.backbones.timm.tokens import TokenNetwork
 
     children = next((row for kind, row in _ROWS.items() if _is(trunk, kind)), None)
     if children is not None:
@@ -155,6 +171,20 @@ class TimmBackbone(Backbone):
         """One form for timm's whole networks and its feature extractors (`stages_0` for `stages.0`): all `_` → `.`"""
         return key.removeprefix("model.").replace("_", ".")
 
+    def converted(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        """By timm's own converter of this family: it knows the files of DINOv2, DINOv3, EVA and others as published.
+
+        It also resamples positions that were trained for another number of patches.
+        """
+        convert = getattr(sys.modules[type(self.trunk).__module__], "checkpoint_filter_fn", None)
+        if convert is None:
+            return tensors
+        try:
+            found: dict[str, Tensor] = convert(dict(tensors), self.trunk)
+        except Exception:  # a file of another make; what does not fit is told by name
+            return tensors
+        return found
+
     def load_pretrained(self) -> list[str]:
         """Load the model's pretrained weights; returns notes for the user, one line each.
 
@@ -169,9 +199,7 @@ class TimmBackbone(Backbone):
         notes = load_packaged(self.trunk, model)
         if notes is None:
             self._download(model, config)
-        mean, std = config.get("mean"), config.get("std")
-        trained = f"the weights of {model} were trained with mean {mean} and std {std}: see data.mean, data.std"
-        return [*(notes or []), *([trained] if mean else [])]
+        return notes or []
 
     def _download(self, model: str, config: Any) -> None:
         if not any(config.get(key) for key in ("url", "hf_hub_id", "file")):

@@ -4,8 +4,8 @@ What is stored of an image is its resized form, rows × columns pixels before an
 black bars of `pad`, and for `crop` no more than a crop can reach. The images' pixels follow each other in one array;
 where each begins follows from their sizes. The remaining transforms treat a stored image like a freshly decoded one, so
 a run is the same with and without the cache. The file is in a folder whose name KEY is a digest of everything besides
-the images' content that decides its pixels: the images' folder and names, how they are resized, the rows cut off at the bottom,
-the decoders' versions.
+the images' content that decides its pixels: the images' folder and names, how they are resized, the rows cut off at the
+bottom, the decoders' versions.
 
     KEY/pixels.npy      (P, 3) uint8: the P pixels of all resized images, image by image and row by row
     KEY/sizes.npy       (N, 2) int32: height and width of the images before resizing
@@ -369,8 +369,7 @@ def _lack(wanted: Wanted, free: int) -> str:
     side = wanted.spec.resize_side
     most = {"squash": "", "crop": "at least ", "pad": "at most "}[wanted.spec.fit]
     return (
-        f"{len(wanted.files)} images of {most}{side} x {side} pixels take {_size(wanted.bytes)}, "
-        f"{_size(free)} are free"
+        f"{len(wanted.files)} images of {most}{side} x {side} pixels take {_size(wanted.bytes)}, {_size(free)} are free"
     )
 
 

@@ -155,11 +155,18 @@ def test_a_point_of_the_input_is_where_the_map_says(fit: str, height: int, width
     y, x = torch.meshgrid(torch.arange(80) + 0.5, torch.arange(80) + 0.5, indexing="ij")
     there = torch.einsum("ij,jyx->iyx", back.double(), torch.stack([x, y, torch.ones(80, 80)]).double())
     short = min(height, width)
-    most = (min(width, MOST_STRETCHED * short), min(height, MOST_STRETCHED * short)) if fit == "crop" else (width, height)
+    most = (
+        (min(width, MOST_STRETCHED * short), min(height, MOST_STRETCHED * short)) if fit == "crop" else (width, height)
+    )
     bright = pixels.sum(0) > 0
     for tolerance, holds in ((1.0, ~bright), (-1.0, bright)):
-        ends = [((length - part) / 2 - tolerance, (length + part) / 2 + tolerance) for length, part in zip((width, height), most)]
-        inside = torch.stack([(place > low) & (place < high) for place, (low, high) in zip(there, ends)]).all(0)
+        ends = [
+            ((length - part) / 2 - tolerance, (length + part) / 2 + tolerance)
+            for length, part in zip((width, height), most, strict=True)
+        ]
+        inside = torch.stack(
+            [(place > low) & (place < high) for place, (low, high) in zip(there, ends, strict=True)]
+        ).all(0)
         assert holds[~inside if tolerance > 0 else inside].all()
 
 

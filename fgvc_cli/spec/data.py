@@ -28,12 +28,12 @@ DatasetName = Literal[
     "csv",
 ]
 DATASET_NAMES: tuple[str, ...] = get_args(DatasetName)
-Fit = Literal["squash", "crop", "pad"]
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 AUTO: Literal["auto"] = "auto"  # as the starting weights were trained
 Auto = Literal["auto"]
+Fit = Literal["squash", "crop", "pad"]
 Interpolation = Literal["nearest", "bilinear", "bicubic"]
 Triple = tuple[float, float, float]
 LEAST_SIZE, MOST_SIZE = 32, 4096  # of the network's input, in pixels

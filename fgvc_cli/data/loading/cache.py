@@ -4,8 +4,8 @@ What is stored of an image is its resized form, rows × columns pixels before an
 black bars of `pad`, and for `crop` no more than a crop can reach. The images' pixels follow each other in one array;
 where each begins follows from their sizes. The remaining transforms treat a stored image like a freshly decoded one, so
 a run is the same with and without the cache. The file is in a folder whose name KEY is a digest of everything besides
-the images' content that decides its pixels: the images' folder and names, how they are resized, the rows cut off at the
-bottom, the decoders' versions.
+the images' content that decides its pixels: the images' folder and names, fit and side, the rows cut off at the bottom,
+the decoders' versions.
 
     KEY/pixels.npy      (P, 3) uint8: the P pixels of all resized images, image by image and row by row
     KEY/sizes.npy       (N, 2) int32: height and width of the images before resizing
@@ -58,7 +58,7 @@ from fgvc_cli.data.loading.transforms import without_banner
 from fgvc_cli.data.types import DatasetIndex, Split
 from fgvc_cli.errors import BadRequest, FgvcError
 from fgvc_cli.machine.threads import cores, torch_threads
-from fgvc_cli.spec.data import DataSpec
+from fgvc_cli.spec.data import DataSpec, Fit
 
 Progress = Callable[[str, int, int], object]  # what is being done, steps done, steps in total
 
@@ -157,6 +157,21 @@ class Wanted:
     cut_bottom: int
     spec: DataSpec
 
+    @property
+    def fit(self) -> Fit:
+        """What becomes of images that are no squares."""
+        return self.spec.fit
+
+    @property
+    def side(self) -> int:
+        """Pixels that `fit` resizes to."""
+        return self.spec.resize_side
+
+    @property
+    def max_pixels(self) -> int:
+        """Of an image, at most."""
+        return self.spec.max_pixels
+
     @classmethod
     def of(cls, index: DatasetIndex, spec: DataSpec) -> Wanted:
         """The images that every epoch reads: those of train and val, however they are divided into the two."""
@@ -169,8 +184,8 @@ class Wanted:
         """Size of all resized images in bytes, known before any is decoded: where it depends on their shapes, from
         their headers. ImageError for an image that cannot be read.
         """
-        if self.spec.fit == "squash":
-            return len(self.files) * self.spec.resize_side**2 * 3
+        if self.fit == "squash":
+            return len(self.files) * self.side**2 * 3
         with ThreadPoolExecutor(cores()) as pool:
             sizes = np.array(list(pool.map(self._size, self.files)), np.int32)
         return Shapes.of(sizes, self.spec).pixels * 3
@@ -178,7 +193,7 @@ class Wanted:
     def name(self) -> str:
         """The cache folder's name: the same for the same images in the same place, resized in the same way."""
         versions = (_VERSION, torch.__version__, torchvision.__version__, pillow_version)
-        pixels = (self.spec.fit, self.spec.resize_side, self.spec.interpolation, self.cut_bottom)
+        pixels = (self.fit, self.side, self.spec.interpolation, self.cut_bottom)
         return _digest((*versions, *pixels, os.fspath(self.root.resolve()), *self.files))
 
     def stamps(self) -> list[Stamp | None]:
@@ -188,7 +203,7 @@ class Wanted:
     def read(self, file: str) -> tuple[NDArray[np.uint8], tuple[int, int]]:
         """A resized image, (rows, columns, 3), and its height and width before resizing."""
         with _advised():
-            image = read_image(f"{self.root}/{file}", self.spec.max_pixels)
+            image = read_image(f"{self.root}/{file}", self.max_pixels)
         picture = without_banner(image, self.cut_bottom)
         height, width = picture.shape[1:]
         return resized(picture, fitted(height, width, self.spec)).permute(1, 2, 0).numpy(), (height, width)
@@ -196,7 +211,7 @@ class Wanted:
     def _size(self, file: str) -> tuple[int, int]:
         """Height and width of an image before resizing, from its header."""
         with _advised():
-            height, width = image_size(f"{self.root}/{file}", self.spec.max_pixels)
+            height, width = image_size(f"{self.root}/{file}", self.max_pixels)
         return max(1, height - self.cut_bottom), width
 
 
@@ -306,8 +321,8 @@ def _write(folder: Path, wanted: Wanted, stamps: list[Stamp | None], progress: P
     for file, before, after in zip(wanted.files, stamps, wanted.stamps(), strict=True):
         if before != after:
             raise FgvcError(f"{wanted.root / file} changed while it was being cached: start again")
-    about = {"root": str(wanted.root), "count": len(wanted.files), "fit": wanted.spec.fit}
-    about |= {"side": wanted.spec.resize_side, "images": _digest(stamps), _SIZES: _checksum_of_sizes(folder, wanted)}
+    about = {"root": str(wanted.root), "count": len(wanted.files), "fit": wanted.fit, "side": wanted.side}
+    about |= {"images": _digest(stamps), _SIZES: _checksum_of_sizes(folder, wanted)}
     about[_PIXELS] = _checksum_of_pixels(folder, shapes)
     (folder / "about.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
 
@@ -366,10 +381,10 @@ def _caching(wanted: Wanted) -> str:
 
 
 def _lack(wanted: Wanted, free: int) -> str:
-    side = wanted.spec.resize_side
-    most = {"squash": "", "crop": "at least ", "pad": "at most "}[wanted.spec.fit]
+    most = {"squash": "", "crop": "at least ", "pad": "at most "}[wanted.fit]
     return (
-        f"{len(wanted.files)} images of {most}{side} x {side} pixels take {_size(wanted.bytes)}, {_size(free)} are free"
+        f"{len(wanted.files)} images of {most}{wanted.side} x {wanted.side} pixels take {_size(wanted.bytes)}, "
+        f"{_size(free)} are free"
     )
 
 

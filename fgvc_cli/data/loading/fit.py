@@ -32,7 +32,7 @@ class Fitted:
     rows: int
     across: int  # the canvas, whose rest is black: crops are taken from it
     down: int
-    interpolation: str
+    interpolation: str = "bilinear"
 
     @property
     def bars(self) -> tuple[int, int]:
@@ -41,7 +41,7 @@ class Fitted:
 
 
 def fitted(height: int, width: int, spec: DataSpec) -> Fitted:
-    """How an image of height × width pixels is resized."""
+    """How an image of height × width pixels is resized by a resolved spec."""
     side, mode = spec.resize_side, spec.interpolation
     if spec.fit == "squash":
         return Fitted(0, 0, width, height, side, side, side, side, mode)
@@ -50,7 +50,7 @@ def fitted(height: int, width: int, spec: DataSpec) -> Fitted:
         return Fitted(0, 0, width, height, columns, rows, side, side, mode)
     short = min(width, height)
     wide, high = min(width, MOST_STRETCHED * short), min(height, MOST_STRETCHED * short)
-    columns, rows = int(side * wide / short), int(side * high / short)  # as torchvision's Resize rounds
+    columns, rows = side * wide // short, side * high // short  # rounded down, like torchvision's Resize
     return Fitted((width - wide) // 2, (height - high) // 2, wide, high, columns, rows, columns, rows, mode)
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
-import warnings
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -112,7 +111,7 @@ def _steps(todo: list[int], kind: str, progress: Progress | None) -> Iterator[tu
 
 
 def _look_at(look: Callable[[Path], str], paths: list[Path]) -> list[str | ImageError]:
-    """Each path's finding or error. Pillow's warnings about unusual metadata are not shown to the user."""
+    """Each path's finding or error."""
 
     def attempt(path: Path) -> str | ImageError:
         try:
@@ -120,8 +119,7 @@ def _look_at(look: Callable[[Path], str], paths: list[Path]) -> list[str | Image
         except ImageError as error:
             return error
 
-    with warnings.catch_warnings(), ThreadPoolExecutor(min(8, cores())) as pool:
-        warnings.simplefilter("ignore")
+    with ThreadPoolExecutor(min(8, cores())) as pool:
         return list(pool.map(attempt, paths))
 
 

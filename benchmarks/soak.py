@@ -89,7 +89,7 @@ def kills(count: int, seed: int, folder: Path, sound: Material, deadline: float)
         if time.monotonic() > deadline:
             break
         hits, wrong = kill(number, sound.photos, folder, known)
-        table.update(["trainings"], signals=hits, equal=not wrong)
+        table.update(["trainings", *hits], killed=bool(hits), equal=not wrong)
         for finding in wrong:
             print(f"kill:{number}: {finding}", flush=True)
     return table

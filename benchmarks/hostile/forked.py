@@ -15,8 +15,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+ROOT = Path(__file__).parents[2]
 MEMORY = 6 << 30  # bytes that a command may allocate beyond what the parent process has
 _INTERNAL = re.compile(r"^fgvc: \w*(Error|Exception|Warning)\b|--debug before the command", re.MULTILINE)
+_WARNING = re.compile(r"^\S+\.py:\d+: \w*Warning\b", re.MULTILINE)
 _EXPECTED = (0, 1, 2, 130, 141)
 
 
@@ -36,6 +38,7 @@ class Answer:
             *(["hang"] if self.code is None else []),
             *(["traceback"] if "Traceback (most recent call last)" in both else []),
             *(["internal error"] if _INTERNAL.search(self.err) else []),
+            *(["a library's warning"] if _WARNING.search(self.err) else []),
             *([f"exit code {self.code}"] if self.code is not None and self.code not in _EXPECTED else []),
             *(["no message"] if self.code in (1, 2) and not self.err.strip() else []),
         ]
@@ -55,10 +58,16 @@ def preload() -> None:
     torch.set_num_threads(1)
 
 
-def start(arguments: Sequence[str], folder: Path, environment: Mapping[str, str], stdin: bytes = b"") -> int:
+def start(
+    arguments: Sequence[str],
+    folder: Path,
+    environment: Mapping[str, str],
+    stdin: bytes = b"",
+    anew: bool = False,
+) -> int:
     """Start `fgvc ARGUMENTS` with `folder` as working folder; its output goes to OUT and ERR below `folder.parent`.
 
-    Returns the process.
+    `anew`: in a new interpreter, as a user starts it, so that a signal may meet the imports. Returns the process.
     """
     (folder.parent / "IN").write_bytes(stdin)
     sys.stdout.flush()
@@ -73,6 +82,9 @@ def start(arguments: Sequence[str], folder: Path, environment: Mapping[str, str]
         os.environ.update(environment)
         have = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (have + MEMORY, have + MEMORY))
+        if anew:
+            os.environ["PYTHONPATH"] = str(ROOT)
+            os.execv(sys.executable, [sys.executable, "-m", "fgvc_cli", *arguments])
         sys.argv = ["fgvc", *arguments]
         code = _command()
         atexit._run_exitfuncs()

@@ -29,6 +29,9 @@ WAYS = {
     "tdsa, from the plain network": "--method tdsa --set backbone.plain_epochs=1",
     "clan, AdamW": f"--method clan --set optim.optimizer.name=adamw --erasing 0.3 {_EVERY}",
 }
+_ANEW = 10  # every tenth training runs in new interpreters
+_IMPORTS = 4.0  # seconds that these may spend on imports
+_PYTHON = 1.0  # seconds until Python has reached fgvc's first line; a signal before that is Python's to answer
 _SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 
 
@@ -65,24 +68,27 @@ def facts(folder: Path) -> tuple[Any, ...]:
     return tensors, rows, json.loads((folder / "eval/test.json").read_text())["branches"]
 
 
-def kill(seed: int, photos: Path, folder: Path, known: dict[str, Whole]) -> tuple[int, list[str]]:
+def kill(seed: int, photos: Path, folder: Path, known: dict[str, Whole]) -> tuple[list[str], list[str]]:
     """Train, kill one to three times at random instants, resume to the end.
 
-    Returns the number of signals that met a running command, and what went wrong.
+    Returns the names of the signals that met a running command, and what went wrong.
     """
     dice = random.Random(f"kill {seed}")
     way = dice.choice(list(WAYS))
     place = folder / "killed" / "work"
     shutil.rmtree(place.parent, ignore_errors=True)
     place.mkdir(parents=True)
-    home, hits, wrong = environment(place.parent / "home"), 0, list[str]()
+    home, hits, wrong = environment(place.parent / "home"), list[str](), list[str]()
+    anew = seed % _ANEW == 0
     command = arguments(way, copied(photos, place / "photos"))
     for _ in range(dice.choice((1, 1, 2, 3))):
         number = dice.choice(_SIGNALS)
-        answer = _signalled(command, place, home, number, dice.uniform(0, known[way].seconds))
-        met = answer.code != 0
-        hits += met
-        wrong += _judged(answer, number) if met else []
+        share = dice.random()
+        delay = _PYTHON + share * (_IMPORTS + known[way].seconds) if anew else share * known[way].seconds
+        answer = _signalled(command, place, home, number, delay, anew)
+        if answer.code != 0:  # else it had ended before
+            hits.append(number.name)
+            wrong += _judged(answer, number)
         if (place / "run/run.json").exists():
             command = ["train", "--resume", "run"]
     last = run(command, place, home, limit=120)
@@ -91,27 +97,24 @@ def kill(seed: int, photos: Path, folder: Path, known: dict[str, Whole]) -> tupl
         same = facts(place / "run") == known[way].facts
         wrong += [] if same else ["not the run that was never killed"]
         wrong += [f"left: {path.name}" for path in place.parent.rglob(".writing-*")]
-    elif not _over_already(last):
+    else:
         wrong.append(f"not resumed: {last.err.strip()}")
     return hits, wrong
 
 
-def _signalled(command: list[str], place: Path, home: dict[str, str], number: int, delay: float) -> Answer:
+def _signalled(command: list[str], place: Path, home: dict[str, str], number: int, delay: float, anew: bool) -> Answer:
     began = time.monotonic()
-    child = start(command, place, home)
+    child = start(command, place, home, anew=anew)
     time.sleep(delay)
     os.kill(child, number)
     return wait(child, place, 60, began)
 
 
-def _judged(answer: Answer, number: int) -> list[str]:
-    """A killed command says nothing; an interrupted one ends with 130 and its line."""
-    if number == signal.SIGKILL:
-        return [] if answer.code == -signal.SIGKILL else [f"killed: {word}" for word in answer.findings()]
-    ended = [] if answer.code == 130 else [f"exit code {answer.code} after signal {number}"]
-    return ended + [word for word in answer.findings() if word in ("traceback", "internal error", "hang")]
-
-
-def _over_already(answer: Answer) -> bool:
-    """Whether the run had ended before the signal came."""
-    return answer.code == 2 and "finished" in answer.err
+def _judged(answer: Answer, number: signal.Signals) -> list[str]:
+    """A killed command dies of the signal; an interrupted one ends with 130 and says so once, in its last line."""
+    expected = -number if number == signal.SIGKILL else 130
+    wrong = [] if answer.code == expected else [f"exit code {answer.code} after {number.name}"]
+    if answer.code == 130:
+        told = [line for line in answer.err.splitlines() if line.startswith("fgvc: ")]
+        wrong += [] if len(told) == 1 and answer.err.endswith(f"{told[0]}\n") else ["not one line about the signal"]
+    return wrong + [word for word in answer.findings() if not word.startswith("exit code")]

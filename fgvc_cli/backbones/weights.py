@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import sys
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -163,7 +164,8 @@ def _read_file(path: Path) -> tuple[dict[str, Tensor], list[str]]:
     if path.suffix == ".safetensors":
         return _read_safetensors(path), []
     try:
-        with held(), open_regular(path) as stream:
+        with held(), open_regular(path) as stream, warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Detected pickle protocol")  # either it is read or the error says all
             content = torch.load(stream, map_location="cpu", weights_only=True)
     except OSError as error:
         raise BadRequest(f"weights: cannot read {path}: {error.strerror or error}") from None

@@ -162,3 +162,13 @@ def test_errors_of_a_hostile_file_are_image_errors(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(data)
         with pytest.raises(ImageError):
             read_image(tmp_path / name)
+
+
+def test_damaged_metadata_is_no_warning_of_pillow(tmp_path: Path) -> None:
+    file = tmp_path / "torn.tiff"
+    file.write_bytes(hostile.tiff(8, 8)[:-6])
+    code = "from fgvc_cli.data.images.read import ImageError, read_image\n"
+    code += f"try: read_image({str(file)!r})\nexcept ImageError: pass"
+    command = [sys.executable, "-W", "default", "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    assert "Warning" not in done.stderr  # libtiff prints a line of its own

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import http.server
 import json
+import pickle
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -297,3 +298,10 @@ def test_tiny_has_no_imagenet_weights() -> None:
 
 def test_none_loads_nothing() -> None:
     assert load("tiny", "none")[1] == []
+
+
+def test_code_of_another_pickle_protocol_is_refused_without_a_warning(tmp_path, recwarn) -> None:
+    (tmp_path / "code.pth").write_bytes(pickle.dumps(print, protocol=4))
+    with pytest.raises(BadRequest, match=r"code\.pth is not a weights file"):
+        load("tiny", tmp_path / "code.pth")
+    assert not recwarn.list

@@ -19,6 +19,7 @@ from __future__ import annotations
 import importlib
 import io
 import os
+import warnings
 from typing import IO
 
 import numpy as np
@@ -36,6 +37,7 @@ from fgvc_cli.files import open_regular
 from fgvc_cli.spec.data import MAX_PIXELS
 
 Image.MAX_IMAGE_PIXELS = None  # `must_fit` replaces Pillow's own limit, since the limit here is data.max_pixels
+warnings.filterwarnings("ignore", module=r"PIL\.")  # what matters of damaged metadata is an ImageError
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "TGA", "JPEG2000")  # Pillow's names; also AVIF and HEIC
 _ON_PHONES = {"AVIF": "AVIF", "HEIC": "HEIF"}  # → Pillow's name

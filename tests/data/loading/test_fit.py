@@ -144,6 +144,32 @@ def test_extreme_shapes_stay_small_and_work(fit: str, height: int, width: int, s
         assert back.isfinite().all()
 
 
+@pytest.mark.parametrize("fit", FITS)
+@pytest.mark.parametrize(("height", "width"), [(200, 300), (300, 200), (1, 4000), (4000, 1), (64, 64)])
+@pytest.mark.parametrize("training", [False, True])
+def test_a_point_of_the_input_is_where_the_map_says(fit: str, height: int, width: int, training: bool) -> None:
+    """A white image: what is not black in the input maps into the image, and what is black maps outside."""
+    data = spec(fit, image_size=80, resize=100, padding=6)
+    image, generator = torch.full((3, height, width), 255, dtype=torch.uint8), generator_of(0, 1, 2)
+    pixels, back, _ = transform(image, data, generator=generator if training else None)
+    y, x = torch.meshgrid(torch.arange(80) + 0.5, torch.arange(80) + 0.5, indexing="ij")
+    there = torch.einsum("ij,jyx->iyx", back.double(), torch.stack([x, y, torch.ones(80, 80)]).double())
+    short = min(height, width)
+    most = (
+        (min(width, MOST_STRETCHED * short), min(height, MOST_STRETCHED * short)) if fit == "crop" else (width, height)
+    )
+    bright = pixels.sum(0) > 0
+    for tolerance, holds in ((1.0, ~bright), (-1.0, bright)):
+        ends = [
+            ((length - part) / 2 - tolerance, (length + part) / 2 + tolerance)
+            for length, part in zip((width, height), most, strict=True)
+        ]
+        inside = torch.stack(
+            [(place > low) & (place < high) for place, (low, high) in zip(there, ends, strict=True)]
+        ).all(0)
+        assert holds[~inside if tolerance > 0 else inside].all()
+
+
 def test_an_image_longer_than_the_limit_is_cropped_from_its_middle() -> None:
     image = torch.zeros(3, 10, 400, dtype=torch.uint8)
     image[:, :, 198:202] = 255
@@ -168,7 +194,7 @@ def test_random_crops_reach_both_ends_of_a_long_image() -> None:
 
 KINDS = {
     "copies": {"resize": 40, "padding": 5, "flip": True},
-    "small windows": {"resize": 120},  # some miss a padded image altogether
+    "small windows": {"resize": 120, "interpolation": "bicubic"},  # some miss a padded image altogether
     "more": {"resize": 36, "padding": 2, "rotation": 20.0, "augment": "trivialaugment", "erasing": 0.5},
 }
 

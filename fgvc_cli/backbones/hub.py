@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from contextlib import suppress
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,7 @@ def weights_in(folder: Path) -> Path | None:
 
 
 def fetched(weights: str) -> Path:
-    """The local weights file of `hf-hub:OWNER/NAME[@REVISION]`, fetched unless it was before, beside its config.json.
+    """The local weights file of `hf-hub:OWNER/NAME[@REVISION]`, beside its config.json; fetched only the first time.
 
     Only files of weights and of settings are fetched: no code of a repository is.
 
@@ -30,6 +32,9 @@ def fetched(weights: str) -> Path:
         BadRequest: huggingface_hub is not installed, or the repository has no weights file that may be read.
         FgvcError: it could not be fetched.
     """
+    kept = next((file for file in (_fetch(weights, name, local=True) for name in _WEIGHTS) if file), None)
+    if kept is not None:
+        return kept
     for name in _WEIGHTS:
         file = _fetch(weights, name)
         if file is not None:
@@ -39,8 +44,8 @@ def fetched(weights: str) -> Path:
     raise BadRequest(f"weights: {weights} has no {' and no '.join(_WEIGHTS)}")
 
 
-def _fetch(weights: str, name: str) -> Path | None:
-    """A file of the repository; None if it has none of that name. Raises as `fetched`."""
+def _fetch(weights: str, name: str, *, local: bool = False) -> Path | None:
+    """A file of the repository, or of what was fetched of it (`local`); None if there is none. Raises as `fetched`."""
     try:
         from huggingface_hub import errors as hub
         from huggingface_hub import hf_hub_download
@@ -48,7 +53,8 @@ def _fetch(weights: str, name: str) -> Path | None:
         raise BadRequest(f"weights: {weights} needs the package huggingface_hub: pip install huggingface_hub") from None
     repository, _, revision = weights.removeprefix(HUB_PREFIX).partition("@")
     try:
-        return Path(hf_hub_download(repository, name, revision=revision or None))
+        with _silent():
+            return Path(hf_hub_download(repository, name, revision=revision or None, local_files_only=local))
     except hub.GatedRepoError:
         page = f"accept them on the page of {repository} and log in with `hf auth login`"
         raise BadRequest(f"weights: {weights} is only for those who accepted its terms: {page}") from None
@@ -57,15 +63,23 @@ def _fetch(weights: str, name: str) -> Path | None:
     except hub.RevisionNotFoundError:
         raise BadRequest(f"weights: {repository} has no revision {revision!r}") from None
     except hub.EntryNotFoundError as error:
-        if _is_offline(error):
+        if isinstance(error, hub.LocalEntryNotFoundError) and not local:  # the hub did not answer
             raise _unreachable(weights, error) from error
         return None
     except Exception as error:  # the libraries for the network have types of their own
         raise _unreachable(weights, error) from error
 
 
-def _is_offline(error: Exception) -> bool:
-    return type(error).__name__ == "LocalEntryNotFoundError"
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Without the library's line for each of its attempts: the last one's error is told."""
+    log = logging.getLogger("huggingface_hub")
+    before = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(before)
 
 
 def _unreachable(weights: str, error: Exception) -> FgvcError:

@@ -99,7 +99,7 @@ class Learner:
         epochs, backbone = self.spec.train.epochs, self.spec.backbone
         frozen = "all" if epoch < backbone.frozen_epochs else backbone.freeze
         changed = freeze(self.method, frozen)
-        changed |= self.method.on_epoch(epoch, epochs)
+        changed = self.method.on_epoch(epoch, epochs) or changed
         freeze(self.method, frozen)  # a method that trains in stages may have released it
         if self.average is not None:
             self.average.method.on_epoch(epoch, epochs)

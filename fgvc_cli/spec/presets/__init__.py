@@ -78,7 +78,8 @@ def load_preset(name: str, method: str | None = None) -> RunSpec:
     if name not in PRESETS:
         raise BadRequest(f"no preset is called {name!r}; `fgvc presets` lists them")
     spec = PRESETS[name]()
-    data = spec.data.model_copy(update={"mean": AUTO, "std": AUTO, "interpolation": AUTO})  # of whatever weights
+    left_open = {"mean", "std", "interpolation"} - spec.data.model_fields_set  # they are those of whatever weights
+    data = spec.data.model_copy(update=dict.fromkeys(left_open, AUTO))
     spec = spec.model_copy(update={"preset": name, "data": data})
     if method in (None, spec.method.name):
         return spec

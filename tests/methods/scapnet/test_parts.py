@@ -213,7 +213,7 @@ def test_parts_that_no_map_has_room_for(make: Make) -> None:
 
 def test_a_backbone_without_a_middle_map(build: Callable[..., Method]) -> None:
     with pytest.raises(BadRequest, match="has no three maps of doubling strides"):
-        build(ScapNetSpec(), K, 64, "timm:vit_tiny_patch16_224")
+        build(ScapNetSpec(), K, 64, "timm:mixer_s16_224")
 
 
 # ---------------------------------------------------------------- fields: Table IV to XII

@@ -23,7 +23,7 @@ from torchvision.io import ImageReadMode, decode_image
 
 from fgvc_cli.bench.photographs import photographs
 from fgvc_cli.bench.plain import PlainImages, PlainLoader
-from fgvc_cli.data.loading.cache import Wanted, squares_in_file
+from fgvc_cli.data.loading.cache import Wanted, cache_in_file
 from fgvc_cli.data.loading.loader import make_loader
 from fgvc_cli.machine.device import keep_freed_memory
 from fgvc_cli.spec.data import DataSpec
@@ -70,11 +70,11 @@ def loading(folder: Path, images: int) -> dict[str, Callable[[], int]]:
     index = photographs(folder / "images", images, lambda *_: None)
     spec = DataSpec(dataset="folder", resize=512, workers=0)
     wanted = Wanted.of(index, spec)
-    squares = squares_in_file(wanted, folder / wanted.name(), lambda *_: None)
+    cache = cache_in_file(wanted, folder / wanted.name(), lambda *_: None)
     ways = {
         "Pillow, v1 transforms": PlainLoader(PlainImages(index.root, index.train, spec), BATCH, 0),
         "no cache": make_loader(index, index.train, spec, batch_size=BATCH, train=True),
-        "--cache disk": make_loader(index, index.train, spec, batch_size=BATCH, train=True, squares=squares),
+        "--cache disk": make_loader(index, index.train, spec, batch_size=BATCH, train=True, cache=cache),
     }
     return {name: lambda way=way: BATCH * sum(1 for _ in way.epoch(0)) for name, way in ways.items()}
 

@@ -21,7 +21,7 @@ from pathlib import Path
 import torch
 
 from fgvc_cli.bench.photographs import photographs
-from fgvc_cli.data.loading.cache import Wanted, squares_in_file
+from fgvc_cli.data.loading.cache import Wanted, cache_in_file
 from fgvc_cli.data.loading.loader import make_loader
 from fgvc_cli.data.types import DatasetIndex, Split
 from fgvc_cli.machine.device import keep_freed_memory
@@ -50,8 +50,8 @@ def measure(folder: Path, cache: str, workers: int, size: int, batch: int) -> fl
     spec = DataSpec(dataset="folder", image_size=size, resize=size * 8 // 7, workers=workers)
     before = taken()
     wanted = Wanted.of(index, spec)
-    squares = squares_in_file(wanted, folder / wanted.name(), lambda *_: None) if cache == "disk" else None
-    loader = make_loader(index, split, spec, batch_size=batch, train=True, squares=squares)
+    kept = cache_in_file(wanted, folder / wanted.name(), lambda *_: None) if cache == "disk" else None
+    loader = make_loader(index, split, spec, batch_size=batch, train=True, cache=kept)
     for _ in loader.epoch(0):
         pass
     for number, _ in enumerate(loader.epoch(1)):

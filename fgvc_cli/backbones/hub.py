@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,43 +22,46 @@ def weights_in(folder: Path) -> Path | None:
 
 
 def fetched(weights: str) -> Path:
-    """The local weights file of `hf-hub:OWNER/NAME`, fetched if it was not before; its config.json lies beside it.
+    """The local weights file of `hf-hub:OWNER/NAME[@REVISION]`, fetched unless it was before, beside its config.json.
 
     Only files of weights and of settings are fetched: no code of a repository is.
 
     Raises:
-        BadRequest: huggingface_hub is not installed, or the repository has no weights file.
+        BadRequest: huggingface_hub is not installed, or the repository has no weights file that may be read.
         FgvcError: it could not be fetched.
     """
-    repository = weights.removeprefix(HUB_PREFIX)
-    try:
-        from huggingface_hub import hf_hub_download
-        from huggingface_hub.errors import EntryNotFoundError, HFValidationError, RepositoryNotFoundError
-    except ImportError:
-        raise BadRequest(f"weights: {weights} needs the package huggingface_hub: pip install huggingface_hub") from None
     for name in _WEIGHTS:
-        try:
-            file = Path(hf_hub_download(repository, name))
-            _beside(repository)
+        file = _fetch(weights, name)
+        if file is not None:
+            with suppress(BadRequest, FgvcError):  # then its preprocessing is that of the library's record
+                _fetch(weights, CONFIG)
             return file
-        except (RepositoryNotFoundError, HFValidationError):
-            raise BadRequest(f"weights: the hub has no repository {repository!r} that can be read") from None
-        except EntryNotFoundError as error:
-            if _is_offline(error):
-                raise _unreachable(weights, error) from error
-        except Exception as error:  # the libraries for the network have types of their own
-            raise _unreachable(weights, error) from error
     raise BadRequest(f"weights: {weights} has no {' and no '.join(_WEIGHTS)}")
 
 
-def _beside(repository: str) -> None:
-    """Fetch config.json, if there is one."""
-    from huggingface_hub import hf_hub_download
-
+def _fetch(weights: str, name: str) -> Path | None:
+    """A file of the repository; None if it has none of that name. Raises as `fetched`."""
     try:
-        hf_hub_download(repository, CONFIG)
-    except Exception:  # then its preprocessing is taken from the library's record of the network
-        return
+        from huggingface_hub import errors as hub
+        from huggingface_hub import hf_hub_download
+    except ImportError:
+        raise BadRequest(f"weights: {weights} needs the package huggingface_hub: pip install huggingface_hub") from None
+    repository, _, revision = weights.removeprefix(HUB_PREFIX).partition("@")
+    try:
+        return Path(hf_hub_download(repository, name, revision=revision or None))
+    except hub.GatedRepoError:
+        page = f"accept them on the page of {repository} and log in with `hf auth login`"
+        raise BadRequest(f"weights: {weights} is only for those who accepted its terms: {page}") from None
+    except (hub.RepositoryNotFoundError, hub.HFValidationError):
+        raise BadRequest(f"weights: the hub has no repository {repository!r} that can be read") from None
+    except hub.RevisionNotFoundError:
+        raise BadRequest(f"weights: {repository} has no revision {revision!r}") from None
+    except hub.EntryNotFoundError as error:
+        if _is_offline(error):
+            raise _unreachable(weights, error) from error
+        return None
+    except Exception as error:  # the libraries for the network have types of their own
+        raise _unreachable(weights, error) from error
 
 
 def _is_offline(error: Exception) -> bool:
@@ -73,10 +77,13 @@ def _unreachable(weights: str, error: Exception) -> FgvcError:
 
 
 def config_of(file: Path) -> dict[str, Any] | None:
-    """What config.json beside a weights file says of its preprocessing, in timm's words; None if it says nothing."""
+    """What config.json beside a weights file says of its preprocessing, in timm's words; None if it says nothing.
+
+    timm's first files have it without the section `pretrained_cfg`.
+    """
     try:
         tree = parse(read_text(file.parent / CONFIG))
     except (OSError, UnicodeDecodeError, json.JSONDecodeError, ValueError):
         return None
-    config = tree.get("pretrained_cfg") if isinstance(tree, dict) else None
+    config = tree.get("pretrained_cfg", tree) if isinstance(tree, dict) else None
     return config if isinstance(config, dict) else None

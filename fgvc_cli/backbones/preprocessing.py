@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from pydantic import ValidationError
+
 from fgvc_cli.backbones.hub import config_of
 from fgvc_cli.backbones.weights import find_run, weights_file
 from fgvc_cli.spec.backbone import TIMM_PREFIX, TORCHVISION_NAMES
-from fgvc_cli.spec.data import AUTO, IMAGENET_MEAN, IMAGENET_STD, Interpolation, Triple
+from fgvc_cli.spec.build import validate
+from fgvc_cli.spec.data import IMAGENET_MEAN, IMAGENET_STD, OF_WEIGHTS, DataSpec, Interpolation, Triple
 from fgvc_cli.spec.run import RunSpec
 
 _KNOWN: tuple[Interpolation, ...] = ("nearest", "bilinear", "bicubic")
-_FIELDS = ("mean", "std", "interpolation", "image_size", "resize")
 
 
 class Preprocessing(NamedTuple):
@@ -23,12 +25,21 @@ class Preprocessing(NamedTuple):
     size: int = 224
     crop: float = 1.0
 
+    def fields(self, size: int) -> dict[str, Any]:
+        """The values of `OF_WEIGHTS` for a network's input of `size` pixels.
+
+        A crop of more than the resized image, which a few networks of timm ask for, becomes the whole image.
+        """
+        values = (self.mean, self.std, self.interpolation, size, max(size, round(size * self.crop)))
+        return dict(zip(OF_WEIGHTS, values, strict=True))
+
 
 def trained_with(spec: RunSpec) -> Preprocessing:
     """The preprocessing of the starting weights.
 
-    Of a run of fgvc it is the run's own; of any other weights that of the library's weights for this network, as files
-    do not say; for a random start the usual one (ImageNet's mean and standard deviation, bilinear).
+    Of a run of fgvc it is the run's own; of weights with a config.json what that says; of any others, and where that
+    says nothing usable, that of the library's weights for this network, as files do not say; for a random start the
+    usual one (ImageNet's mean and standard deviation, bilinear).
 
     Raises:
         BadRequest: the weights do not exist, or timm is not installed.
@@ -42,24 +53,23 @@ def trained_with(spec: RunSpec) -> Preprocessing:
     if weights == "none":
         return Preprocessing()
     file = weights_file(weights)
-    said = None if file is None else _of_config(config_of(file) or {})
-    if said is not None:
-        return said
-    if name.startswith(TIMM_PREFIX):
-        return _of_timm(name.removeprefix(TIMM_PREFIX))
-    return _of_torchvision(name) if name in TORCHVISION_NAMES else Preprocessing()
+    return _of_config(None if file is None else config_of(file), _of_library(name))
 
 
 def resolved(spec: RunSpec) -> RunSpec:
-    """The spec with every `auto` of its data replaced by what the starting weights were trained with."""
-    data = spec.data
-    if AUTO not in (data.mean, data.std, data.interpolation, data.image_size, data.resize):
+    """The spec with every `auto` of its data replaced by what the starting weights were trained with.
+
+    Raises:
+        BadRequest: as `trained_with`; or the values do not go with those given by hand.
+    """
+    open_fields = spec.data.unresolved
+    if not open_fields:
         return spec
     found = trained_with(spec)
-    size = found.size if data.image_size == AUTO else data.image_size
-    values = (found.mean, found.std, found.interpolation, size, round(size * found.crop))
-    new = {name: value for name, value in zip(_FIELDS, values, strict=True) if getattr(data, name) == AUTO}
-    return spec.model_copy(update={"data": type(data).model_validate(data.model_dump() | new)})
+    values = found.fields(found.size if "image_size" in open_fields else spec.data.side)
+    tree = spec.model_dump()
+    tree["data"] |= {name: values[name] for name in open_fields}
+    return validate(tree)
 
 
 def contradiction(spec: RunSpec) -> str | None:
@@ -88,16 +98,33 @@ def _known(name: str) -> Interpolation:
     return next((known for known in _KNOWN if known == name), "bilinear")
 
 
-def _of_config(config: dict[str, Any]) -> Preprocessing | None:
-    """What a config.json says in timm's words; None if it lacks a value or holds one of another kind."""
+def _of_config(config: dict[str, Any] | None, library: Preprocessing) -> Preprocessing:
+    """What a config.json says in timm's words, and the library for what it leaves out.
+
+    The library alone if the file is of no use: a value is of another kind, or no images can be made by it.
+    """
+    if not config:
+        return library
+    size, crop = config.get("input_size"), config.get("crop_pct")
     try:
-        mean, std = (tuple(float(value) for value in config[key]) for key in ("mean", "std"))
-        size, crop = int(config["input_size"][-1]), 1 / float(config.get("crop_pct") or 1)
-    except (KeyError, TypeError, ValueError, IndexError, ZeroDivisionError):
-        return None
-    if len(mean) != 3 or len(std) != 3:
-        return None
-    return Preprocessing(mean, std, _known(str(config.get("interpolation"))), size, crop)
+        found = Preprocessing(
+            tuple(config.get("mean", library.mean)),
+            tuple(config.get("std", library.std)),
+            _known(str(config.get("interpolation", library.interpolation))),
+            library.size if size is None else int(size[-1]),
+            library.crop if crop is None else 1 / float(crop),
+        )
+        data = DataSpec.model_validate(found.fields(found.size))
+    except (ValidationError, TypeError, ValueError, LookupError, ArithmeticError):
+        return library
+    return library if found.crop <= 0 else found._replace(mean=data.normalisation[0], std=data.normalisation[1])
+
+
+def _of_library(name: str) -> Preprocessing:
+    """What timm or torchvision records of its own weights for a network."""
+    if name.startswith(TIMM_PREFIX):
+        return _of_timm(name.removeprefix(TIMM_PREFIX))
+    return _of_torchvision(name) if name in TORCHVISION_NAMES else Preprocessing()
 
 
 def _of_timm(model: str) -> Preprocessing:

@@ -23,11 +23,10 @@ from fgvc_cli.files import expanded, hindrance, open_regular
 from fgvc_cli.machine.interrupt import held
 from fgvc_cli.machine.tensor_files import DamagedError, read_metadata, read_tensors
 from fgvc_cli.spec.backbone import HUB_PREFIX, BackboneSpec
-from fgvc_cli.spec.data import DataSpec
+from fgvc_cli.spec.data import OF_WEIGHTS, DataSpec
 from fgvc_cli.values import parse
 
 RUN_FILE = "model.safetensors"
-_PREPROCESSING = ("mean", "std", "interpolation", "image_size", "resize", "padding")
 RUN_METADATA = "fgvc"  # metadata key in safetensors files that fgvc writes
 _PREFIXES = ("module.", "backbone.", "trunk.")
 _NESTED = ("state_dict", "model", "model_state_dict", "module")  # where tools' checkpoints hold their weights,
@@ -111,7 +110,8 @@ def load_backbone_weights(backbone: Backbone, spec: BackboneSpec) -> list[str]:
         assert path is not None
         tensors, notes = _read_file(path)
         tensors = _strip_prefixes(tensors)
-        return notes + _fit(backbone, _converted(backbone, tensors), f"weights {path}")
+        converted = _converted(backbone, tensors)
+        return notes + _fit(backbone, converted, f"weights {path}") + _dropped(tensors, converted, f"weights {path}")
     tensors = {key: value for key, value in run.tensors().items() if key.startswith("backbone.")}
     source = f"weights {run.file} (of backbone {run.backbone})"
     return _fit(backbone, _strip_prefixes(tensors), source, same=run.backbone == backbone.name)
@@ -135,7 +135,8 @@ def _preprocessing(spec: Mapping[str, Any]) -> DataSpec | None:
     data = spec.get("data")
     if not isinstance(data, Mapping):
         return None
-    return DataSpec.model_validate({key: data[key] for key in _PREPROCESSING if key in data})
+    found = DataSpec.model_validate({key: data[key] for key in (*OF_WEIGHTS, "padding") if key in data})
+    return None if found.unresolved else found
 
 
 def _read_metadata(path: Path) -> dict[str, str]:
@@ -219,6 +220,17 @@ def _converted(backbone: Backbone, tensors: dict[str, Tensor]) -> dict[str, Tens
     return tensors if fits else backbone.converted(tensors)
 
 
+def _dropped(tensors: Mapping[str, Tensor], converted: Mapping[str, Tensor], source: str) -> list[str]:
+    """A note on tensors that the library's converter left out. All-zero ones change nothing and are not named.
+
+    A tensor was kept if its name or its place in memory, where a renamed one stays, is among the converted ones.
+    """
+    kept = {value.data_ptr() for value in converted.values()}
+    gone = [key for key, value in tensors.items() if key not in converted and value.data_ptr() not in kept]
+    gone = [key for key in gone if tensors[key].float().any()]
+    return [f"{source}: left out: {_some(gone)}"] if gone else []
+
+
 def _fit(backbone: Backbone, tensors: Mapping[str, Tensor], source: str, *, same: bool = False) -> list[str]:
     """Copy tensors into the trunk by name; returns notes on those not loaded. BadRequest for another architecture.
 
@@ -272,13 +284,18 @@ def imagenet_address(name: str) -> str:
     return address
 
 
+def imagenet_file(name: str) -> Path:
+    """Where PyTorch keeps torchvision's ImageNet weights for a network once they are downloaded."""
+    return Path(torch.hub.get_dir(), "checkpoints", imagenet_address(name).rsplit("/", 1)[-1])
+
+
 def _load_imagenet(backbone: Backbone) -> list[str]:
     if backbone.name == "tiny":
         raise BadRequest("tiny has no ImageNet weights: use --weights none")
     if isinstance(backbone, TimmBackbone):
         return backbone.load_pretrained()
     address = imagenet_address(backbone.name)
-    file = Path(torch.hub.get_dir(), "checkpoints", address.rsplit("/", 1)[-1])
+    file = imagenet_file(backbone.name)
     try:
         with _socket_timeout(_TIMEOUT):
             tensors = torch.hub.load_state_dict_from_url(

@@ -16,7 +16,7 @@ from torch import Tensor
 from fgvc_cli.bench.photographs import photographs
 from fgvc_cli.bench.plain import PlainImages, PlainLoader
 from fgvc_cli.bench.rounds import Progress, Rates, in_turns
-from fgvc_cli.data.loading.cache import Squares, Wanted, decode_to, squares_in_file
+from fgvc_cli.data.loading.cache import Cache, Wanted, cache_in_file, decode_to
 from fgvc_cli.data.loading.cache_files import shared_memory
 from fgvc_cli.data.loading.loader import make_loader
 from fgvc_cli.data.loading.to_device import to_device
@@ -93,16 +93,16 @@ def _sources(
     yield "no cache", _loader(setting, index, workers, None)
     wanted = Wanted.of(index, setting.spec)
     for cache, home in (("disk", folder), ("ram", shared_memory())):
-        squares = squares_in_file(wanted, home / wanted.name(), progress, passing=cache == "ram")
-        yield f"--cache {cache}", _loader(setting, index, workers, squares)
+        kept = cache_in_file(wanted, home / wanted.name(), progress, passing=cache == "ram")
+        yield f"--cache {cache}", _loader(setting, index, workers, kept)
     if setting.device.type != "cpu" and setting.spec.only_copies:
         yield "--cache gpu", _loader(setting, index, workers, decode_to(wanted, setting.device, progress))
 
 
-def _loader(setting: Setting, index: DatasetIndex, workers: int, squares: Squares | None) -> _Source:
+def _loader(setting: Setting, index: DatasetIndex, workers: int, cache: Cache | None) -> _Source:
     spec = setting.spec.model_copy(update={"workers": workers})
     return make_loader(
-        index, index.train, spec, batch_size=setting.batch_size, train=True, device=setting.device, squares=squares
+        index, index.train, spec, batch_size=setting.batch_size, train=True, device=setting.device, cache=cache
     )
 
 

@@ -13,7 +13,7 @@ import torch
 from fgvc_cli.bench.photographs import photographs
 from fgvc_cli.bench.rounds import Progress, Stopwatch, timed
 from fgvc_cli.bench.ways import Case, Training
-from fgvc_cli.data.loading.cache import Squares, Wanted, decode_to, open_squares, squares_in_file
+from fgvc_cli.data.loading.cache import Cache, Wanted, cache_in_file, decode_to, open_cache
 from fgvc_cli.data.loading.cache_files import shared_memory
 from fgvc_cli.data.loading.loader import Loader, default_workers, make_loader
 from fgvc_cli.data.types import Batch, DatasetIndex
@@ -80,11 +80,11 @@ def opened_feeds(
         feeds = {}
         for case in cases:
             if case.asked and drawn is not None:
-                squares = _squares_of_drawn(case.spec, drawn, device, folder, progress)
-                feeds[case.name] = _feed(case.spec, drawn, squares, device)
+                cache = _cache_of_drawn(case.spec, drawn, device, folder, progress)
+                feeds[case.name] = _feed(case.spec, drawn, cache, device)
             elif case.asked and index is not None:
-                squares = open_squares(index, case.spec.data, device, progress)
-                feeds[case.name] = _feed(case.spec, index, squares, device)
+                cache = open_cache(index, case.spec.data, device, progress)
+                feeds[case.name] = _feed(case.spec, index, cache, device)
         yield feeds
 
 
@@ -113,28 +113,28 @@ def _workers(spec: RunSpec, device: torch.device) -> int:
     return default_workers(device) if spec.data.workers is None else spec.data.workers
 
 
-def _feed(spec: RunSpec, index: DatasetIndex, squares: Squares | None, device: torch.device) -> Feed:
+def _feed(spec: RunSpec, index: DatasetIndex, cache: Cache | None, device: torch.device) -> Feed:
     loader = make_loader(
-        index, index.train, spec.data, batch_size=spec.train.batch_size, train=True, device=device, squares=squares
+        index, index.train, spec.data, batch_size=spec.train.batch_size, train=True, device=device, cache=cache
     )
     return Feed(loader, _ahead(loader))
 
 
-def _squares_of_drawn(
+def _cache_of_drawn(
     spec: RunSpec, index: DatasetIndex, device: torch.device, folder: Path, progress: Progress
-) -> Squares | None:
-    """Like open_squares, but for temporary images: no cache is left behind."""
+) -> Cache | None:
+    """Like open_cache, but for temporary images: no cache is left behind."""
     wanted, cache = Wanted.of(index, spec.data), spec.data.cache
     if cache == "off":
         return None
     if cache == "gpu":
         return decode_to(wanted, device, progress)
     home = shared_memory() if cache == "ram" else folder
-    return squares_in_file(wanted, home / wanted.name(), progress, passing=cache == "ram")
+    return cache_in_file(wanted, home / wanted.name(), progress, passing=cache == "ram")
 
 
 def _ahead(loader: Loader) -> int:
-    squares = loader.dataset.squares
-    if squares is not None and loader.dataset.spec.only_copies:
-        return _AHEAD_ON_GPU if squares.on_device else _AHEAD_OF_COPIES + _AHEAD_ON_GPU
+    cache = loader.dataset.cache
+    if cache is not None and loader.dataset.spec.only_copies:
+        return _AHEAD_ON_GPU if cache.on_device else _AHEAD_OF_COPIES + _AHEAD_ON_GPU
     return _AHEAD_OF_A_WORKER * loader.workers + _AHEAD_ON_GPU

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
+from PIL import Image, ImageOps
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from fgvc_cli.data.images.read import open_image
 from fgvc_cli.data.types import Split
-from fgvc_cli.spec.data import DataSpec
+from fgvc_cli.spec.data import DataSpec, Fit
 
 
 class PlainImages(Dataset[tuple[Tensor, int]]):
@@ -22,7 +24,7 @@ class PlainImages(Dataset[tuple[Tensor, int]]):
         self.labels = split.labels.tolist()
         self.max_pixels = spec.max_pixels
         steps = [
-            transforms.Resize((spec.resize_side, spec.resize_side)),
+            _resize(spec.fit, spec.resize_side),
             transforms.RandomCrop(spec.side, padding=spec.padding or None),
             transforms.RandomHorizontalFlip(0.5 if spec.flip else 0.0),
             *([transforms.RandomRotation(spec.rotation)] if spec.rotation else []),
@@ -37,6 +39,13 @@ class PlainImages(Dataset[tuple[Tensor, int]]):
     def __getitem__(self, position: int) -> tuple[Tensor, int]:
         with self.paths[position].open("rb") as stream, open_image(stream, self.max_pixels) as image:
             return self.transform(image.convert("RGB")), self.labels[position]
+
+
+def _resize(fit: Fit, side: int) -> Callable[[Image.Image], Image.Image]:
+    if fit == "pad":
+        return partial(ImageOps.pad, size=(side, side))
+    resize: Callable[[Image.Image], Image.Image] = transforms.Resize(side if fit == "crop" else (side, side))
+    return resize
 
 
 class PlainLoader:

@@ -40,9 +40,8 @@ def _rows(spec: RunSpec, found: Estimate) -> Iterator[tuple[str, str, str]]:
     yield "parameters", f"{counts.parameters:,}", f"{counts.trainable:,} of them trainable"
     yield "multiply-adds", large(counts.multiply_adds), "one image in evaluation"
     yield "memory of a step", f"about {mib(found.memory.total)}", _parts(found.memory)
-    if spec.data.cache != "off":
-        kept = (found.images["train"] + found.images.get("val", 0)) * spec.data.resize_side**2 * 3
-        yield f"cache ({spec.data.cache})", mib(kept), "training and validation images, stored once"
+    if found.cache is not None:
+        yield f"cache ({spec.data.cache})", mib(found.cache), "training and validation images, stored once"
     yield "time of a batch", f"about {_seconds(found.time.batch)}", f"{found.time.basis}, on {found.device}"
     epoch = found.time.batch * batches
     yield "time of an epoch", f"about {_seconds(epoch)}", "batches only: reading images and evaluation are not included"

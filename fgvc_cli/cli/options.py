@@ -40,7 +40,10 @@ Epochs = Annotated[int | None, flag("Number of epochs.")]
 BatchSize = Annotated[int | None, flag("Images per batch.")]
 Lr = Annotated[float | None, flag("Learning rate at this batch size.")]
 Backbone = Annotated[str | None, flag("tiny, resnet18/34/50/101, vgg16/19[_bn], or timm:NAME.")]
-Weights = Annotated[str | None, flag("imagenet, none, a .pth or .safetensors file, or a run.")]
+Weights = Annotated[
+    str | None,
+    flag("imagenet, none, a .pth or .safetensors file, a run, a folder as on the hub, or hf-hub:OWNER/NAME."),
+]
 ImageSize = Annotated[str | None, flag("Side of the network's input, in pixels, or auto: that of the weights.")]
 Fit = Annotated[str | None, flag("Images that are no squares: squash, crop or pad.")]
 Freeze = Annotated[str | None, flag("Train nothing of the backbone up to this many maps from the image; all; none.")]

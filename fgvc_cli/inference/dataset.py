@@ -10,7 +10,7 @@ import torch
 
 from fgvc_cli.data.datasets import load_index
 from fgvc_cli.data.images.check import examine
-from fgvc_cli.data.loading.cache import Squares
+from fgvc_cli.data.loading.cache import Cache
 from fgvc_cli.data.loading.loader import Loader, make_loader
 from fgvc_cli.data.splits import apply_record, apply_spec
 from fgvc_cli.data.types import DatasetIndex, Split
@@ -94,17 +94,15 @@ def evaluation_loader(
     device: torch.device,
     *,
     shared: bool = True,
-    squares: Squares | None = None,
+    cache: Cache | None = None,
 ) -> Loader:
     """Every image of a split, in order, without random augmentation.
 
     With `shared` the images are divided among the run's processes, else each process gets all. They are read from the
-    cache `squares`, if given.
+    `cache`, if given.
     """
     size = spec.train.eval_batch_size or spec.train.batch_size
     here = world()
     shard = (here.rank, here.size) if shared else (0, 1)
     size = max(size, shard[1])
-    return make_loader(
-        index, split, spec.data, batch_size=size, train=False, device=device, shard=shard, squares=squares
-    )
+    return make_loader(index, split, spec.data, batch_size=size, train=False, device=device, shard=shard, cache=cache)

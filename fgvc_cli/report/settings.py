@@ -9,7 +9,7 @@ from typing import Any
 
 from fgvc_cli.errors import FgvcError
 from fgvc_cli.report.record import Record
-from fgvc_cli.spec.presets import load_preset
+from fgvc_cli.spec.presets import RECIPES, load_preset
 from fgvc_cli.spec.run import RunSpec
 
 
@@ -35,7 +35,8 @@ def settings(spec: RunSpec) -> list[Setting]:
 def _preset_of(spec: RunSpec) -> dict[str, str]:
     """The preset's fields; empty if the preset no longer exists."""
     try:
-        return flat(load_preset(spec.preset).model_dump(mode="json")) if spec.preset else {}
+        method = spec.method.name if spec.preset in RECIPES else None
+        return flat(load_preset(spec.preset, method).model_dump(mode="json")) if spec.preset else {}
     except FgvcError:
         return {}
 

@@ -225,10 +225,13 @@ def parsed(text: str, form: type[BaseModel]) -> Any:
 def checked_spec(tree: Any, file: Path) -> RunSpec:
     """The spec that a file of a run holds. FgvcError, one line with the file and the wrong field, if it is wrong."""
     try:
-        return validate(tree)
+        spec = validate(tree)
     except BadRequest as error:
         first, *more = error.args
         raise FgvcError(f"cannot read {file}: {first}" + (f" (and {len(more)} more)" if more else "")) from None
+    if spec.data.unresolved:
+        raise FgvcError(f"cannot read {file}: data.{spec.data.unresolved[0]}: a run's record holds values, not auto")
+    return spec
 
 
 class RunJson(RootModel[dict[str, Any]]):

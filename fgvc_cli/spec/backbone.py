@@ -30,7 +30,7 @@ class BackboneSpec(Spec):
     weights: str = Field(
         "imagenet",
         description="imagenet, none, a .pth or .safetensors file, a folder of a run or in the hub's layout, or "
-        "hf-hub:OWNER/NAME",
+        "hf-hub:OWNER/NAME[@REVISION]",
     )
     plain_epochs: int = Field(
         0, ge=0, le=100_000, description="first train the baseline this many epochs on the same data, and start from it"

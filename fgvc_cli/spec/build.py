@@ -14,12 +14,11 @@ from fgvc_cli.files import read_text
 from fgvc_cli.spec.complaints import models_of, readable
 from fgvc_cli.spec.data import DATASET_NAMES
 from fgvc_cli.spec.methods import method_spec
-from fgvc_cli.spec.presets import PRESETS, RECIPES, load_preset
+from fgvc_cli.spec.presets import OWN_PHOTOS, PRESETS, load_preset
 from fgvc_cli.spec.run import SCHEMA_VERSION, RunSpec
 from fgvc_cli.values import brief, parse
 
 DEFAULT_METHOD, DEFAULT_DATASET = "baseline", "demo"
-OWN_PHOTOS = "folder"  # dataset for which every method has a preset
 
 Tree = dict[str, Any]
 
@@ -88,14 +87,15 @@ def _base_preset(preset: str | None, method: str | None, dataset: str | None, co
     named = _text(config, "method", "name")
     if method and named and method != named:
         raise BadRequest(f"--config is for method {named}, not {method}: leave out --method or --config")
+    method = method or named
+    if method:
+        method_spec(method)  # raises for an unknown method
     if preset:
-        return _with_method(load_preset(preset), method or named)
-    method = method or named or DEFAULT_METHOD
+        return load_preset(preset, method)
     dataset = dataset or _text(config, "data", "dataset") or DEFAULT_DATASET
-    method_spec(method)  # raises for an unknown method
     if dataset not in DATASET_NAMES:
         raise BadRequest(f"no dataset is called {dataset!r}; there are {', '.join(DATASET_NAMES)}")
-    return _preset_for(method, dataset)
+    return _preset_for(method or DEFAULT_METHOD, dataset)
 
 
 def _preset_for(method: str, dataset: str) -> RunSpec:
@@ -113,17 +113,6 @@ def recipe_note(spec: RunSpec) -> str | None:
     if spec.preset != f"{method}-{OWN_PHOTOS}" or dataset in (OWN_PHOTOS, "csv"):
         return None
     return f"there is no published recipe of {method} for {dataset}: using preset {spec.preset}"
-
-
-def _with_method(spec: RunSpec, method: str | None) -> RunSpec:
-    """A preset; a recipe for any method gets the settings that this method has in its preset for an image folder."""
-    if method and str(spec.preset).startswith(RECIPES):
-        method_spec(method)  # raises for an unknown method
-        own = load_preset(f"{method}-{OWN_PHOTOS}").method
-        return spec if method == spec.method.name else spec.model_copy(update={"method": own})
-    if method and method != spec.method.name:
-        raise BadRequest(f"preset {spec.preset} is for method {spec.method.name}, not {method}: leave one of them out")
-    return spec
 
 
 def _text(tree: Tree, section: str, key: str) -> str | None:

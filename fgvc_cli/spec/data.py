@@ -33,6 +33,8 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 AUTO: Literal["auto"] = "auto"  # as the starting weights were trained
 Auto = Literal["auto"]
+OF_WEIGHTS = ("mean", "std", "interpolation", "image_size", "resize")  # the fields that may be so
+Fit = Literal["squash", "crop", "pad"]
 Interpolation = Literal["nearest", "bilinear", "bicubic"]
 Triple = tuple[float, float, float]
 LEAST_SIZE, MOST_SIZE = 32, 4096  # of the network's input, in pixels
@@ -69,7 +71,7 @@ class DataSpec(Spec):
         None, description="side in pixels before the crop; none: image_size; auto: by the weights' crop"
     )
     interpolation: Interpolation | Auto = Field("bilinear", description="of the resize; auto: that of the weights")
-    fit: Literal["squash", "crop", "pad"] = Field(
+    fit: Fit = Field(
         "squash",
         description="resize of images that are no squares. squash: to a square, as in the papers; crop: the short "
         "side, so that the crop cuts the long one; pad: the long side, with black bars",
@@ -157,12 +159,6 @@ class DataSpec(Spec):
         return self
 
     @model_validator(mode="after")
-    def _cached_squares(self) -> Self:
-        if self.fit == "crop" and self.cache != "off":
-            raise ValueError("cache holds squares, and with fit crop images have any shape: use fit pad, or cache off")
-        return self
-
-    @model_validator(mode="after")
     def _gpu_only_copies(self) -> Self:
         if self.cache == "gpu" and not self.only_copies:
             raise ValueError(
@@ -180,6 +176,11 @@ class DataSpec(Spec):
     def only_copies(self) -> bool:
         """Whether the training transforms are crop and flip only."""
         return self.rotation == 0 and self.augment == "off" and self.erasing == 0
+
+    @property
+    def unresolved(self) -> list[str]:
+        """The fields that are `auto` as the weights: none in a run's record. (`duplicates` has an auto of its own.)"""
+        return [name for name in OF_WEIGHTS if getattr(self, name) == AUTO]
 
     @property
     def side(self) -> int:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from fgvc_cli.backbones import Backbone, resolved
 from fgvc_cli.backbones.recompute import Unit, in_a_row
+from fgvc_cli.data.loading.cache import Wanted
 from fgvc_cli.data.loading.cache_files import available_memory
 from fgvc_cli.data.types import DatasetIndex
 from fgvc_cli.machine.compiling import check_compiler
@@ -70,6 +71,7 @@ class Estimate:
     counts: Summary
     memory: Memory
     time: Time
+    cache: int | None  # bytes of the cached images; None: no cache
 
 
 def estimate(spec: RunSpec, out: Path, console: Console) -> Estimate:
@@ -88,7 +90,8 @@ def estimate(spec: RunSpec, out: Path, console: Console) -> Estimate:
     counts = summarize(spec, len(index.classes))
     memory = estimate_memory(spec, len(index.classes), batch, device)
     taken = estimate_time(spec, len(index.classes), batch, device, counts.multiply_adds, memory)
-    return Estimate(_images(index), index.classes, device, batch, batches, counts, memory, taken)
+    cache = None if spec.data.cache == "off" else Wanted.of(index, spec.data).bytes
+    return Estimate(_images(index), index.classes, device, batch, batches, counts, memory, taken, cache)
 
 
 def _images(index: DatasetIndex) -> dict[str, int]:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fgvc_cli.data.loading.cache import Squares, open_squares
+from fgvc_cli.data.loading.cache import Cache, open_cache
 from fgvc_cli.data.loading.loader import Loader, make_loader
 from fgvc_cli.data.loading.transforms import mix
 from fgvc_cli.data.splits import split_record
@@ -126,9 +126,9 @@ class Session:
         index = open_training_index(run, spec, console)
         if load_weights and plain is None:  # a run that has begun has this behind it
             check_image_size(spec, len(index.classes))
-        squares = open_squares(index, spec.data, device, progress_of(console))
-        loader = training_loader(index, spec, device, squares)
-        val = evaluation_loader(index, index.val, spec, device, squares=squares) if index.val else None
+        cache = open_cache(index, spec.data, device, progress_of(console))
+        loader = training_loader(index, spec, device, cache)
+        val = evaluation_loader(index, index.val, spec, device, cache=cache) if index.val else None
         steps, classes = steps_per_epoch(loader, spec), len(index.classes)
         start = spec if plain is None else _from_plain(spec, plain)
         learner = Learner.build(
@@ -232,10 +232,10 @@ def open_training_index(run: RunFolder, spec: RunSpec, console: Console) -> Data
     return index
 
 
-def training_loader(index: DatasetIndex, spec: RunSpec, device: torch.device, squares: Squares | None = None) -> Loader:
+def training_loader(index: DatasetIndex, spec: RunSpec, device: torch.device, cache: Cache | None = None) -> Loader:
     """The training images of each epoch, in random order by the run's seed, divided among the run's processes.
 
-    They are read from the cache `squares`, if given.
+    They are read from the `cache`, if given.
     """
     here = world()
     return make_loader(
@@ -248,5 +248,5 @@ def training_loader(index: DatasetIndex, spec: RunSpec, device: torch.device, sq
         device=device,
         balanced=spec.train.class_balance,
         shard=(here.rank, here.size),
-        squares=squares,
+        cache=cache,
     )

@@ -15,12 +15,12 @@ import torch
 from fgvc_cli.data.catalog import cache_home
 from fgvc_cli.data.images import survey as surveying
 from fgvc_cli.data.images.survey import survey
-from fgvc_cli.data.loading.cache import Squares, Wanted, open_squares
+from fgvc_cli.data.loading.cache import Cache, Wanted, open_cache
 from fgvc_cli.data.types import DatasetIndex, Split
 from tests.data.small_archives import spec_of, write_image
 
 COUNT = 6
-FILES = ("squares.npy", "sizes.npy", "about.json")
+FILES = ("pixels.npy", "sizes.npy", "about.json")
 
 
 @pytest.fixture(autouse=True)
@@ -36,17 +36,17 @@ def index(tmp_path: Path) -> DatasetIndex:
     return DatasetIndex("folder", tmp_path / "images", ("a",), split, split)
 
 
-def opened(index: DatasetIndex) -> Squares:
-    found = open_squares(index, spec_of("folder", cache="disk"), torch.device("cpu"))
+def opened(index: DatasetIndex) -> Cache:
+    found = open_cache(index, spec_of("folder", cache="disk"), torch.device("cpu"))
     assert found is not None
     return found
 
 
-def content(squares: Squares) -> tuple[bytes, bytes]:
-    return np.asarray(squares.kept.pixels).tobytes(), squares.sizes.tobytes()  # type: ignore[union-attr]
+def content(cache: Cache) -> tuple[bytes, bytes]:
+    return np.asarray(cache.kept.pixels).tobytes(), cache.shapes.sizes.tobytes()  # type: ignore[union-attr]
 
 
-# ---- the squares
+# ---- the resized images
 
 
 def flip(place: int) -> Callable[[Path], object]:
@@ -100,7 +100,7 @@ DAMAGES += [(file, name, damage) for file in FILES[:2] for name, damage in ARRAY
 
 
 @pytest.mark.parametrize(("file", "name", "damage"), DAMAGES, ids=lambda value: value if isinstance(value, str) else "")
-def test_damaged_squares_are_made_anew(
+def test_damaged_pixels_are_made_anew(
     index: DatasetIndex, monkeypatch: pytest.MonkeyPatch, file: str, name: str, damage: Callable[[Path], object]
 ) -> None:
     first = opened(index)

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import subprocess
 import sys
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 import torch
@@ -17,6 +22,7 @@ from fgvc_cli.backbones.weights import find_run
 from fgvc_cli.errors import BadRequest, FgvcError
 from fgvc_cli.spec.backbone import BackboneSpec
 from fgvc_cli.spec.build import build_spec
+from fgvc_cli.spec.run import RunSpec
 
 NAME = "timm:test_vit"
 CONFIG = {"architecture": "test_vit", "pretrained_cfg": {"mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6]}}
@@ -28,6 +34,12 @@ def donor() -> dict[str, Tensor]:
 
     torch.manual_seed(7)
     return timm.create_model("test_vit").state_dict()
+
+
+def spec_of(weights: object) -> RunSpec:
+    flags = {"backbone.name": NAME, "backbone.weights": str(weights)}
+    sizes = {"data.image_size": "auto", "data.resize": "auto"}
+    return build_spec(method="baseline", dataset="folder", flags=flags | sizes)
 
 
 def write_folder(folder: Path) -> Path:
@@ -50,8 +62,7 @@ def test_a_folder_of_the_hub(tmp_path: Path) -> None:
     loaded, notes = load(folder)
     assert all(torch.equal(value, donor()[key]) for key, value in loaded.items())
     assert [note for note in notes if "classifier head not loaded (head.bias, head.weight)" in note]
-    flags = {"backbone.name": NAME, "backbone.weights": str(folder), "data.image_size": "auto", "data.resize": "auto"}
-    data = resolved(build_spec(method="baseline", dataset="folder", flags=flags)).data
+    data = resolved(spec_of(folder)).data
     assert (data.mean, data.std, data.interpolation) == ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6), "bicubic")
     assert (data.image_size, data.resize) == (160, 200)
 
@@ -60,8 +71,40 @@ def test_a_folder_of_the_hub(tmp_path: Path) -> None:
 def test_a_config_that_says_nothing(tmp_path: Path, text: str) -> None:
     folder = write_folder(tmp_path / "vit")
     (folder / "config.json").write_text(text)
-    flags = {"backbone.name": NAME, "backbone.weights": str(folder)}
-    assert trained_with(build_spec(method="baseline", dataset="folder", flags=flags)).size == 160  # timm's own record
+    assert trained_with(spec_of(folder)).size == 160  # timm's own record
+
+
+USELESS = {
+    "std": [[0, 0, 0], [0.1, 0.2], "x", None, [float("nan")] * 3],
+    "input_size": [[3, 7, 7], [3, 10**9, 10**9], [], 5, [float("inf")], {}],
+    "crop_pct": [0, 1e-5, 1e-320, -1, "x", [], float("nan")],
+}
+
+
+@pytest.mark.parametrize(("key", "value"), [(key, value) for key, values in USELESS.items() for value in values])
+def test_a_config_of_which_no_images_can_be_made(tmp_path: Path, key: str, value: object) -> None:
+    folder = write_folder(tmp_path / "vit")
+    (folder / "config.json").write_text(json.dumps({"pretrained_cfg": {**CONFIG["pretrained_cfg"], key: value}}))
+    data = resolved(spec_of(folder)).data
+    assert (data.mean, data.side) == ((0.5, 0.5, 0.5), 160)  # timm's own record
+
+
+def test_a_config_that_says_a_part_and_one_of_the_first_form(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "vit")
+    (folder / "config.json").write_text(json.dumps({"architecture": "test_vit", "mean": [0.1, 0.2, 0.3]}))
+    data = resolved(spec_of(folder)).data
+    assert (data.mean, data.std, data.side) == ((0.1, 0.2, 0.3), (0.5, 0.5, 0.5), 160)
+
+
+def test_a_folder_with_a_pickled_file(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "vit")
+    (folder / "model.safetensors").unlink()
+    torch.save(donor(), folder / "pytorch_model.bin")
+    loaded, _ = load(folder)
+    assert all(torch.equal(value, donor()[key]) for key, value in loaded.items())
+    torch.save({**donor(), "code": Path}, folder / "pytorch_model.bin")
+    with pytest.raises(BadRequest, match="holds objects other than tensors, which are never loaded"):
+        load(folder)
 
 
 def test_a_folder_without_weights(tmp_path: Path) -> None:
@@ -99,14 +142,84 @@ def test_a_repository_that_cannot_be_fetched(hub: Path) -> None:
         load("hf-hub:not/a/name")
 
 
+class Stub(BaseHTTPRequestHandler):
+    """A hub with one repository that anyone may read."""
+
+    folder: Path
+
+    def do_HEAD(self) -> None:
+        self.answer(b"")
+
+    def do_GET(self) -> None:
+        self.answer(None)
+
+    def answer(self, body: bytes | None) -> None:
+        owner, name, _, _, file = self.path.strip("/").split("/")
+        path = self.folder / name / file
+        if (owner, path.is_file()) == ("someone", True):
+            content, headers = path.read_bytes(), {"ETag": f'"{file}"', "X-Repo-Commit": "1" * 40}
+            self.send_response(200)
+        else:
+            error = {"gated": "GatedRepo", "someone": "EntryNotFound"}.get(owner, "RepoNotFound")
+            content, headers = b"", {"X-Error-Code": error}
+            self.send_response(403 if owner == "gated" else 404)
+        for key, value in {**headers, "Content-Length": str(len(content))}.items():
+            self.send_header(key, value)
+        self.end_headers()
+        self.wfile.write(content if body is None else body)
+
+    def log_message(self, *args: object) -> None:
+        """Nothing is printed."""
+
+
+FETCH = """
+import sys
+from fgvc_cli.backbones.hub import config_of, fetched
+for weights in sys.argv[1:]:
+    try:
+        file = fetched(weights)
+        print(file.name, config_of(file) and config_of(file)["crop_pct"])
+    except Exception as error:
+        print(type(error).__name__, error)
+"""
+
+
+def test_a_hub_that_answers_and_the_same_offline(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "served/vit")
+    (tmp_path / "served/pickled").mkdir()
+    torch.save(donor(), tmp_path / "served/pickled/pytorch_model.bin")
+    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Served", (Stub,), {"folder": folder.parent}))
+    Thread(target=server.serve_forever, daemon=True).start()
+    home = {"HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}", "HF_HOME": str(tmp_path / "home")}
+    proxies = dict.fromkeys(("no_proxy", "NO_PROXY"), "127.0.0.1")
+
+    def said(*names: str) -> list[str]:
+        command = [sys.executable, "-c", FETCH, *(f"hf-hub:{name}" for name in names)]
+        done = subprocess.run(
+            command, capture_output=True, text=True, env={**os.environ, **home, **proxies}, timeout=120
+        )
+        return done.stdout.splitlines()
+
+    *found, gated, absent, empty = said("someone/vit", "someone/pickled", "gated/vit", "none/vit", "someone/empty")
+    assert found == ["model.safetensors 0.8", "pytorch_model.bin None"]
+    assert gated.startswith("BadRequest weights: hf-hub:gated/vit is only for those who accepted its terms: ")
+    assert absent == "BadRequest weights: the hub has no repository 'none/vit' that can be read"
+    assert empty == "BadRequest weights: hf-hub:someone/empty has no model.safetensors and no pytorch_model.bin"
+    server.shutdown()
+    server.server_close()
+    again, other = said("someone/vit", "someone/other")
+    assert again == "model.safetensors 0.8"
+    assert other.startswith("FgvcError could not fetch hf-hub:someone/other (")
+
+
 def test_without_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(BadRequest, match="needs the package huggingface_hub: pip install huggingface_hub"):
         load("hf-hub:a/b")
 
 
-def as_meta_ships(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """A DINOv3 ViT of timm under the names of the authors' files."""
+def as_meta_ships(tensors: dict[str, Tensor], bias: float) -> dict[str, Tensor]:
+    """A DINOv3 ViT of timm under the names of the authors' files, with that bias of queries, keys and values."""
     renamed = {}
     for key, value in tensors.items():
         name = (
@@ -117,17 +230,40 @@ def as_meta_ships(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     renamed["rope_embed.periods"] = torch.ones(16)
     for key in [key for key in renamed if key.endswith("attn.qkv.weight")]:
         width = renamed[key].shape[0]
-        renamed[key.replace("weight", "bias")] = torch.zeros(width)
+        renamed[key.replace("weight", "bias")] = torch.full((width,), bias)
         renamed[key.replace("weight", "bias_mask")] = torch.zeros(width)
     return renamed
 
 
-def test_dinov3_as_its_authors_ship_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("bias", "left_out"), [(0.0, "rope_embed.periods"), (1.0, r".*blocks.0.attn.qkv.bias.* more")])
+def test_dinov3_as_its_authors_ship_it(
+    tmp_path: Path, bias: float, left_out: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     torch.manual_seed(3)
     theirs = build_backbone("timm:vit_small_patch16_dinov3").trunk.state_dict()
-    torch.save(as_meta_ships(theirs), tmp_path / "dinov3_vits16_pretrain.pth")
-    loaded, _ = load(tmp_path / "dinov3_vits16_pretrain.pth", "timm:vit_small_patch16_dinov3")
+    torch.save(as_meta_ships(theirs, bias), tmp_path / "dinov3_vits16_pretrain.pth")
+    loaded, notes = load(tmp_path / "dinov3_vits16_pretrain.pth", "timm:vit_small_patch16_dinov3")
     assert all(torch.equal(value, theirs[key]) for key, value in loaded.items())
+    assert len(notes) == 1
+    assert re.search(f"left out: {left_out}$", notes[0])  # biases that are all zero change nothing
+    assert capsys.readouterr().out == ""  # timm's converter prints
+
+
+@pytest.mark.parametrize("name", ["timm:vit_small_patch14_dinov2", "timm:vit_small_patch14_reg4_dinov2"])
+def test_dinov2_as_its_authors_ship_it(tmp_path: Path, name: str) -> None:
+    torch.manual_seed(3)
+    own = build_backbone(name).trunk.state_dict()
+    theirs = {key.replace("reg_token", "register_tokens"): value for key, value in own.items()}
+    theirs["mask_token"] = torch.zeros(1, 384)
+    theirs["pos_embed"] = torch.randn(1, 1 + 37 * 37, 384)  # with registers, timm adds the class token's to that
+    torch.save(theirs, tmp_path / "dinov2_vits14_pretrain.pth")
+    loaded, notes = load(tmp_path / "dinov2_vits14_pretrain.pth", name)
+    assert not [note for note in notes if "missing" in note or "shape" in note]
+    first = theirs["pos_embed"][:, :1]
+    for key, value in loaded.items():
+        want = own[key] + first if (key, "reg4" in name) == ("cls_token", True) else own[key]
+        want = theirs["pos_embed"][:, -value.shape[1] :] if key == "pos_embed" else want
+        assert torch.equal(value, want), key
 
 
 def test_positions_of_another_size_are_resampled(tmp_path: Path) -> None:

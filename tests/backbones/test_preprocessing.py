@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torchvision.models import get_model_weights
 
 from fgvc_cli.backbones.preprocessing import contradiction, resolved, trained_with
+from fgvc_cli.errors import BadRequest, FgvcError
 from fgvc_cli.inference.trained import load_trained
+from fgvc_cli.methods import build_method
 from fgvc_cli.runs.folder import RunFolder
 from fgvc_cli.spec.build import build_spec
 from fgvc_cli.spec.data import AUTO, IMAGENET_MEAN, IMAGENET_STD
@@ -91,6 +95,39 @@ def test_runs_recorded_before_there_was_a_choice_are_bilinear() -> None:
     del tree["data"]["interpolation"], tree["method"]["pool"]
     spec = RunSpec.model_validate(tree)
     assert (spec.data.interpolation, spec.method.pool) == ("bilinear", "average")
+
+
+def test_a_crop_above_the_image_is_the_whole_image() -> None:
+    data = resolved(spec_of("data.image_size=auto", "data.resize=auto", backbone="timm:volo_d4_448")).data
+    assert (data.side, data.resize_side) == (448, 448)  # timm's crop_pct is 1.15
+
+
+@pytest.mark.parametrize("name", ["timm:resnet50.nosuch", "timm:resnet50."])
+def test_weights_that_timm_does_not_have(name: str) -> None:
+    with pytest.raises(BadRequest, match=r"timm has no model called 'resnet50\..*; there are resnet50\.a1_in1k, "):
+        resolved(spec_of(backbone=name))
+
+
+def test_values_by_hand_that_do_not_go_with_the_weights() -> None:
+    with pytest.raises(BadRequest, match=r"resize 32 .* is too small for a crop of image_size 224"):
+        resolved(spec_of("data.image_size=auto", "data.resize=32"))
+
+
+def file_of_run(file: Path, spec: RunSpec) -> Path:
+    """A file like a run's model.safetensors whose record holds that spec."""
+    about = {"spec": spec.model_dump(mode="json"), "classes": ["a", "b"], "epoch": 1}
+    method, _ = build_method(resolved(spec), 2, load_weights=False)
+    save_file(
+        {key: value.contiguous() for key, value in method.state_dict().items()}, file, {"fgvc": json.dumps(about)}
+    )
+    return file
+
+
+def test_a_record_that_says_auto(tmp_path: Path) -> None:
+    file = file_of_run(tmp_path / "odd.safetensors", spec_of(backbone="tiny", weights="none"))
+    assert trained_with(spec_of(backbone="tiny", weights=str(file))).mean == IMAGENET_MEAN
+    with pytest.raises(FgvcError, match=r"odd.safetensors: data.mean: a run's record holds values, not auto"):
+        load_trained(file)
 
 
 @pytest.mark.realdata

@@ -73,13 +73,13 @@ def test_no_step_waits(photos, method, precision, optimizer) -> None:
 
 @pytest.mark.parametrize("cache", ["off", "disk", "gpu"])
 def test_the_same_batches_arrive_as_on_the_cpu(photos, tmp_path, cache) -> None:
-    from fgvc_cli.data.loading.cache import open_squares
+    from fgvc_cli.data.loading.cache import open_cache
 
     spec = small_spec(photos, "baseline", f"data.cache={cache}")
     index = open_index(RunFolder(tmp_path), spec.data, quiet())
     device = torch.device("cuda")
-    squares = open_squares(index, spec.data, device, lambda *_: None)
-    there = make_loader(index, index.train, spec.data, batch_size=3, train=True, device=device, squares=squares)
+    cache = open_cache(index, spec.data, device, lambda *_: None)
+    there = make_loader(index, index.train, spec.data, batch_size=3, train=True, device=device, cache=cache)
     here = make_loader(index, index.train, spec.data, batch_size=3, train=True)
     for found, expected in zip(there.epoch(1), here.epoch(1), strict=True):
         torch.cuda._sleep(10_000_000)  # the next copy must not overwrite what is not used yet

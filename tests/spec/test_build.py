@@ -211,25 +211,15 @@ def test_levels() -> None:
 def test_every_preset_survives_json_and_tells_its_source(name) -> None:
     spec = load_preset(name)
     assert validate(json.loads(spec.model_dump_json())) == spec
-    recipe = name.startswith(RECIPES)
-    assert spec.preset == name
-    assert name.removesuffix(f"-{spec.data.dataset}") in (RECIPE_NAMES if recipe else [spec.method.name])
+    command = f"--method {spec.method.name} --dataset {spec.data.dataset}"
+    if name in RECIPES:
+        command, recipe = f"--preset {name}", name.partition("-")[0]
+    else:
+        recipe = spec.method.name
+    assert spec.preset == name == f"{recipe}-{spec.data.dataset}"
     text = PRESETS[name].__doc__ or ""
-    asked = f"--preset {name}" if recipe else f"--method {spec.method.name} --dataset {spec.data.dataset}"
-    for word in ("Paper: ", f"Command: fgvc train {asked}", "Published: "):
+    for word in ("Paper: ", f"Command: fgvc train {command}", "Published: "):
         assert word in text
-
-
-@pytest.mark.parametrize("method", METHOD_SPECS)
-@pytest.mark.parametrize("preset", ["light-folder", "modern-cub"])
-def test_a_recipe_is_for_any_method(preset: str, method: str) -> None:
-    """The method's settings are those of its preset for an image folder; all else is the recipe's."""
-    spec, recipe = build_spec(preset=preset, method=method), load_preset(preset)
-    assert spec.method == (recipe.method if method == "baseline" else load_preset(f"{method}-folder").method)
-    assert spec.model_copy(update={"method": recipe.method}) == recipe
-
-
-RECIPE_NAMES = [name.removesuffix("-") for name in RECIPES]
 
 
 @pytest.mark.parametrize("method", ["apcnn", "tdsa", "mc"])

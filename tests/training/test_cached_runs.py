@@ -45,4 +45,4 @@ def test_what_makes_no_sense_starts_nothing(photos, tmp_path) -> None:
 
 def test_a_dry_run_keeps_nothing(photos, tmp_path) -> None:
     estimate(small_spec(photos, "baseline", "data.cache=disk"), tmp_path / "run", quiet())
-    assert not (tmp_path / "cache/fgvc/squares").exists()
+    assert not (tmp_path / "cache/fgvc/resized").exists()

@@ -5,7 +5,9 @@ from __future__ import annotations
 import difflib
 import sys
 from collections.abc import Collection, Sequence
+from contextlib import redirect_stdout
 from importlib import import_module
+from io import StringIO
 from typing import Any
 
 from torch import Tensor, nn
@@ -100,6 +102,11 @@ def _known(model: str) -> None:
         close = difflib.get_close_matches(model, timm.list_models(), n=4, cutoff=0.5)
         hint = f"; similar names: {', '.join(close)}" if close else ""
         raise BadRequest(f"timm has no model called {model!r}{hint}")
+    try:
+        timm.get_pretrained_cfg(model)
+    except RuntimeError:  # the name goes on after a dot with weights that it does not have
+        tagged = timm.list_pretrained(f"{model.partition('.')[0]}.*")
+        raise BadRequest(f"timm has no model called {model!r}; there are {', '.join(tagged) or 'none'}") from None
 
 
 def _timm() -> Any:
@@ -180,7 +187,8 @@ class TimmBackbone(Backbone):
         if convert is None:
             return tensors
         try:
-            found: dict[str, Tensor] = convert(dict(tensors), self.trunk)
+            with redirect_stdout(StringIO()):  # some of them print
+                found: dict[str, Tensor] = convert(dict(tensors), self.trunk)
         except Exception:  # a file of another make; what does not fit is told by name
             return tensors
         return found

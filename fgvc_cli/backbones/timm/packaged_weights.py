@@ -85,6 +85,11 @@ def packaged_state(model: str) -> dict[str, Tensor] | None:
     return state
 
 
+def has_package(model: str) -> bool:
+    """Whether a package with this model's weights is installed, and timm, which builds it."""
+    return _find(_untagged(model)) is not None and find_spec("timm") is not None
+
+
 def install_hint(model: str) -> str:
     """The command that installs a package with this model's weights; empty if there is none."""
     package, extra = _PACKAGES.get(_untagged(model), ("", ""))

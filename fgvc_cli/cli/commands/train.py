@@ -11,7 +11,7 @@ import typer
 from fgvc_cli.cli import options
 from fgvc_cli.errors import BadRequest
 from fgvc_cli.machine.imports import quick_imports
-from fgvc_cli.streams import keep_going
+from fgvc_cli.streams import keep_going, tell
 
 _ALLOWED_ON_RESUME = ("resume", "device", "workers", "cache", "data_dir", "compile")
 
@@ -87,6 +87,11 @@ def train(
         print_evaluation(result)
 
 
+def _note(line: str | None) -> None:
+    if line:
+        tell(f"note: {line}")
+
+
 def _dry_run(out: Path | None, flags: dict[str, Any]) -> None:
     if flags["resume"] is not None:
         raise BadRequest("--dry-run estimates a run that has not started: leave --resume out")
@@ -95,10 +100,12 @@ def _dry_run(out: Path | None, flags: dict[str, Any]) -> None:
     from fgvc_cli.terminal import Console
 
     with quick_imports():
+        from fgvc_cli.cli.advice import preset_note
         from fgvc_cli.cli.dryrun import print_estimate
         from fgvc_cli.runs.folder import default_path
         from fgvc_cli.training.estimate import estimate
 
+    _note(preset_note(spec))
     print_estimate(spec, estimate(spec, out or default_path(spec), Console(stderr=True)))
 
 
@@ -108,9 +115,13 @@ def _start(out: Path | None, flags: dict[str, Any]) -> dict[str, Any]:
     from fgvc_cli.terminal import Console
 
     with quick_imports():
+        from fgvc_cli.cli.advice import preset_note
+        from fgvc_cli.machine.distributed import launched
         from fgvc_cli.runs.folder import default_path
         from fgvc_cli.training.train import train
 
+    if launched().main:
+        _note(preset_note(spec))
     return train(spec, out or default_path(spec), Console(stderr=True))
 
 

@@ -25,7 +25,7 @@ from typing import IO
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError, features
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError, features
 from PIL.TiffImagePlugin import TiffImageFile
 from torch import Tensor
 from torchvision.io import ImageReadMode, decode_image
@@ -44,6 +44,7 @@ _ON_PHONES = {"AVIF": "AVIF", "HEIC": "HEIF"}  # → Pillow's name
 
 _TILE_WIDTH, _TILE_HEIGHT = 322, 323  # TIFF tags
 _LEAST_TILE = 1 << 24  # pixels that a tile may always have; a small image may lie in one large tile
+_ON_ITS_SIDE = (5, 6, 7, 8)  # EXIF orientations that swap height and width
 _SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 
 
@@ -75,6 +76,23 @@ def _decode(encoded: NDArray[np.uint8], max_pixels: int) -> Tensor:
     with open_image(io.BytesIO(encoded.tobytes()), max_pixels) as image:
         image.load()
         return torch.from_numpy(np.array(to_rgb(ImageOps.exif_transpose(image) or image))).permute(2, 0, 1)
+
+
+def image_size(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
+    """Height and width that `read_image` gives, from the file's header where that can be read, and ImageError like it.
+
+    A damaged file whose header can be read is not noticed.
+    """
+    try:
+        with open_regular(path) as stream, open_image(stream, max_pixels) as image:
+            width, height = image.size
+            decodes = image.format == "PNG" and "exif" not in image.info  # to look for EXIF behind the pixels
+            upright = decodes or image.format == "TIFF"  # whose size Pillow gives as it is after turning
+            turned = not upright and image.getexif().get(ExifTags.Base.Orientation) in _ON_ITS_SIDE
+            return (width, height) if turned else (height, width)
+    except Exception:  # decoding may succeed, and gives the better error message
+        pixels = read_image(path, max_pixels)
+        return pixels.shape[1], pixels.shape[2]
 
 
 def must_fit(size: tuple[int, int], max_pixels: int) -> None:

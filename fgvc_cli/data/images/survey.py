@@ -129,6 +129,7 @@ class _Cache:
     def __init__(self, kind: str, root: Path) -> None:
         self.kind = kind
         self.root = os.fsencode(root.resolve())
+        self.checked = False
 
     def read(self) -> dict[str, tuple[Stamp, str]]:
         """File → its stamp and finding; empty if there is no cache."""
@@ -143,8 +144,8 @@ class _Cache:
                     found[os.fsdecode(file)] = ((size, changed), finding)
                 else:
                     whole = False
-            if not whole and connection.execute("PRAGMA integrity_check").fetchone() != ("ok",):
-                raise sqlite3.DatabaseError  # the file is damaged, not only a row: it is made anew
+            if not whole:
+                self._check(connection)
             return found
         return {}
 
@@ -154,7 +155,15 @@ class _Cache:
         rows = [(self.kind, self.root, *fact, self._sum(*fact)) for fact in facts]
         # OverflowError: a modification time too late for SQLite
         with contextlib.suppress(sqlite3.Error, OSError, OverflowError), self._connected() as connection:
+            if not self.checked:  # a damaged index would hide the new rows for ever
+                self._check(connection)
             connection.executemany("INSERT OR REPLACE INTO summed_findings VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+
+    def _check(self, connection: sqlite3.Connection) -> None:
+        """DatabaseError if the file is damaged, and not only a row: then it is made anew."""
+        if connection.execute("PRAGMA integrity_check").fetchone() != ("ok",):
+            raise sqlite3.DatabaseError
+        self.checked = True
 
     def _sum(self, *facts: object) -> int:
         """The checksum of a row."""

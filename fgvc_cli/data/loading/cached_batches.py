@@ -1,4 +1,4 @@
-"""Batches cropped from cached squares: by threads of this process, or on the device, one batch at a time.
+"""Batches cropped from cached images: by threads of this process, or on the device, one batch at a time.
 
 The crop and flip of an image come from its own random generator, as without a cache. Cropping and flipping only copy
 bytes, so the result does not depend on where they are done.
@@ -45,56 +45,61 @@ class CopiedBatches:
         return torch.empty((count, size, size, 3), dtype=torch.uint8, pin_memory=self.pin_memory)
 
     def _fill(self, keys: list[Key], images: Tensor) -> Batch:
-        squares = self.dataset.squares
-        assert squares is not None
+        cache = self.dataset.cache
+        assert cache is not None
         geometries = _geometries(self.dataset, keys)
         for (_, position), geometry, out in zip(keys, geometries, images.numpy(), strict=True):
-            copy_window(squares.square(position), geometry, out)
+            copy_window(cache.image(position), geometry, out)
         return _batch(self.dataset, keys, geometries, images, pin_memory=self.pin_memory)
 
 
 class DeviceBatches:
-    """Batches cropped from a tensor of squares, on the tensor's device."""
+    """Batches cropped from a tensor of images, on the tensor's device."""
 
     def __init__(self, dataset: ImageDataset, plan: Iterable[list[Key]], *, pin_memory: bool) -> None:
         self.dataset, self.plan, self.pin_memory = dataset, plan, pin_memory
 
     def __iter__(self) -> Iterator[Batch]:
-        squares = self.dataset.squares
-        assert squares is not None
-        assert isinstance(squares.kept, Tensor)
+        cache = self.dataset.cache
+        assert cache is not None
+        assert isinstance(cache.kept, Tensor)
         for keys in self.plan:
             geometries = _geometries(self.dataset, keys)
-            rows = squares.rows[[position for _, position in keys]]
-            windows = torch.tensor([[row, g.left, g.top, g.flip] for row, g in zip(rows, geometries, strict=True)])
+            starts = cache.shapes.starts[[position for _, position in keys]].tolist()
+            windows = torch.tensor([_window(*pair) for pair in zip(starts, geometries, strict=True)])
             windows = windows.pin_memory() if self.pin_memory else windows
-            windows = windows.to(squares.kept.device, non_blocking=True)
-            images = cut_windows(squares.kept, windows, self.dataset.spec.side)
+            windows = windows.to(cache.kept.device, non_blocking=True)
+            images = cut_windows(cache.kept, windows, self.dataset.spec.side)
             yield _batch(self.dataset, keys, geometries, images, pin_memory=self.pin_memory)
 
 
-def cut_windows(squares: Tensor, windows: Tensor, size: int) -> Tensor:
-    """Crop windows from squares, black outside: (N, side, side, 3) uint8, (B, 4) int64 → (B, size, size, 3) uint8.
+def _window(start: int, geometry: Geometry) -> tuple[int, ...]:
+    found = geometry.fitted
+    return start, found.rows, found.columns, geometry.left, geometry.top, int(geometry.flip)
+
+
+def cut_windows(pixels: Tensor, windows: Tensor, size: int) -> Tensor:
+    """Crop windows from images, black outside: (P, 3) uint8, (B, 6) int64 → (B, size, size, 3) uint8.
 
     Args:
-        squares: N squares.
-        windows: for each window its row in `squares`, left, top, and 1 if it is flipped horizontally, else 0.
+        pixels: of all images, image by image and row by row.
+        windows: for each window the first pixel, rows and columns of its image, left, top, and 1 if it is flipped
+            horizontally, else 0.
         size: side of the windows, in pixels.
     """
-    side = squares.shape[1]
-    row, left, top, flip = windows.unbind(1)
-    place = torch.arange(size, device=squares.device)
-    x = left[:, None] + torch.where(flip[:, None] > 0, size - 1 - place, place)  # (B, size)
-    y = top[:, None] + place
-    inside = ((y >= 0) & (y < side))[:, :, None, None] & ((x >= 0) & (x < side))[:, None, :, None]
-    pixels = squares[row[:, None, None], y.clamp(0, side - 1)[:, :, None], x.clamp(0, side - 1)[:, None, :]]
-    return pixels * inside
+    start, rows, columns, left, top, flip = windows[:, :, None].unbind(1)  # (B, 1) each
+    place = torch.arange(size, device=pixels.device)
+    x = left + torch.where(flip > 0, size - 1 - place, place)  # (B, size)
+    y = top + place
+    inside = ((y >= 0) & (y < rows))[:, :, None] & ((x >= 0) & (x < columns))[:, None, :]
+    x, y = (torch.minimum(at.clamp_min(0), most - 1) for at, most in ((x, columns), (y, rows)))
+    return pixels[(start + y * columns)[:, :, None] + x[:, None, :]] * inside[..., None]
 
 
 def _geometries(dataset: ImageDataset, keys: list[Key]) -> list[Geometry]:
-    squares = dataset.squares
-    assert squares is not None
-    return [geometry_of(*squares.size(key[1]), dataset.spec, dataset.generator(key)) for key in keys]
+    cache = dataset.cache
+    assert cache is not None
+    return [geometry_of(*cache.size(key[1]), dataset.spec, dataset.generator(key)) for key in keys]
 
 
 def _batch(

@@ -15,7 +15,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from fgvc_cli.data.images.read import ImageError
-from fgvc_cli.data.loading.cache import Squares
+from fgvc_cli.data.loading.cache import Cache
 from fgvc_cli.data.loading.cached_batches import CopiedBatches, DeviceBatches
 from fgvc_cli.data.loading.order import BatchOrder, Shard
 from fgvc_cli.data.loading.samples import ImageDataset, collate
@@ -59,10 +59,10 @@ class Loader:
         self._batches = self._source(pin_memory)
 
     def _source(self, pin_memory: bool) -> Iterable[Batch | ImageError]:
-        """Batches copied from cached squares if cropping and flipping are the only transforms, else a DataLoader."""
+        """Batches copied from cached images if cropping and flipping are the only transforms, else a DataLoader."""
         dataset = self.dataset
-        if dataset.squares is not None and (dataset.spec.only_copies or not dataset.train):
-            source = DeviceBatches if dataset.squares.on_device else CopiedBatches
+        if dataset.cache is not None and (dataset.spec.only_copies or not dataset.train):
+            source = DeviceBatches if dataset.cache.on_device else CopiedBatches
             return source(dataset, self._plan, pin_memory=pin_memory)
         with _many_workers_allowed():
             return DataLoader(
@@ -158,7 +158,7 @@ def make_loader(
     device: torch.device | str = "cpu",
     balanced: bool = False,
     shard: Shard = (0, 1),
-    squares: Squares | None = None,
+    cache: Cache | None = None,
 ) -> Loader:
     """A loader of one of the index's splits.
 
@@ -175,15 +175,13 @@ def make_loader(
         device: where the batches go.
         balanced: an epoch shows every class equally often.
         shard: rank and number of the processes that share each batch.
-        squares: cached images to use (`cache.open_squares`).
+        cache: cached images to use (`cache.open_cache`).
 
     Raises:
         BadRequest: the split is empty, or there are fewer images than processes.
     """
     device = torch.device(device)
-    dataset = ImageDataset(
-        index.root, split, spec, train=train, seed=seed, cut_bottom=index.cut_bottom, squares=squares
-    )
+    dataset = ImageDataset(index.root, split, spec, train=train, seed=seed, cut_bottom=index.cut_bottom, cache=cache)
     wished = default_workers(device) if spec.workers is None else spec.workers
     workers = workers_that_fit(wished, min(batch_size, len(split)) // shard[1] * spec.side**2 * 3)
     pinned = device.type == "cuda"

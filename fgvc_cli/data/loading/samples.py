@@ -1,4 +1,4 @@
-"""The images of a split, one by one: read from files or taken from cached squares, transformed, ready for a batch."""
+"""The images of a split, one by one: read from files or taken from a cache, transformed, ready for a batch."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
 from fgvc_cli.data.images.read import ImageError, read_image
-from fgvc_cli.data.loading.cache import Squares
+from fgvc_cli.data.loading.cache import Cache
 from fgvc_cli.data.loading.transforms import copy_window, finish, generator_of, geometry_of, transform
 from fgvc_cli.data.types import Batch, Split
 from fgvc_cli.spec.data import DataSpec
@@ -37,7 +37,7 @@ class Sample:
 class ImageDataset(Dataset[Sample | ImageError]):
     """The images of a split. `dataset[epoch, position]` is a Sample, or an ImageError if the file is unreadable.
 
-    The error is returned and not raised: PyTorch would add the worker process's traceback to its message. If `squares`
+    The error is returned and not raised: PyTorch would add the worker process's traceback to its message. If `cache`
     are given, images are taken from them and not from their files.
     """
 
@@ -50,7 +50,7 @@ class ImageDataset(Dataset[Sample | ImageError]):
         train: bool,
         seed: int = 0,
         cut_bottom: int = 0,
-        squares: Squares | None = None,
+        cache: Cache | None = None,
     ) -> None:
         self.root = str(root)
         self.split = split
@@ -58,7 +58,7 @@ class ImageDataset(Dataset[Sample | ImageError]):
         self.train = train
         self.seed = seed
         self.cut_bottom = cut_bottom
-        self.squares = None if squares is None else squares.of(split)
+        self.cache = None if cache is None else cache.of(split)
         self._files = Names(split.files)
 
     def __len__(self) -> int:
@@ -67,7 +67,7 @@ class ImageDataset(Dataset[Sample | ImageError]):
     def __getitem__(self, key: Key) -> Sample | ImageError:
         position = key[1]
         try:
-            pixels, to_original, box = self._of_file(key) if self.squares is None else self._of_square(key)
+            pixels, to_original, box = self._of_file(key) if self.cache is None else self._of_cache(key)
         except ImageError as error:
             return ImageError(f"{error}; {_ADVICE}") if self.train else error
         return Sample(pixels, int(self.split.labels[position]), position, to_original, box)
@@ -85,12 +85,12 @@ class ImageDataset(Dataset[Sample | ImageError]):
         generator, box = self.generator(key), self.box(key[1])
         return transform(image, self.spec, box=box, cut_bottom=self.cut_bottom, generator=generator)
 
-    def _of_square(self, key: Key) -> tuple[Tensor, Tensor, Tensor | None]:
-        assert self.squares is not None
+    def _of_cache(self, key: Key) -> tuple[Tensor, Tensor, Tensor | None]:
+        assert self.cache is not None
         generator = self.generator(key)
-        geometry = geometry_of(*self.squares.size(key[1]), self.spec, generator)
+        geometry = geometry_of(*self.cache.size(key[1]), self.spec, generator)
         window = np.empty((geometry.size, geometry.size, 3), dtype=np.uint8)
-        copy_window(self.squares.square(key[1]), geometry, window)
+        copy_window(self.cache.image(key[1]), geometry, window)
         pixels = torch.from_numpy(window).permute(2, 0, 1)
         return finish(pixels, geometry, self.spec, box=self.box(key[1]), generator=generator)
 

@@ -1,6 +1,6 @@
 """Image → network input, with the affine map back to the image's own pixels.
 
-The transforms are: resize to a canvas, crop, flip, rotate, augment, in this order. A `Geometry` holds the parameters of
+The transforms are: resize (`fit`), crop, flip, rotate, augment, in this order. A `Geometry` holds the parameters of
 all but the last. They are chosen (at random in training, fixed in evaluation) before any pixel is processed, so that a
 cache or a device can apply the same transforms. Coordinates are continuous, 0 at the left or top edge of the first
 pixel.
@@ -24,6 +24,7 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
 from fgvc_cli.data.loading.augment import augment
+from fgvc_cli.data.loading.fit import Fitted, fitted, resized
 from fgvc_cli.errors import FgvcError
 from fgvc_cli.spec.data import DataSpec
 
@@ -42,61 +43,15 @@ def generator_of(seed: int, epoch: int, index: int) -> torch.Generator:
 
 
 @dataclass(frozen=True)
-class Canvas:
-    """How an image is laid out before the crop: resized to wide × high, with its corner at (x, y) of a black canvas.
-
-    The canvas has width × height pixels. It is the resized image itself, unless that is padded.
-    """
-
-    wide: int
-    high: int
-    x: int
-    y: int
-    width: int
-    height: int
-    interpolation: str = "bilinear"
-
-    def draw(self, picture: Tensor) -> Tensor:
-        """(3, H, W) uint8 → (3, height, width) uint8. This precedes every random transform, so it can be cached."""
-        resized = picture
-        if tuple(picture.shape[1:]) != (self.high, self.wide):
-            mode = InterpolationMode(self.interpolation)
-            resized = F.resize(picture, [self.high, self.wide], mode, antialias=True)
-        if (self.wide, self.high) == (self.width, self.height):
-            return resized
-        right, below = self.width - self.x - self.wide, self.height - self.y - self.high
-        padded: Tensor = F.pad(resized, [self.x, self.y, right, below])
-        return padded
-
-
-def canvas_of(height: int, width: int, spec: DataSpec) -> Canvas:
-    """The canvas of an image by `data.fit`.
-
-    squash: a square whatever the image's shape; pad: all of the image in a square, its shape kept; crop: the short side
-    resized, the shape kept.
-    """
-    side, mode = spec.resize_side, spec.interpolation
-    if spec.fit == "squash":
-        return Canvas(side, side, 0, 0, side, side, mode)
-    scale = side / (max(height, width) if spec.fit == "pad" else min(height, width))
-    wide, high = max(1, round(width * scale)), max(1, round(height * scale))
-    if spec.fit == "crop":
-        return Canvas(wide, high, 0, 0, wide, high, mode)
-    return Canvas(wide, high, (side - wide) // 2, (side - high) // 2, side, side, mode)
-
-
-@dataclass(frozen=True)
 class Geometry:
-    """How an image of width × height becomes the network's input. Lengths are in pixels, the angle in degrees.
+    """How an image becomes the network's input. Lengths are in pixels, the angle in degrees.
 
-    The image is laid out on `canvas`. A window of `size` × `size` with its corner at (left, top) is cropped; it is
-    black outside the canvas. It is flipped horizontally if `flip`, then rotated about its centre, counter-clockwise as
-    seen.
+    The image is resized as `fitted` says. A window of `size` × `size` with its corner at (left, top) of the resized
+    image is cropped; it is black outside the resized image. It is flipped horizontally if `flip`, then rotated about
+    its centre, counter-clockwise as seen.
     """
 
-    width: int
-    height: int
-    canvas: Canvas
+    fitted: Fitted
     size: int
     left: int
     top: int
@@ -105,9 +60,10 @@ class Geometry:
 
     def forward(self) -> Matrix:
         """Matrix from image pixels to network-input pixels, (3, 3)."""
-        canvas = self.canvas
-        matrix = np.diag([canvas.wide / self.width, canvas.high / self.height, 1.0])
-        matrix[:2, 2] = canvas.x - self.left, canvas.y - self.top
+        found = self.fitted
+        across, down = found.columns / found.width, found.rows / found.height
+        matrix = np.diag([across, down, 1.0])
+        matrix[:2, 2] = -self.left - found.x * across, -self.top - found.y * down
         if self.flip:
             matrix = np.array([[-1.0, 0.0, self.size], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]) @ matrix
         return _turn(self.angle, self.size / 2) @ matrix if self.angle else matrix
@@ -118,13 +74,23 @@ class Geometry:
 
     def apply(self, picture: Tensor) -> Tensor:
         """(3, height, width) uint8 → (3, size, size) uint8."""
-        return self.turned(self.window(self.canvas.draw(picture)))
+        return self.turned(self.window(resized(picture, self.fitted)))
 
-    def window(self, drawn: Tensor) -> Tensor:
-        """The canvas, (3, h, w) uint8 → (3, size, size), cropped and flipped; `copy_window` does so for arrays."""
-        if (self.left, self.top, self.size, self.size) != (0, 0, self.canvas.width, self.canvas.height):
-            drawn = F.crop(drawn, self.top, self.left, self.size, self.size)  # black outside
-        return F.horizontal_flip(drawn) if self.flip else drawn
+    def window(self, image: Tensor) -> Tensor:
+        """(3, rows, columns) uint8 → (3, size, size), cropped and flipped; `copy_window` does the same for arrays."""
+        (x1, x2), (y1, y2) = self.covered()
+        window = image[:, y1:y2, x1:x2]
+        if (x2 - x1, y2 - y1) != (self.size, self.size):  # not F.crop, which is wrong for windows that miss the image
+            window = image.new_zeros(3, self.size, self.size)
+            window[:, y1 - self.top : y2 - self.top, x1 - self.left : x2 - self.left] = image[:, y1:y2, x1:x2]
+        return F.horizontal_flip(window) if self.flip else window
+
+    def covered(self) -> tuple[tuple[int, int], tuple[int, int]]:
+        """The columns and the rows of the resized image that lie in the window, each from and to; maybe none."""
+        pairs = (self.left, self.fitted.columns), (self.top, self.fitted.rows)
+        ends = [(min(max(start, 0), most), min(start + self.size, most)) for start, most in pairs]
+        (x1, x2), (y1, y2) = ((start, max(start, end)) for start, end in ends)
+        return (x1, x2), (y1, y2)
 
     def turned(self, pixels: Tensor) -> Tensor:
         """(3, size, size) uint8, cropped and flipped → rotated."""
@@ -135,8 +101,9 @@ class Geometry:
 
         If nothing of it is left inside the input, x2 = x1 and y2 = y1.
         """
-        x1, x2 = np.clip(box[0::2].astype(np.float64), 0, self.width)
-        y1, y2 = np.clip(box[1::2].astype(np.float64), 0, self.height)
+        found = self.fitted
+        x1, x2 = np.clip(box[0::2].astype(np.float64), found.x, found.x + found.width)
+        y1, y2 = np.clip(box[1::2].astype(np.float64), found.y, found.y + found.height)
         corners = self.forward()[:2] @ np.array([[x1, x2, x2, x1], [y1, y1, y2, y2], [1.0, 1.0, 1.0, 1.0]])
         low, high = corners.min(axis=1).clip(0, self.size), corners.max(axis=1).clip(0, self.size)
         if x1 >= x2 or y1 >= y2 or (low >= high).any():
@@ -149,15 +116,16 @@ def without_banner(image: Tensor, cut_bottom: int) -> Tensor:
     return image[:, : max(1, image.shape[1] - cut_bottom)]
 
 
-def copy_window(square: NDArray[np.uint8], geometry: Geometry, out: NDArray[np.uint8]) -> None:
-    """The same as Geometry.window, from the canvas (side, side, 3) into (size, size, 3). Each byte is copied once."""
+def copy_window(image: NDArray[np.uint8], geometry: Geometry, out: NDArray[np.uint8]) -> None:
+    """The same as Geometry.window, from (rows, columns, 3) into (size, size, 3). Each byte is copied once."""
     size, left, top = geometry.size, geometry.left, geometry.top
-    x1, y1 = max(left, 0), max(top, 0)
-    x2, y2 = min(left + size, geometry.canvas.width), min(top + size, geometry.canvas.height)
+    (x1, x2), (y1, y2) = geometry.covered()
     if (x2 - x1, y2 - y1) != (size, size):
         out.fill(0)  # black outside
+    if x1 == x2 or y1 == y2:
+        return
     rows = slice(y1 - top, y2 - top)
-    source = square[y1:y2, x1:x2]
+    source = image[y1:y2, x1:x2]
     if geometry.flip:
         _cv2().flip(source, 1, out[rows, size - (x2 - left) : size - (x1 - left)])
     else:
@@ -185,19 +153,26 @@ def _turn(angle: float, centre: float) -> Matrix:
 
 def eval_geometry(height: int, width: int, spec: DataSpec) -> Geometry:
     """Resize and centre crop, rounded like torchvision's center_crop."""
-    canvas = canvas_of(height, width, spec)
-    left, top = (round((length - spec.side) / 2) for length in (canvas.width, canvas.height))
-    return Geometry(width, height, canvas, spec.side, left, top)
+    found = fitted(height, width, spec)
+    across, down = found.bars
+    left, top = round((found.across - spec.side) / 2), round((found.down - spec.side) / 2)
+    return Geometry(found, spec.side, left - across, top - down)
 
 
 def train_geometry(height: int, width: int, spec: DataSpec, generator: torch.Generator) -> Geometry:
     """Random crop (of the padded canvas), flip and rotation. Uses four random numbers, whatever the spec says."""
     left, top, flip, turn = torch.rand(4, generator=generator).tolist()
-    canvas = canvas_of(height, width, spec)
-    rooms = (length + 2 * spec.padding - spec.side + 1 for length in (canvas.width, canvas.height))
-    left, top = (int(share * room) - spec.padding for share, room in zip((left, top), rooms, strict=True))
-    turn = (2 * turn - 1) * spec.rotation
-    return Geometry(width, height, canvas, spec.side, left, top, spec.flip and flip < 0.5, turn)
+    found = fitted(height, width, spec)
+    across, down = found.bars
+    room = 2 * spec.padding - spec.side + 1
+    return Geometry(
+        found,
+        spec.side,
+        left=int(left * (found.across + room)) - spec.padding - across,
+        top=int(top * (found.down + room)) - spec.padding - down,
+        flip=spec.flip and flip < 0.5,
+        angle=(2 * turn - 1) * spec.rotation,
+    )
 
 
 def transform(
@@ -218,8 +193,7 @@ def transform(
     picture = without_banner(image, cut_bottom)
     height, width = picture.shape[1:]
     geometry = geometry_of(height, width, spec, generator)
-    drawn = geometry.canvas.draw(picture)
-    return finish(geometry.window(drawn), geometry, spec, box=box, generator=generator)
+    return finish(geometry.window(resized(picture, geometry.fitted)), geometry, spec, box=box, generator=generator)
 
 
 def geometry_of(height: int, width: int, spec: DataSpec, generator: torch.Generator | None) -> Geometry:

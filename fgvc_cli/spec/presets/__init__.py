@@ -1,4 +1,4 @@
-"""Presets by name: METHOD-DATASET → the run spec of that recipe. Their docstrings name paper, command and result."""
+"""Presets by name: METHOD-DATASET, or RECIPE-DATASET for any method. Docstrings name source, command and result."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from fgvc_cli.errors import BadRequest
 from fgvc_cli.spec.data import AUTO
-from fgvc_cli.spec.presets import apcnn, baseline, clan, modern, reaps, scapnet, tdsa
+from fgvc_cli.spec.presets import apcnn, baseline, clan, light, modern, reaps, scapnet, tdsa
 from fgvc_cli.spec.run import RunSpec
 
 Preset = Callable[[], RunSpec]
@@ -16,65 +16,72 @@ def _table(*presets: Preset) -> dict[str, Preset]:
     return {preset.__name__.replace("_", "-"): preset for preset in presets}
 
 
-PRESETS: dict[str, Preset] = _table(
-    baseline.baseline_cub,
-    baseline.baseline_cars,
-    baseline.baseline_aircraft,
-    baseline.baseline_demo,
-    baseline.baseline_folder,
-    reaps.reaps_cub,
-    reaps.reaps_cars,
-    reaps.reaps_aircraft,
-    reaps.reaps_demo,
-    reaps.reaps_folder,
-    apcnn.apcnn_cub,
-    apcnn.apcnn_cars,
-    apcnn.apcnn_aircraft,
-    apcnn.apcnn_demo,
-    apcnn.apcnn_folder,
-    scapnet.scapnet_cub,
-    scapnet.scapnet_cars,
-    scapnet.scapnet_aircraft,
-    scapnet.scapnet_veg200,
-    scapnet.scapnet_fru92,
-    scapnet.scapnet_vegfru,
-    scapnet.scapnet_demo,
-    scapnet.scapnet_folder,
-    clan.clan_cub,
-    clan.clan_cars,
-    clan.clan_aircraft,
-    clan.clan_demo,
-    clan.clan_folder,
-    tdsa.tdsa_cub,
-    tdsa.tdsa_cars,
-    tdsa.tdsa_aircraft,
-    tdsa.tdsa_flowers,
-    tdsa.tdsa_demo,
-    tdsa.tdsa_folder,
-    tdsa.mc_cub,
-    tdsa.mc_cars,
-    tdsa.mc_aircraft,
-    tdsa.mc_flowers,
-    tdsa.mc_demo,
-    tdsa.mc_folder,
-    modern.modern_folder,
-    modern.modern_csv,
-    modern.modern_cub,
-    modern.modern_cars,
-    modern.modern_aircraft,
-    modern.modern_dogs,
-    modern.modern_nabirds,
-    modern.light_folder,
+RECIPES: dict[str, Preset] = _table(light.light_folder, *modern.MODERN)  # those for any method
+PRESETS: dict[str, Preset] = (
+    _table(
+        baseline.baseline_cub,
+        baseline.baseline_cars,
+        baseline.baseline_aircraft,
+        baseline.baseline_demo,
+        baseline.baseline_folder,
+        reaps.reaps_cub,
+        reaps.reaps_cars,
+        reaps.reaps_aircraft,
+        reaps.reaps_demo,
+        reaps.reaps_folder,
+        apcnn.apcnn_cub,
+        apcnn.apcnn_cars,
+        apcnn.apcnn_aircraft,
+        apcnn.apcnn_demo,
+        apcnn.apcnn_folder,
+        scapnet.scapnet_cub,
+        scapnet.scapnet_cars,
+        scapnet.scapnet_aircraft,
+        scapnet.scapnet_veg200,
+        scapnet.scapnet_fru92,
+        scapnet.scapnet_vegfru,
+        scapnet.scapnet_demo,
+        scapnet.scapnet_folder,
+        clan.clan_cub,
+        clan.clan_cars,
+        clan.clan_aircraft,
+        clan.clan_demo,
+        clan.clan_folder,
+        tdsa.tdsa_cub,
+        tdsa.tdsa_cars,
+        tdsa.tdsa_aircraft,
+        tdsa.tdsa_flowers,
+        tdsa.tdsa_demo,
+        tdsa.tdsa_folder,
+        tdsa.mc_cub,
+        tdsa.mc_cars,
+        tdsa.mc_aircraft,
+        tdsa.mc_flowers,
+        tdsa.mc_demo,
+        tdsa.mc_folder,
+    )
+    | RECIPES
 )
+OWN_PHOTOS = "folder"  # dataset for which every method has a preset
 
 
-RECIPES = ("modern-", "light-")  # beginnings of the names of presets that are for any method
+def load_preset(name: str, method: str | None = None) -> RunSpec:
+    """The run spec of a preset.
 
+    Args:
+        name: its name.
+        method: with this method. One of `RECIPES` takes every method, with the settings of its preset for photos.
 
-def load_preset(name: str) -> RunSpec:
-    """The run spec of a preset; BadRequest if there is none of that name."""
+    Raises:
+        BadRequest: there is no preset of that name, or it is the recipe of another method.
+    """
     if name not in PRESETS:
         raise BadRequest(f"no preset is called {name!r}; `fgvc presets` lists them")
     spec = PRESETS[name]()
     data = spec.data.model_copy(update={"mean": AUTO, "std": AUTO, "interpolation": AUTO})  # of whatever weights
-    return spec.model_copy(update={"preset": name, "data": data})
+    spec = spec.model_copy(update={"preset": name, "data": data})
+    if method in (None, spec.method.name):
+        return spec
+    if name not in RECIPES:
+        raise BadRequest(f"preset {name} is for method {spec.method.name}, not {method}: leave one of them out")
+    return spec.model_copy(update={"method": PRESETS[f"{method}-{OWN_PHOTOS}"]().method})

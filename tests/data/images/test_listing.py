@@ -49,7 +49,7 @@ def test_a_run_that_just_begins_is_passed_over(photos: Path) -> None:
 
 def test_caches_and_the_demo_are_passed_over(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(photos / "store"))
-    noise_jpeg(photos / "store" / "fgvc" / "squares" / "a.jpg")
+    noise_jpeg(photos / "store" / "fgvc" / "resized" / "a.jpg")
     noise_jpeg(photos / "demo-v1-seed0" / "train" / "00000.png")
     (photos / "demo-v1-seed0" / "annotations.json").write_text("{}")
     found = list_images(photos)

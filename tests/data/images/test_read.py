@@ -8,7 +8,8 @@ import pytest
 import torch
 from PIL import Image
 
-from fgvc_cli.data.images.read import ImageError, read_image
+from fgvc_cli.data.images import read as reading
+from fgvc_cli.data.images.read import ImageError, image_size, read_image
 from fgvc_cli.errors import FgvcError
 
 PIXELS = np.random.RandomState(0).randint(0, 256, (20, 30, 3)).astype(np.uint8)
@@ -98,6 +99,7 @@ def test_upright_as_exif_says(tmp_path: Path, suffix: str) -> None:
     assert read.shape == (30, 20, 3)
     assert read[:, -4:].mean() < 20
     assert read[:, :10].mean() > 180
+    assert image_size(tmp_path / f"a.{suffix}") == (30, 20)
 
 
 def test_first_frame_of_an_animation(tmp_path: Path) -> None:
@@ -136,3 +138,20 @@ def test_missing_and_folder_are_named(tmp_path: Path) -> None:
     for path in (tmp_path / "none.jpg", tmp_path):
         with pytest.raises(ImageError, match=str(path)):
             read_image(path)
+
+
+def test_the_size_is_known_from_the_header_or_else_from_the_pixels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Image.new("RGB", (30, 20)).save(tmp_path / "a.png")
+    with monkeypatch.context() as patch:
+        patch.setattr(reading, "read_image", None)
+        assert image_size(tmp_path / "a.png") == (20, 30)
+        patch.setattr(reading, "open_image", None)
+        patch.setattr(reading, "read_image", lambda *_: torch.zeros(3, 7, 9))
+        assert image_size(tmp_path / "a.png") == (7, 9)
+    (tmp_path / "b.png").write_bytes(b"no image")
+    with pytest.raises(ImageError, match=r"b\.png: is not a readable image"):
+        image_size(tmp_path / "b.png")
+    with pytest.raises(ImageError, match="over the limit of 500"):
+        image_size(tmp_path / "a.png", 500)

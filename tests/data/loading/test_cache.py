@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader
 from fgvc_cli.data.images.read import ImageError
 from fgvc_cli.data.loading import cache as caching
 from fgvc_cli.data.loading import cache_files
-from fgvc_cli.data.loading.cache import Squares, Wanted, decode_to, open_squares, squares_in_file, squares_on_device
+from fgvc_cli.data.loading.cache import Cache, Wanted, cache_in_file, cache_on_device, decode_to, open_cache
 from fgvc_cli.data.loading.cached_batches import CopiedBatches, DeviceBatches
 from fgvc_cli.data.loading.loader import Loader, make_loader
 from fgvc_cli.data.types import DatasetIndex, Split
@@ -59,16 +59,16 @@ KINDS = {
 }
 
 
-def loader_of(index: DatasetIndex, kind: str, squares: Squares | None, *, train: bool, workers: int = 0) -> Loader:
+def loader_of(index: DatasetIndex, kind: str, cache: Cache | None, *, train: bool, workers: int = 0) -> Loader:
     spec = spec_of("folder", workers=workers, **KINDS[kind])
     split = index.train if train else index.split("val")
-    return make_loader(index, split, spec, batch_size=3, train=train, seed=7, squares=squares)
+    return make_loader(index, split, spec, batch_size=3, train=train, seed=7, cache=cache)
 
 
-def kept(index: DatasetIndex, place: str, **values: object) -> Squares:
+def kept(index: DatasetIndex, place: str, **values: object) -> Cache:
     if place == "gpu":
         return decode_to(Wanted.of(index, spec_of("folder", **values)), CPU, lambda *_: None)
-    found = open_squares(index, spec_of("folder", cache=place, **values), CPU)
+    found = open_cache(index, spec_of("folder", cache=place, **values), CPU)
     assert found is not None
     return found
 
@@ -79,11 +79,11 @@ def kept(index: DatasetIndex, place: str, **values: object) -> Squares:
 )
 def test_the_same_images_come_out(index: DatasetIndex, kind: str, place: str) -> None:
     index = replace(index, cut_bottom=7)
-    squares = kept(index, place, **KINDS[kind])
+    cache = kept(index, place, **KINDS[kind])
     for train in (True, False):
         plain = loader_of(index, kind, None, train=train)
         for workers in (0, 2):
-            cached = loader_of(index, kind, squares, train=train, workers=workers)
+            cached = loader_of(index, kind, cache, train=train, workers=workers)
             for epoch in (0, 1, 0):
                 assert_same(list(cached.epoch(epoch)), list(plain.epoch(epoch)))
             assert_same(list(cached.epoch(1, start_batch=2)), list(plain.epoch(1, start_batch=2)))
@@ -106,9 +106,9 @@ def test_draws_of_a_batch_are_independent(tmp_path: Path) -> None:
     split = Split(("one.png",) * 300, np.zeros(300, dtype=np.int64))
     same = DatasetIndex("folder", tmp_path, ("a", "b"), split, split)
     spec = spec_of("folder", resize=48)
-    squares = open_squares(same, spec_of("folder", resize=48, cache="disk"), CPU)
-    for source in (None, squares, decode_to(Wanted.of(same, spec), CPU, lambda *_: None)):
-        batch = next(make_loader(same, split, spec, batch_size=300, train=True, squares=source).epoch(0))
+    cache = open_cache(same, spec_of("folder", resize=48, cache="disk"), CPU)
+    for source in (None, cache, decode_to(Wanted.of(same, spec), CPU, lambda *_: None)):
+        batch = next(make_loader(same, split, spec, batch_size=300, train=True, cache=source).epoch(0))
         facts = batch.to_original[:, :, 2].numpy()
         assert len({image.numpy().tobytes() for image in batch.images}) > 190  # of 17 * 17 * 2, each as likely
         flips = (batch.to_original[:, 0, 0] < 0).double().numpy()
@@ -157,8 +157,10 @@ def test_changed_images_are_read_again(index: DatasetIndex, monkeypatch: pytest.
     write_image(index.root / "3.png", width=43, height=38, seed=99)
     assert len(fill_counted(index, monkeypatch)) == COUNT - 1
     new = kept(index, "disk")
-    row = new.files.index("3.png")
-    assert not np.array_equal(new.kept.pixels[row], old.kept.pixels[row])  # who has the old ones open keeps them
+    alone = Split(("3.png",), np.zeros(1, np.int64))
+    assert not np.array_equal(
+        *(found.of(alone).image(0) for found in (new, old))
+    )  # who has the old ones open keeps them
     for loader in (loader_of(index, "no crop", None, train=True), loader_of(index, "no crop", new, train=True)):
         assert_same(list(loader.epoch(0)), list(loader_of(index, "no crop", None, train=True).epoch(0)))
 
@@ -174,16 +176,16 @@ def test_an_image_that_changes_meanwhile_is_named(index: DatasetIndex, monkeypat
     monkeypatch.setattr(Wanted, "read", touching)
     with pytest.raises(FgvcError, match=r"2\.png changed while it was being cached"):
         kept(index, "disk")
-    assert not [path for path in (caching.cache_home() / "squares").iterdir() if path.is_dir()]
+    assert not [path for path in (caching.cache_home() / "resized").iterdir() if path.is_dir()]
 
 
 def damage_half(folder: Path) -> None:
-    file = folder / "squares.npy"
+    file = folder / "pixels.npy"
     os.truncate(file, file.stat().st_size // 2)
 
 
 DAMAGES = {
-    "half of the squares": damage_half,
+    "half of the pixels": damage_half,
     "no sizes": lambda folder: (folder / "sizes.npy").unlink(),
     "empty facts": lambda folder: (folder / "about.json").write_text(""),
     "other facts": lambda folder: (folder / "about.json").write_text("[]"),
@@ -192,9 +194,9 @@ DAMAGES = {
 
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_what_is_not_whole_is_made_anew(index: DatasetIndex, damage: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    squares = kept(index, "disk")
-    expected = squares.kept.pixels.copy()
-    folder = squares.kept.path.parent
+    cache = kept(index, "disk")
+    expected = cache.kept.pixels.copy()
+    folder = cache.kept.path.parent
     DAMAGES[damage](folder)
     assert len(fill_counted(index, monkeypatch)) == COUNT - 1
     assert np.array_equal(kept(index, "disk").kept.pixels, expected)
@@ -210,12 +212,12 @@ def test_one_fills_and_the_other_waits(index: DatasetIndex, monkeypatch: pytest.
         return original(self, file)
 
     monkeypatch.setattr(Wanted, "read", slow)
-    found: list[Squares] = []
+    found: list[Cache] = []
     told: list[str] = []
-    wanted, folder = Wanted.of(index, spec_of("folder")), caching.cache_home() / "squares/key"
+    wanted, folder = Wanted.of(index, spec_of("folder")), caching.cache_home() / "resized/key"
 
     def fill() -> None:
-        found.append(squares_in_file(wanted, folder, lambda what, *_: told.append(what)))
+        found.append(cache_in_file(wanted, folder, lambda what, *_: told.append(what)))
 
     threads = [threading.Thread(target=fill) for _ in range(3)]
     for thread in threads:
@@ -235,7 +237,7 @@ def fill_in_a_process(wanted: Wanted, folder: Path, pause: float, told: Connecti
         return original(self, file)
 
     Wanted.read = slow
-    squares_in_file(wanted, folder, lambda what, *_: told.send(what))
+    cache_in_file(wanted, folder, lambda what, *_: told.send(what))
     told.send("done")
 
 
@@ -262,7 +264,7 @@ def test_killed_while_it_fills_and_another_waits(index: DatasetIndex, tmp_path: 
         pass
     second.join()
     assert not (tmp_path / "home/key.part").exists()
-    assert np.load(folder / "squares.npy").reshape(13, -1).max(1).min() > 0
+    assert np.load(folder / "pixels.npy").reshape(13, -1).max(1).min() > 0
 
 
 def test_full_disk_is_one_line_and_leaves_nothing(index: DatasetIndex, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -270,10 +272,10 @@ def test_full_disk_is_one_line_and_leaves_nothing(index: DatasetIndex, monkeypat
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(caching, "reserve", full)
-    with pytest.raises(FgvcError, match=r"cannot cache images in .*squares: no room for .* MiB; free") as caught:
+    with pytest.raises(FgvcError, match=r"cannot cache images in .*resized: no room for .* MiB; free") as caught:
         kept(index, "disk")
     assert "\n" not in str(caught.value)
-    assert not [path for path in (caching.cache_home() / "squares").iterdir() if path.is_dir()]
+    assert not [path for path in (caching.cache_home() / "resized").iterdir() if path.is_dir()]
 
 
 @pytest.mark.parametrize(("place", "advice"), [("disk", "XDG_CACHE_HOME"), ("ram", "--shm-size")])
@@ -292,10 +294,10 @@ def test_too_little_room_is_told_before(
 def test_a_gpu_is_needed_and_must_have_room(index: DatasetIndex, monkeypatch: pytest.MonkeyPatch) -> None:
     wanted = Wanted.of(index, spec_of("folder"))
     with pytest.raises(BadRequest, match="--cache gpu: this run computes on the CPU"):
-        open_squares(index, spec_of("folder", cache="gpu"), CPU)
+        open_cache(index, spec_of("folder", cache="gpu"), CPU)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (1000, 2000))
     with pytest.raises(BadRequest, match=r"--cache gpu: 13 images .* on the GPU"):
-        squares_on_device(wanted, torch.device("cuda:0"), lambda *_: None)
+        cache_on_device(wanted, torch.device("cuda:0"), lambda *_: None)
 
 
 def test_an_unreadable_image_is_named(index: DatasetIndex) -> None:
@@ -330,9 +332,9 @@ def test_what_a_killed_process_left_in_memory_goes(index: DatasetIndex, tmp_path
     home = tmp_path / f"shm/fgvc-{os.getuid()}"
     for name in ("left", "half.part"):
         (home / name).mkdir()
-        (home / name / "squares.npy").write_bytes(bytes(10))
+        (home / name / "pixels.npy").write_bytes(bytes(10))
     found = kept(index, "ram", resize=34)
-    assert sorted(shared(tmp_path)) == sorted(squares.kept.path.parent.name for squares in (claimed, found))
+    assert sorted(shared(tmp_path)) == sorted(found.kept.path.parent.name for found in (claimed, found))
 
 
 def test_somebody_elses_memory_is_not_used(tmp_path: Path) -> None:
@@ -357,8 +359,8 @@ def test_a_cache_folder_that_is_none_is_one_line(
 
 def test_a_worker_gets_the_path_not_the_pixels(index: DatasetIndex) -> None:
     """Where workers are not forked they are sent the dataset."""
-    squares = kept(index, "ram", resize=300)
-    loader = loader_of(index, "more", squares, train=True)
+    cache = kept(index, "ram", resize=300)
+    loader = loader_of(index, "more", cache, train=True)
     sent = pickle.dumps(loader.dataset)
     assert len(sent) < 20_000
     again = pickle.loads(sent)

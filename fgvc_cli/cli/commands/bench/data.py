@@ -17,6 +17,7 @@ def data(
     config: options.Config = None,
     sets: options.Sets = None,
     image_size: options.ImageSize = None,
+    fit: options.Fit = None,
     batch_size: options.BatchSize = None,
     device: options.Device = None,
     data_dir: options.DataDir = None,

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import re
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
-from benchmarks.hostile.forked import Answer
+from benchmarks.hostile.forked import Answer, start, wait
 from benchmarks.hostile.kills import _judged
 
 ROOT = Path(__file__).parents[1]
@@ -66,3 +68,13 @@ def test_what_the_soak_finds_in_an_answer(code, err, wrong) -> None:
 )
 def test_what_the_soak_asks_of_a_killed_training(code, number, err, sound) -> None:
     assert (not _judged(Answer(code, "", err, 1.0), number)) == sound
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_the_soak_may_send_a_signal_at_once(tmp_path, number) -> None:
+    work = tmp_path / "work"
+    work.mkdir()
+    began, child = time.monotonic(), start(["presets"], work, {"HOME": str(tmp_path)})
+    os.kill(child, number)
+    answer = wait(child, work, 60, began)
+    assert not _judged(answer, number), answer

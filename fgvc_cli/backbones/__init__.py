@@ -1,6 +1,7 @@
 """Backbones (images → named maps): torchvision's networks, timm's, and the built-in `tiny`."""
 
 from fgvc_cli.backbones.build import build_backbone
+from fgvc_cli.backbones.choice import with_backbone
 from fgvc_cli.backbones.depth import distances, undecayed
 from fgvc_cli.backbones.network import EMBEDDING, Backbone, Segment, freeze, set_checkpointing
 from fgvc_cli.backbones.preprocessing import contradiction, resolved
@@ -24,4 +25,5 @@ __all__ = [
     "set_stride",
     "undecayed",
     "widen",
+    "with_backbone",
 ]

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
+from fgvc_cli.backbones.choice import with_backbone
 from fgvc_cli.backbones.hub import config_of
 from fgvc_cli.backbones.weights import find_run, weights_file
 from fgvc_cli.spec.backbone import TIMM_PREFIX, TORCHVISION_NAMES
@@ -57,11 +58,12 @@ def trained_with(spec: RunSpec) -> Preprocessing:
 
 
 def resolved(spec: RunSpec) -> RunSpec:
-    """The spec with every `auto` of its data replaced by what the starting weights were trained with.
+    """The spec with every `auto` replaced: the backbone, then the data by what its weights were trained with.
 
     Raises:
-        BadRequest: as `trained_with`; or the values do not go with those given by hand.
+        BadRequest: as `trained_with` and `with_backbone`; or the values do not go with those given by hand.
     """
+    spec, _ = with_backbone(spec)
     open_fields = spec.data.unresolved
     if not open_fields:
         return spec

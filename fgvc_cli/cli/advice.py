@@ -16,7 +16,12 @@ def preset_note(spec: RunSpec) -> str | None:
     """A line that names the preset for this machine if the spec's has a network that is too large for it, or weights
     that are not on it; None where that network was chosen by the user. The network is not used.
     """
-    if spec.data.dataset not in ("folder", "csv") or spec.preset not in PRESETS or spec.preset == _LIGHT:
+    if (
+        spec.method.at_once
+        or spec.data.dataset not in ("folder", "csv")
+        or spec.preset not in PRESETS
+        or spec.preset == _LIGHT
+    ):
         return None
     backbone = spec.backbone
     if backbone.name != load_preset(spec.preset).backbone.name:

@@ -19,7 +19,7 @@ class Batch:
     continuous, 0 at the left or top edge of the first pixel.
     """
 
-    images: Tensor  # (B, 3, S, S) uint8 from the loader, float32 after `to_device`
+    images: Tensor  # (B, 3, S, S) uint8 from the loader, float32 after `to_device`; or (B, D) their embeddings
     labels: Tensor  # (B,) int64, or (B, K) probabilities
     index: Tensor  # (B,) int64, position in the split
     to_original: Tensor  # (B, 2, 3) float32

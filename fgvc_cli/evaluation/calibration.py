@@ -7,15 +7,15 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from fgvc_cli.data.loading.loader import Loader
+from fgvc_cli.data.loading.embedded import Batches
 from fgvc_cli.data.loading.to_device import to_device
 from fgvc_cli.data.types import DatasetIndex
 from fgvc_cli.errors import FgvcError
 from fgvc_cli.evaluation.metrics import calibration_error
 from fgvc_cli.files import write_json
-from fgvc_cli.inference.dataset import evaluation_loader
+from fgvc_cli.inference.shown import shown
 from fgvc_cli.inference.trained import EvalRequest, Opened, open_trained
 from fgvc_cli.machine.device import autocast
 from fgvc_cli.progress import Reporter
@@ -42,8 +42,9 @@ def calibrate_run(run: RunFolder, request: EvalRequest, index: DatasetIndex, con
     if done is not None:
         return done
     opened = open_trained(run, request, console, index)
-    loader = evaluation_loader(index, index.val, opened.spec, opened.device, shared=False)
-    logits, labels = _predict(opened, loader, Reporter(console))
+    reporter = Reporter(console)
+    method, loader = shown(run, opened, index, index.val, reporter, shared=False)
+    logits, labels = _predict(method, opened, loader, reporter)
     result = {"split": "val", "images": len(labels), "epoch": opened.trained.epoch, **fit(logits, labels)}
     weights, about = load_model(run.model_file)
     save_model(run.model_file, weights, about | {"temperature": result["temperature"]})
@@ -117,7 +118,7 @@ def _chunks(logits: Tensor, labels: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         yield logits[first : first + rows].double().clamp_min(_FLOOR), labels[first : first + rows]
 
 
-def _predict(opened: Opened, loader: Loader, reporter: Reporter) -> tuple[Tensor, Tensor]:
+def _predict(method: nn.Module, opened: Opened, loader: Batches, reporter: Reporter) -> tuple[Tensor, Tensor]:
     """(N, K) float32 final logits and (N,) labels of a loader's images, copied to the CPU once, at the end."""
     data, logits, labels = opened.spec.data, [], []
     reporter.begin("calibrating on the validation split", len(loader))
@@ -126,7 +127,7 @@ def _predict(opened: Opened, loader: Loader, reporter: Reporter) -> tuple[Tensor
             for batch in loader.epoch(0):
                 batch = to_device(batch, opened.device, *data.normalisation)
                 with autocast(opened.device, opened.spec.train.precision):
-                    output = opened.trained.method(batch.images)
+                    output = method(batch.images)
                 logits.append(output.logits.float())
                 labels.append(batch.labels)
                 reporter.advance(len(batch.labels))

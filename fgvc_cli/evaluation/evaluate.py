@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from fgvc_cli.data.loading.loader import Loader
+from fgvc_cli.data.loading.embedded import Batches
 from fgvc_cli.data.loading.to_device import to_device
 from fgvc_cli.data.splits import limit
 from fgvc_cli.data.types import DatasetIndex, Split
@@ -19,7 +19,8 @@ from fgvc_cli.evaluation.metrics import ClassCounts, Predicted
 from fgvc_cli.evaluation.results import must_be_free, worst_of, write_tables
 from fgvc_cli.files import make_folder, make_parent, write_json
 from fgvc_cli.inference.dataset import Images, evaluation_loader
-from fgvc_cli.inference.trained import EvalRequest, open_trained
+from fgvc_cli.inference.shown import embeds_once, shown
+from fgvc_cli.inference.trained import EvalRequest, Opened, open_trained
 from fgvc_cli.machine.compiling import Compiled, told
 from fgvc_cli.machine.device import autocast
 from fgvc_cli.machine.distributed import on_main
@@ -33,7 +34,7 @@ MEAN_BOX_IMAGES = 2000
 
 def evaluate(
     method: nn.Module,
-    loader: Loader,
+    loader: Batches,
     spec: RunSpec,
     classes: int,
     device: torch.device,
@@ -53,7 +54,7 @@ def evaluate(
 
 
 def run_through(
-    method: nn.Module, loader: Loader, spec: RunSpec, device: torch.device, reporter: Reporter, measures: Measures
+    method: nn.Module, loader: Batches, spec: RunSpec, device: torch.device, reporter: Reporter, measures: Measures
 ) -> None:
     """Run a method, compiled or not, once over a loader's images and count them in `measures`."""
     method.eval()  # reaches the module inside Compiled as well
@@ -115,13 +116,13 @@ def measure_run(run: RunFolder, request: EvalRequest, console: Console, index: D
     """Evaluate a run's selected model on one of its splits; nothing is written."""
     opened = open_trained(run, request, console, index)
     trained, spec, device = opened.trained, opened.spec, opened.device
-    method = Compiled(trained.method) if request.compile else trained.method
     images = opened.images
     must_be_free(run, images.named)
-    loader = evaluation_loader(images.index, images.split, spec, device)
-    located = _localisation(images, spec, device)
+    located = _localisation(images, spec, device) if _locates(opened, request) else None
     measures = Measures(len(trained.classes), device, located, trained.temperature)
     reporter = Reporter(console)
+    method, loader = shown(run, opened, images.index, images.split, reporter, as_images=located is not None)
+    method = Compiled(method) if request.compile else method
     reporter.begin(f"evaluating on {images.name}", len(loader))
     try:
         run_through(method, loader, spec, device, reporter, measures)
@@ -132,6 +133,13 @@ def measure_run(run: RunFolder, request: EvalRequest, console: Console, index: D
     result, counts, predicted = {**about, **measures.compute()}, measures.branches.counts(), measures.predictions.read()
     worst = worst_of(trained.classes, counts, predicted)
     return Measured(result | worst, images.split, trained.classes, counts, predicted)
+
+
+def _locates(opened: Opened, request: EvalRequest) -> bool:
+    """Whether boxes and maps are measured: where no image needs to be shown otherwise, only on request."""
+    if request.localisation is not None:
+        return request.localisation
+    return not embeds_once(opened.spec, behind=opened.trained.method.behind)
 
 
 def _localisation(images: Images, spec: RunSpec, device: torch.device) -> Localisation | None:

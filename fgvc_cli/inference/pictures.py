@@ -31,6 +31,7 @@ from fgvc_cli.spec.data import DataSpec
 STDIN = "-"
 _READERS = 4
 OnBad = Callable[["Picture", ImageError], None]
+Draw = Callable[["Picture"], torch.Generator]
 
 
 @dataclass(frozen=True)
@@ -173,18 +174,30 @@ def split_pictures(index: DatasetIndex, split: Split, classes: Sequence[str]) ->
 
 
 def load_pictures(
-    pictures: Sequence[Picture], spec: DataSpec, size: int, *, originals: bool = False, on_bad: OnBad | None = None
+    pictures: Sequence[Picture],
+    spec: DataSpec,
+    size: int,
+    *,
+    originals: bool = False,
+    on_bad: OnBad | None = None,
+    draw: Draw | None = None,
 ) -> Iterator[Loaded]:
     """Batches of `size` images, in order, transformed as in evaluation; threads read the next batch meanwhile.
 
-    `on_bad` is called with each image that cannot be read, which is then left out; None: the ImageError is raised.
+    Args:
+        pictures: the images.
+        spec: how they become the network's input.
+        size: images in a batch.
+        originals: whether to keep the images as they are in their files.
+        on_bad: called with each image that cannot be read, which is then left out; None: the ImageError is raised.
+        draw: the generator for an image's random transform, as in training; None: as in evaluation.
     """
     with ThreadPoolExecutor(_READERS) as pool:
         waiting: deque[list[tuple[Picture, Future[_Read]]]] = deque()
         try:
             for start in range(0, len(pictures), size):
                 chosen = pictures[start : start + size]
-                waiting.append([(picture, pool.submit(_read, picture, spec, originals)) for picture in chosen])
+                waiting.append([(picture, pool.submit(_read, picture, spec, originals, draw)) for picture in chosen])
                 if len(waiting) > 1:
                     yield from _gather(waiting.popleft(), on_bad)
             while waiting:
@@ -201,9 +214,10 @@ class _Read:
     to_original: Tensor
 
 
-def _read(picture: Picture, spec: DataSpec, keep: bool) -> _Read:
+def _read(picture: Picture, spec: DataSpec, keep: bool, draw: Draw | None) -> _Read:
     original = read_image(picture.file, spec.max_pixels)
-    pixels, to_original, _ = transform(original, spec, cut_bottom=picture.cut_bottom)
+    generator = None if draw is None else draw(picture)
+    pixels, to_original, _ = transform(original, spec, cut_bottom=picture.cut_bottom, generator=generator)
     size = (original.shape[1], original.shape[2])
     return _Read(original if keep else None, size, pixels, to_original)
 

@@ -73,6 +73,7 @@ class EvalRequest:
     root: Path | None = None
     compile: bool = False  # seldom worth the time, so the run's own setting applies to training only
     name: str | None = None  # `root` holds new photos, whose results are kept under this name
+    localisation: bool | None = None  # None: unless no image needs to be shown, as the embeddings are kept
     unknown_classes: str = "error"  # of new photos: error or skip
 
 

@@ -9,6 +9,7 @@ from fgvc_cli.methods.apcnn.method import ApCnn
 from fgvc_cli.methods.base import Method
 from fgvc_cli.methods.baseline import Baseline
 from fgvc_cli.methods.clan import Clan
+from fgvc_cli.methods.probe.method import Probe
 from fgvc_cli.methods.reaps import Reaps
 from fgvc_cli.methods.run_weights import load_run_weights
 from fgvc_cli.methods.scapnet.method import ScapNet
@@ -17,6 +18,7 @@ from fgvc_cli.spec.methods.apcnn import ApCnnSpec
 from fgvc_cli.spec.methods.base import MethodSpec
 from fgvc_cli.spec.methods.baseline import BaselineSpec
 from fgvc_cli.spec.methods.clan import ClanSpec
+from fgvc_cli.spec.methods.probe import ProbeSpec
 from fgvc_cli.spec.methods.reaps import ReapsSpec
 from fgvc_cli.spec.methods.scapnet import ScapNetSpec
 from fgvc_cli.spec.methods.tdsa import McSpec, TdsaSpec
@@ -30,6 +32,7 @@ METHODS: dict[type[MethodSpec], type[Method]] = {
     ClanSpec: Clan,
     TdsaSpec: Tdsa,
     McSpec: Mc,
+    ProbeSpec: Probe,
 }
 
 

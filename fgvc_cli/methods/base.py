@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -76,12 +78,52 @@ class Output:
     evidence: Evidence | None = None  # only with `forward(..., evidence=True)`
 
 
+class Behind(nn.Module):
+    """A method as a function of embeddings: for whatever runs methods on batches. Only where `Method.behind`."""
+
+    def __init__(self, method: Method) -> None:
+        super().__init__()
+        self.method = method
+
+    def forward(self, embeddings: Tensor, *, evidence: bool = False) -> Output:
+        """(B, D) → Output; there is no evidence without images."""
+        return self.method.classify(embeddings)
+
+
+def precise(values: Tensor) -> Tensor:
+    """The values in at least fp32, also under autocast."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
+
+
 for _node in (Maps, Boxes, Head, Grid, Evidence, Output):
     torch.export.register_dataclass(_node, serialized_type_name=f"fgvc.{_node.__name__}")
 
 
+class Labelled(NamedTuple):
+    """The embeddings of N images, and their classes."""
+
+    embeddings: Tensor  # (N, D) float32; with V views of each image (V · N, D), first those of evaluation
+    labels: Tensor  # (N,) int64, or (V · N,)
+    views: int = 1  # V
+
+    @property
+    def weights(self) -> Tensor:
+        """(1, V · N): all views of an image count as one image."""
+        return self.embeddings.new_full((1, len(self.labels)), 1 / self.views)
+
+    @property
+    def as_evaluated(self) -> Labelled:
+        """The images as in evaluation alone."""
+        count = len(self.labels) // self.views
+        return Labelled(self.embeddings[:count], self.labels[:count])
+
+
 class Method(nn.Module, ABC):
     """A classifier with its losses. The first network of every method is `self.backbone`.
+
+    Class attributes:
+        behind: whether all that is new lies behind the embedding: `forward` is `classify(embed(images))`, and a frozen
+            backbone's embeddings can be computed once (`backbone.freeze` all).
 
     Args:
         spec: the method's own settings.
@@ -89,6 +131,8 @@ class Method(nn.Module, ABC):
         num_classes: K.
         image_size: S, the image side that the method is built for; other sizes work too.
     """
+
+    behind: ClassVar[bool] = False
 
     def __init__(self, spec: MethodSpec, backbone: Backbone, num_classes: int, image_size: int) -> None:
         super().__init__()
@@ -113,6 +157,30 @@ class Method(nn.Module, ABC):
 
         `labels` are (B,) int64 classes or (B, K) probabilities. Each loss is the mean of a per-image value.
         """
+
+    def embed(self, images: Tensor) -> Tensor:
+        """(B, 3, S, S) normalised images → (B, D) float32: one vector an image, for comparing images."""
+        evidence = self(images, evidence=True).evidence
+        if evidence is None or evidence.embedding is None:
+            raise NotImplementedError(f"{type(self).__name__} gives no embedding")
+        return precise(evidence.embedding)
+
+    def classify(self, embeddings: Tensor) -> Output:
+        """(B, D) of `embed` → Output without evidence. Only where `behind`."""
+        raise NotImplementedError
+
+    def fit(self, train: Labelled, val: Labelled | None, tell: Callable[[str], object]) -> dict[str, float]:
+        """Fit what is behind the embedding. Only where the spec is `at_once`.
+
+        Args:
+            train: the training images.
+            val: the validation split, which chooses among settings; None: folds of the training images do.
+            tell: called with lines for the user.
+
+        Returns:
+            What was chosen, by name.
+        """
+        raise NotImplementedError
 
     def rates(self) -> dict[str, float]:
         """Parameter name → factor of its learning rate; 1 for those not named. Training adds the run's own factors."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from torch import Tensor, nn
 
 from fgvc_cli.backbones import EMBEDDING, Backbone
-from fgvc_cli.methods.base import Evidence, Head, Maps, Method, Output
-from fgvc_cli.methods.parts import cross_entropy, global_pool, image_frame, predicted_cam, strength
+from fgvc_cli.methods.base import Method, Output
+from fgvc_cli.methods.parts import cross_entropy, global_pool, linear_evidence
 from fgvc_cli.spec.methods.base import MethodSpec
 from fgvc_cli.spec.methods.baseline import BaselineSpec
 
@@ -15,6 +17,7 @@ class Baseline(Method):
     """Backbone, pooling, one linear layer, cross entropy: the network itself with a new classifier. Branch: `final`."""
 
     spec: BaselineSpec
+    behind = True
 
     def __init__(self, spec: BaselineSpec, backbone: Backbone, num_classes: int, image_size: int) -> None:
         super().__init__(spec, backbone, num_classes, image_size)
@@ -30,29 +33,32 @@ class Baseline(Method):
 
     def forward(self, images: Tensor, *, evidence: bool = False) -> Output:
         """(B, 3, S, S) → logits (B, K)."""
+        top, pooled = self._pooled(images)
+        output = self.classify(pooled)
+        if not evidence:
+            return output
+        weight, whole = self.classifier.weight, self.reads_embedding(self.spec)
+        seen = linear_evidence(self.backbone, images, top, pooled, output.logits, weight, whole=whole)
+        return replace(output, evidence=seen)
+
+    def embed(self, images: Tensor) -> Tensor:
+        """As `Method.embed`: what the classifier reads."""
+        return self._pooled(images)[1]
+
+    def classify(self, embeddings: Tensor) -> Output:
+        """As `Method.classify`."""
+        logits = self.classifier(embeddings)
+        return Output(logits, {"final": logits}, {})
+
+    def _pooled(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """The top map (B, C, h, w), and what the classifier reads of it (B, D)."""
         top = self.backbone.last
         if self.reads_embedding(self.spec):
             found = self.backbone(images, [top, EMBEDDING])
-            pooled = found[EMBEDDING]
-        else:
-            found = self.backbone(images, [top])
-            pooled = global_pool(found[top])
-        logits = self.classifier(pooled)
-        seen = self._evidence(images, found[top], pooled, logits) if evidence else None
-        return Output(logits, {"final": logits}, {}, seen)
+            return found[top], found[EMBEDDING]
+        maps = self.backbone(images, [top])[top]
+        return maps, global_pool(maps)
 
     def losses(self, output: Output, labels: Tensor) -> dict[str, Tensor]:
         """`final`: cross entropy."""
         return {"final": cross_entropy(output.logits, labels)}
-
-    def _evidence(self, images: Tensor, top: Tensor, pooled: Tensor, logits: Tensor) -> Evidence:
-        """A CAM, which is exact where the classifier reads the average of the map; else the activation of the map."""
-        frame = image_frame(images)
-        read = self.backbone.positions(top) if self.reads_embedding(self.spec) else top
-        weight = None if read is None else self.classifier.weight
-        if read is None or weight is None:
-            maps = Maps("activation", strength(top), frame)
-        else:
-            maps = predicted_cam(read, weight, logits, frame)
-        head = Head(top if read is None else read, weight, frame)
-        return Evidence(maps={"final": maps}, heads={"final": head}, embedding=pooled.detach())

@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fgvc_cli.methods.base import Maps
+from fgvc_cli.backbones import Backbone
+from fgvc_cli.methods.base import Evidence, Head, Maps
 from fgvc_cli.ops.boxes import whole_image
 from fgvc_cli.ops.cam import class_activation
 
@@ -48,6 +49,40 @@ def predicted_cam(features: Tensor, weight: Tensor, logits: Tensor, frame: Tenso
     return Maps("cam", class_activation(features, weight, top)[:, None], frame, top[:, None])
 
 
+def linear_evidence(
+    backbone: Backbone,
+    images: Tensor,
+    top: Tensor,
+    pooled: Tensor,
+    logits: Tensor,
+    weight: Tensor | None,
+    *,
+    whole: bool,
+) -> Evidence:
+    """Evidence of a classifier on the pooled top map: a CAM, exact where the average of the map is read linearly.
+
+    Elsewhere the activation of the map.
+
+    Args:
+        backbone: whose top map it is.
+        images: (B, 3, H, W).
+        top: (B, C, h, w).
+        pooled: (B, D), what the classifier reads.
+        logits: (B, K).
+        weight: (K, D); None: the classifier is not linear.
+        whole: whether the network's own embedding is read, not the average of the map.
+    """
+    frame = image_frame(images)
+    read = backbone.positions(top) if whole else top
+    if read is None or weight is None:
+        maps = Maps("activation", strength(top), frame)
+        head = Head(top, None, frame)
+    else:
+        maps = predicted_cam(read, weight, logits, frame)
+        head = Head(read, weight, frame)
+    return Evidence(maps={"final": maps}, heads={"final": head}, embedding=pooled.detach())
+
+
 def carried(maps: Mapping[str, Tensor], names: Sequence[str]) -> Tensor | None:
     """What a backbone carries along beside a map it is to go on from (`Backbone.beside`); None if nothing."""
     return maps[names[0]] if names else None
@@ -57,8 +92,3 @@ def carried(maps: Mapping[str, Tensor], names: Sequence[str]) -> Tensor | None:
 def strength(features: Tensor) -> Tensor:
     """(B, C, h, w) → (B, 1, h, w) float32: root mean square over the channels."""
     return features.float().square().mean(1, keepdim=True).sqrt()
-
-
-def precise(values: Tensor) -> Tensor:
-    """The values in at least fp32, also under autocast."""
-    return values.to(torch.promote_types(values.dtype, torch.float32))

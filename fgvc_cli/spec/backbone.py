@@ -21,12 +21,17 @@ TORCHVISION_NAMES = (
 BACKBONE_NAMES = ("tiny", *TORCHVISION_NAMES)
 TIMM_PREFIX = "timm:"
 HUB_PREFIX = "hf-hub:"
+AUTO_BACKBONE = "auto"
 
 
 class BackboneSpec(Spec):
     """The backbone's name and its starting weights."""
 
-    name: str = Field("resnet50", description="`tiny`, a torchvision resnet or vgg, or timm:NAME")
+    name: str = Field(
+        "resnet50",
+        description="`tiny`, a torchvision resnet or vgg, timm:NAME, or auto: the best trained one "
+        "that this machine can fetch and run",
+    )
     weights: str = Field(
         "imagenet",
         description="imagenet, none, a .pth or .safetensors file, a folder of a run or in the hub's layout, or "
@@ -42,6 +47,13 @@ class BackboneSpec(Spec):
     frozen_epochs: int = Field(
         0, ge=0, le=100_000, description="first epochs in which the backbone rests while what is new is trained"
     )
+    views: int = Field(
+        0,
+        ge=0,
+        le=1000,
+        description="with freeze all: augmented views of each training image whose features are computed, beside the "
+        "plain one",
+    )
     drop_path: float | None = Field(
         None, ge=0, lt=1, description="timm: rate of stochastic depth; none: the network's default"
     )
@@ -49,9 +61,9 @@ class BackboneSpec(Spec):
     @field_validator("name")
     @classmethod
     def _known(cls, name: str) -> str:
-        if name in BACKBONE_NAMES or (name.startswith(TIMM_PREFIX) and len(name) > len(TIMM_PREFIX)):
+        if name in (AUTO_BACKBONE, *BACKBONE_NAMES) or (name.startswith(TIMM_PREFIX) and len(name) > len(TIMM_PREFIX)):
             return name
-        raise ValueError(f"no backbone is called {name!r}; there are {', '.join(BACKBONE_NAMES)} and timm:NAME")
+        raise ValueError(f"no backbone is called {name!r}; there are {', '.join(BACKBONE_NAMES)}, timm:NAME and auto")
 
     @field_validator("weights")
     @classmethod

@@ -110,7 +110,7 @@ def _preset_for(method: str, dataset: str) -> RunSpec:
 def recipe_note(spec: RunSpec) -> str | None:
     """A line for the user if a known dataset has no preset, so that the preset for an image folder is used."""
     method, dataset = spec.method.name, spec.data.dataset
-    if spec.preset != f"{method}-{OWN_PHOTOS}" or dataset in (OWN_PHOTOS, "csv"):
+    if spec.preset != f"{method}-{OWN_PHOTOS}" or dataset in (OWN_PHOTOS, "csv") or spec.method.at_once:
         return None
     return f"there is no published recipe of {method} for {dataset}: using preset {spec.preset}"
 

@@ -31,6 +31,16 @@ class RunSpec(Spec):
     train: TrainSpec = TrainSpec()
 
     @model_validator(mode="after")
+    def _frozen_features(self) -> Self:
+        if self.method.at_once and self.backbone.freeze != "all":
+            raise ValueError(f"method {self.method.name} is fitted to frozen features: backbone.freeze must be all")
+        if self.method.at_once and self.backbone.plain_epochs:
+            raise ValueError(f"method {self.method.name} is fitted at once: backbone.plain_epochs must be 0")
+        if self.backbone.views and self.backbone.freeze != "all":
+            raise ValueError("backbone.views needs backbone.freeze all: else every epoch sees new views anyway")
+        return self
+
+    @model_validator(mode="after")
     def _every_stage_begins(self) -> Self:
         epochs = self.train.epochs
         last = self.method.stage_starts(epochs)[-1]

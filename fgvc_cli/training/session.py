@@ -162,10 +162,7 @@ class Session:
 
     def record(self) -> None:
         """Write what a new run keeps beside its spec: classes, splits that fgvc drew, environment."""
-        if self.index.drawn:
-            write_json(self.run.splits_file, split_record(self.index))
-        write_json(self.run.path / "classes.json", list(self.index.classes))
-        write_json(self.run.path / "environment.json", describe(self.learner.device))
+        write_record(self.run, self.index, self.learner.device)
 
     def save(self) -> None:
         """Write a checkpoint of the current state. FgvcError if a value is not finite; then nothing is written."""
@@ -213,6 +210,14 @@ class Session:
             torch.manual_seed(mix(self.spec.train.seed, here.rank, self.position.step))
         if self.position.batch >= len(self.loader):
             raise ValueError(f"position.batch: the epoch has {len(self.loader)} batches")
+
+
+def write_record(run: RunFolder, index: DatasetIndex, device: torch.device) -> None:
+    """Write what a new run keeps beside its spec: classes, splits that fgvc drew, environment."""
+    if index.drawn:
+        write_json(run.splits_file, split_record(index))
+    write_json(run.path / "classes.json", list(index.classes))
+    write_json(run.path / "environment.json", describe(device))
 
 
 def _from_plain(spec: RunSpec, plain: RunFolder) -> RunSpec:

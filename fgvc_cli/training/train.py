@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fgvc_cli.backbones import contradiction, resolved
+from fgvc_cli.backbones import contradiction, resolved, with_backbone
 from fgvc_cli.errors import BadRequest, FgvcError
 from fgvc_cli.evaluation.calibration import calibrate_run
 from fgvc_cli.evaluation.evaluate import evaluate_run
@@ -25,6 +25,7 @@ from fgvc_cli.spec.build import validate
 from fgvc_cli.spec.run import RunSpec
 from fgvc_cli.terminal import Console
 from fgvc_cli.training.epoch import asked_to_stop, stop_run, train_epoch
+from fgvc_cli.training.fitting import Fitting
 from fgvc_cli.training.session import Session
 
 
@@ -48,6 +49,9 @@ class Machine:
 
 def train(spec: RunSpec, out: Path, console: Console) -> dict[str, Any]:
     """Train a new run in the folder `out`. Returns its evaluation on the test split."""
+    spec, choice = with_backbone(spec)
+    if choice is not None and launched().main:
+        console.note(choice)
     spec = resolved(spec)
     with joined(spec.train.timeout_minutes) as here:
         # The default folder's name holds the time, which differs between processes.
@@ -57,7 +61,7 @@ def train(spec: RunSpec, out: Path, console: Console) -> dict[str, Any]:
             return _resume(RunFolder(out), spec, console)
         run = RunFolder(out)
         # Errors in the request are found before a folder is created.
-        session = Session.build(run, spec, console, load_weights=True)
+        session = _built(run, spec, console)
         with _locked(run):
             on_main(lambda: _create(run, spec))
             console.print(f"run: {run.path}")
@@ -68,6 +72,12 @@ def train(spec: RunSpec, out: Path, console: Console) -> dict[str, Any]:
                 del session  # frees its memory for the plain network
                 session = _after_plain(run, spec, console)
             return _fit(session, console)
+
+
+def _built(run: RunFolder, spec: RunSpec, console: Console, *, load_weights: bool = True) -> Session | Fitting:
+    """The run in memory, at its start."""
+    kind = Fitting if spec.method.at_once else Session
+    return kind.build(run, spec, console, load_weights=load_weights)
 
 
 def _begun(out: Path, spec: RunSpec) -> bool:
@@ -106,11 +116,11 @@ def _resume(run: RunFolder, spec: RunSpec, console: Console) -> dict[str, Any]:
         return _fit(_restored(run, spec, console), console)
 
 
-def _restored(run: RunFolder, spec: RunSpec, console: Console) -> Session:
+def _restored(run: RunFolder, spec: RunSpec, console: Console) -> Session | Fitting:
     """The run at its last complete checkpoint, or at its start if there is none."""
     steps = on_main(run.checkpoint_steps)
-    session = Session.build(run, spec, console, load_weights=not steps)
-    if steps:
+    session = _built(run, spec, console, load_weights=not steps)
+    if steps and isinstance(session, Session):
         session.restore(steps[-1])
     return session
 
@@ -127,7 +137,9 @@ def _after_plain(run: RunFolder, spec: RunSpec, console: Console) -> Session:
     reporter = Reporter(console)
     reporter.line(f"training the plain network first, for {spec.backbone.plain_epochs} epochs")
     with _locked(run.plain):
-        _learn(_restored(run.plain, plain, Console(quiet=True)), reporter)
+        before = _restored(run.plain, plain, Console(quiet=True))
+        assert isinstance(before, Session)
+        _learn(before, reporter)
     reporter.line(f"training {spec.method.name} from its weights, for {spec.train.epochs} epochs")
     return Session.build(run, spec, console, load_weights=True, plain=run.plain)
 
@@ -136,10 +148,13 @@ def _given(**values: Any) -> dict[str, Any]:
     return {key: value for key, value in values.items() if value is not None}
 
 
-def _fit(session: Session, console: Console) -> dict[str, Any]:
-    """Train from the session's position to the end, then evaluate the selected model on the test split."""
+def _fit(session: Session | Fitting, console: Console) -> dict[str, Any]:
+    """Train or fit from the session's position to the end, then evaluate the selected model on the test split."""
     reporter = Reporter(console)
-    _learn(session, reporter)
+    if isinstance(session, Fitting):
+        _fit_at_once(session, reporter)
+    else:
+        _learn(session, reporter)
     spec = session.spec
     machine = EvalRequest("test", device=spec.train.device, workers=spec.data.workers, root=spec.data.root)
     on_main(lambda: calibrate_run(session.run, machine, session.index, console))
@@ -150,6 +165,17 @@ def _fit(session: Session, console: Console) -> dict[str, Any]:
     return evaluate_run(session.run, machine, console, session.index)
 
 
+def _fit_at_once(fitting: Fitting, reporter: Reporter) -> None:
+    """Fit, unless that is done."""
+    if fitting.finished:
+        return
+    for note in fitting.notes:
+        reporter.line(f"note: {note}")
+    on_main(fitting.record)
+    with _writing(fitting.run, epoch=0, step=0) as journal:
+        fitting.fit(journal, reporter)
+
+
 def _learn(session: Session, reporter: Reporter) -> None:
     """Train from the session's position to the end."""
     for note in session.notes:
@@ -158,7 +184,8 @@ def _learn(session: Session, reporter: Reporter) -> None:
         on_main(session.record)
     else:
         reporter.line(f"resuming at epoch {session.position.epoch + 1}, step {session.position.step}")
-    with listening() as wish, _writing(session) as journal:
+    position = session.position
+    with listening() as wish, _writing(session.run, position.epoch, position.step) as journal:
         while not session.finished:
             train_epoch(session, journal, reporter, wish)
             if asked_to_stop(wish):
@@ -179,14 +206,14 @@ def _kept(run: RunFolder) -> dict[str, Any] | None:
 
 
 @contextmanager
-def _writing(session: Session) -> Iterator[Journal]:
-    """Open metrics.csv and the TensorBoard events, cut back to the session's position."""
+def _writing(run: RunFolder, epoch: int, step: int) -> Iterator[Journal]:
+    """Open metrics.csv and the TensorBoard events, cut back to the position of the run."""
     if not world().main:
         yield Journal()
         return
-    metrics = MetricsFile(session.run.metrics_file)
-    metrics.cut(session.position.epoch)
-    events = Events(session.run.events, session.position.step)
+    metrics = MetricsFile(run.metrics_file)
+    metrics.cut(epoch)
+    events = Events(run.events, step)
     try:
         yield Journal(metrics, events)
     finally:

@@ -25,6 +25,13 @@ def evaluate(
     data_dir: options.DataDir = None,
     name: options.NewName = None,
     unknown_classes: options.UnknownClasses = "error",
+    localisation: Annotated[
+        bool | None,
+        typer.Option(
+            "--localisation/--no-localisation",
+            help="Measure boxes and maps where true boxes are known; default: unless features are computed once.",
+        ),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Folder for the results. Default: eval/ in the run's folder.")
     ] = None,
@@ -53,7 +60,18 @@ def evaluate(
         from fgvc_cli.files import NotWritable
         from fgvc_cli.inference.trained import EvalRequest
 
-    request = EvalRequest(split, device, precision, batch_size, workers, data_dir, bool(compile), name, unknown_classes)
+    request = EvalRequest(
+        split,
+        device,
+        precision,
+        batch_size,
+        workers,
+        data_dir,
+        bool(compile),
+        name,
+        localisation,
+        unknown_classes,
+    )
     measured = measure_run(folder, request, console)
     failed: FgvcError | None = None
     try:

@@ -65,6 +65,11 @@ def to_device(
     std: tuple[float, ...],
     channels_last: bool = True,
 ) -> Batch:
-    """The batch on `device`, its images normalised to float32. Copies from pinned memory do not block."""
+    """The batch on `device`, its images normalised to float32. Copies from pinned memory do not block.
+
+    Embeddings in the place of images (B, D) stay as they are.
+    """
     batch = batch.to(torch.device(device))
+    if batch.images.ndim == 2:
+        return batch
     return replace(batch, images=normalise(batch.images, mean, std, channels_last=channels_last))

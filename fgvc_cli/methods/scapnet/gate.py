@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fgvc_cli.methods.parts import precise
+from fgvc_cli.methods.base import precise
 
 
 class LocationModule(nn.Module):

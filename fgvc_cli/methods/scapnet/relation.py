@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from fgvc_cli.methods.parts import precise
+from fgvc_cli.methods.base import precise
 from fgvc_cli.ops.boxes import box_iou
 from fgvc_cli.ops.geometry import relative_geometry, wave_code
 

@@ -11,12 +11,13 @@ from fgvc_cli.spec.methods.apcnn import ApCnnSpec
 from fgvc_cli.spec.methods.base import MethodSpec
 from fgvc_cli.spec.methods.baseline import BaselineSpec
 from fgvc_cli.spec.methods.clan import ClanSpec
+from fgvc_cli.spec.methods.probe import ProbeSpec
 from fgvc_cli.spec.methods.reaps import ReapsSpec
 from fgvc_cli.spec.methods.scapnet import ScapNetSpec
 from fgvc_cli.spec.methods.tdsa import McSpec, TdsaSpec
 
 AnyMethodSpec = Annotated[
-    BaselineSpec | ReapsSpec | ApCnnSpec | ScapNetSpec | ClanSpec | TdsaSpec | McSpec,
+    BaselineSpec | ReapsSpec | ApCnnSpec | ScapNetSpec | ClanSpec | TdsaSpec | McSpec | ProbeSpec,
     Field(discriminator="name"),
 ]
 

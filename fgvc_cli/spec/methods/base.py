@@ -12,6 +12,7 @@ class MethodSpec(Spec):
 
     title: ClassVar[str]
     paper: ClassVar[str]
+    at_once: ClassVar[bool] = False  # fitted to frozen features at once (`Method.fit`), not trained epoch by epoch
 
     def stage_starts(self, epochs: int) -> tuple[int, ...]:
         """First epoch of each stage, for training of `epochs` epochs; each stage runs the whole schedule once."""

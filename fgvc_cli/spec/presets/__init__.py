@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from fgvc_cli.errors import BadRequest
 from fgvc_cli.spec.data import AUTO
-from fgvc_cli.spec.presets import apcnn, baseline, clan, light, modern, reaps, scapnet, tdsa
+from fgvc_cli.spec.presets import apcnn, baseline, clan, light, modern, probe, reaps, scapnet, tdsa
 from fgvc_cli.spec.run import RunSpec
 
 Preset = Callable[[], RunSpec]
@@ -59,6 +59,8 @@ PRESETS: dict[str, Preset] = (
         tdsa.mc_flowers,
         tdsa.mc_demo,
         tdsa.mc_folder,
+        probe.probe_demo,
+        probe.probe_folder,
     )
     | RECIPES
 )
@@ -85,4 +87,7 @@ def load_preset(name: str, method: str | None = None) -> RunSpec:
         return spec
     if name not in RECIPES:
         raise BadRequest(f"preset {name} is for method {spec.method.name}, not {method}: leave one of them out")
-    return spec.model_copy(update={"method": PRESETS[f"{method}-{OWN_PHOTOS}"]().method})
+    own = PRESETS[f"{method}-{OWN_PHOTOS}"]()
+    frozen = {"freeze": own.backbone.freeze} if own.method.at_once else {}
+    backbone = spec.backbone.model_copy(update=frozen)
+    return spec.model_copy(update={"method": own.method, "backbone": backbone})

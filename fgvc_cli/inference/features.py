@@ -1,0 +1,189 @@
+"""Embeddings of images: computed once by a network that no longer changes, and kept (`FeatureStore`)."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fgvc_cli.data.images.read import ImageError
+from fgvc_cli.data.loading.to_device import to_device
+from fgvc_cli.data.loading.transforms import generator_of
+from fgvc_cli.data.types import Batch
+from fgvc_cli.errors import FgvcError
+from fgvc_cli.files import open_regular
+from fgvc_cli.inference.feature_store import FeatureStore, digest
+from fgvc_cli.inference.folding import fold_batch_norm
+from fgvc_cli.inference.pictures import OnBad, Picture, load_pictures
+from fgvc_cli.machine.device import autocast
+from fgvc_cli.machine.distributed import gathered, world
+from fgvc_cli.methods.base import Method
+from fgvc_cli.progress import Reporter
+from fgvc_cli.spec.data import OF_WEIGHTS
+from fgvc_cli.spec.run import RunSpec
+
+_READERS = 8
+_LEAST_BATCH = 32  # images: smaller batches leave cores idle
+_VERSION = "1"  # changed whenever the same network gives other embeddings
+_TRANSFORM = (*OF_WEIGHTS, "fit", "max_pixels")
+_RANDOM = ("padding", "flip", "rotation", "augment", "augment_operations", "augment_magnitude", "erasing")
+
+
+@dataclass
+class Embedder:
+    """A method's `embed` on a device, and what it gave before, in this process or another.
+
+    Args:
+        method: in evaluation mode, on the device; its BatchNorm may be folded.
+        spec: of its run.
+        device: where to compute.
+        key: of the weights (`weights_key`), as they are in the run's file.
+    """
+
+    method: Method
+    spec: RunSpec
+    device: torch.device
+    key: bytes
+
+    @classmethod
+    def of(cls, method: Method, spec: RunSpec, device: torch.device) -> Embedder:
+        """The embedder of a method as it is now; the method itself is left as it is."""
+        key = weights_key(method.state_dict(), method)
+        folded = copy.deepcopy(method).eval()
+        fold_batch_norm(folded)
+        return cls(folded.to(device).to(memory_format=torch.channels_last), spec, device, key)
+
+    @cached_property
+    def store(self) -> FeatureStore:
+        """Where the embeddings are kept."""
+        side = self.spec.data.side
+        with torch.inference_mode():
+            blank = torch.zeros(1, 3, side, side, device=self.device).to(memory_format=torch.channels_last)
+            width = self.method.embed(blank).shape[1]
+        about = {"version": _VERSION, "backbone": self.spec.backbone.name, "precision": self.spec.train.precision}
+        if not self.method.behind:
+            about["method"] = json.dumps(self.spec.method.model_dump(mode="json"), sort_keys=True)
+        return FeatureStore(digest(json.dumps(about).encode(), self.key), width, about)
+
+    def embed(
+        self, pictures: Sequence[Picture], reporter: Reporter, *, view: int = 0, on_bad: OnBad | None = None
+    ) -> Tensor:
+        """(N, D) float32 on the CPU, in the pictures' order. With several processes, each computes its share.
+
+        Args:
+            pictures: the images.
+            reporter: shows the progress of what is computed.
+            view: 0: as in evaluation; from 1: an augmented view, the same whenever it is asked for.
+            on_bad: called with each image that cannot be read, whose row becomes NaN; None: the ImageError is raised.
+
+        Raises:
+            ImageError: as said.
+            FgvcError: an embedding is not finite, or the store cannot be written.
+        """
+        keys = self._keys(pictures, view, on_bad)
+        wanted = [position for position in self.store.missing(keys) if keys[position]]
+        here = world()
+        gathered(None)  # all know what is missing before any computes
+        self._compute([(keys[i], pictures[i]) for i in wanted[here.rank :: here.size]], view, reporter, on_bad)
+        if here.size > 1:
+            gathered(None)
+            self.store.refresh()
+        lost = set(self.store.missing(keys))
+        lost_keys = {keys[position] for position in lost}
+        found = torch.full((len(keys), self.store.width), float("nan"))
+        rows = [row for row, key in enumerate(keys) if key not in lost_keys]
+        found[rows] = torch.from_numpy(self.store.vectors([keys[row] for row in rows]))
+        return found
+
+    def _keys(self, pictures: Sequence[Picture], view: int, on_bad: OnBad | None) -> list[bytes]:
+        """The key of each picture; empty for a file that cannot be read."""
+        data = self.spec.data
+        fields = (*_TRANSFORM, *_RANDOM) if view else _TRANSFORM
+        words = data.model_dump(mode="json", include=set(fields)) | ({"view": view, "seed": self._seed} if view else {})
+        how = json.dumps(words, sort_keys=True).encode()
+
+        def key_of(picture: Picture) -> bytes | ImageError:
+            try:
+                with open_regular(picture.file) as stream:
+                    return digest(how, str(picture.cut_bottom).encode(), stream.read())
+            except OSError as error:
+                return ImageError(f"cannot read {picture.file}: {error.strerror or error}")
+
+        with ThreadPoolExecutor(_READERS) as pool:
+            found = list(pool.map(key_of, pictures))
+        for picture, key in zip(pictures, found, strict=True):
+            if isinstance(key, ImageError):
+                if on_bad is None:
+                    raise key
+                on_bad(picture, key)
+        return [b"" if isinstance(key, ImageError) else key for key in found]
+
+    @property
+    def _seed(self) -> int:
+        return self.spec.train.seed
+
+    def _compute(
+        self, wanted: Sequence[tuple[bytes, Picture]], view: int, reporter: Reporter, on_bad: OnBad | None
+    ) -> None:
+        """Compute and store, batch by batch."""
+        if not wanted:
+            return
+        key_of = {id(picture): key for key, picture in wanted}
+
+        def draw(picture: Picture) -> torch.Generator:
+            return generator_of(self._seed, view, int.from_bytes(key_of[id(picture)][:7], "little"))
+
+        size = self.spec.train.eval_batch_size or max(self.spec.train.batch_size, _LEAST_BATCH)
+        pictures = [picture for _, picture in wanted]
+        reporter.begin("computing features", -(-len(wanted) // size))
+        try:
+            for loaded in load_pictures(pictures, self.spec.data, size, on_bad=on_bad, draw=draw if view else None):
+                vectors = self._vectors(loaded.batch)
+                _must_be_finite(vectors, loaded.pictures)
+                self.store.append([key_of[id(picture)] for picture in loaded.pictures], vectors)
+                reporter.advance(len(vectors))
+                reporter.facts({})
+        finally:
+            reporter.end()
+
+    @torch.inference_mode()
+    def _vectors(self, batch: Batch) -> NDArray[np.float32]:
+        images = to_device(batch, self.device, *self.spec.data.normalisation).images
+        with autocast(self.device, self.spec.train.precision):
+            vectors = self.method.embed(images)
+        found: NDArray[np.float32] = vectors.float().cpu().numpy()
+        return found
+
+
+def weights_key(state: Mapping[str, Tensor], method: Method) -> bytes:
+    """A digest of the weights that decide an embedding: the backbone's where the classifier is `behind`, else all.
+
+    Args:
+        state: the method's state dict, as a run's file holds it.
+        method: the method, of any weights.
+    """
+    reads = type(method).reads_embedding(method.spec)
+    words = [b"backbone" if method.behind else type(method).__name__.encode(), str(reads).encode()]
+    for name in sorted(state):
+        if name.startswith("backbone.") or not method.behind:
+            value = state[name].detach().cpu().contiguous()
+            words += [name.encode(), str(value.dtype).encode(), str(tuple(value.shape)).encode()]
+            words.append(value.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest(*words)
+
+
+def _must_be_finite(vectors: NDArray[np.float32], pictures: Sequence[Picture]) -> None:
+    """FgvcError that names the first image whose embedding is not finite."""
+    wrong = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
+    if len(wrong):
+        raise FgvcError(
+            f"the features of {pictures[wrong[0]].name} are not finite: use --precision fp32, or other weights"
+        )

@@ -1,0 +1,1 @@
+"""A classifier on frozen features, fitted at once."""

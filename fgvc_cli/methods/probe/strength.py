@@ -1,0 +1,68 @@
+"""The choice of the penalty's strength for logistic regression: on the validation split, or by folds without one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from fgvc_cli.methods.base import Labelled
+from fgvc_cli.ops.logistic import Fitted, fit_logistic
+from fgvc_cli.spec.methods.probe import ProbeSpec
+
+_ROUGH = 2e-4  # the gradient at which a candidate's accuracy is settled
+_STEPS = 100
+
+
+def choose_strength(
+    train: Labelled, val: Labelled | None, classes: int, spec: ProbeSpec, tell: Callable[[str], object]
+) -> float:
+    """The strength with the highest accuracy on images that were not fitted; of equal ones the strongest penalty.
+
+    All strengths, and all folds, are one batched problem.
+    """
+    strengths = sorted(spec.strengths)
+    if len(strengths) == 1:
+        return strengths[0]
+    if val is not None:
+        found = _rough(train, classes, torch.tensor(strengths), train.weights.expand(len(strengths), -1))
+        right = (found.logits(val.embeddings).argmax(2) == val.labels).float().mean(1)
+        where = "on the validation split"
+    else:
+        folds = min(spec.folds, len(train.as_evaluated.labels))
+        right = _by_folds(train, classes, strengths, folds)
+        where = f"by {folds} folds of the training images"
+    best = int(right.argmax())
+    tell(f"strength {strengths[best]:g}, chosen {where}: {100 * float(right[best]):.1f} % top-1 there")
+    return strengths[best]
+
+
+def _rough(train: Labelled, classes: int, strengths: Tensor, weights: Tensor) -> Fitted:
+    embeddings, labels = train.embeddings, train.labels
+    return fit_logistic(embeddings, labels, classes, strengths, weights, iterations=_STEPS, tolerance=_ROUGH)
+
+
+def _by_folds(train: Labelled, classes: int, strengths: list[float], folds: int) -> Tensor:
+    """(S,) accuracy of each strength on the images of each fold, fitted to the other folds.
+
+    All views of an image are in its fold; it is asked about as in evaluation.
+    """
+    plain = train.as_evaluated
+    fold = folds_of(plain.labels, folds)
+    out = torch.stack([fold == number for number in range(folds)]).repeat(len(strengths), 1)  # (S · F, N)
+    weights = (~out).repeat(1, train.views) * train.weights
+    found = _rough(train, classes, torch.tensor(strengths).repeat_interleave(folds), weights)
+    right = found.logits(plain.embeddings).argmax(2) == plain.labels
+    return (right & out).reshape(len(strengths), -1).sum(1) / len(plain.labels)
+
+
+def folds_of(labels: Tensor, folds: int) -> Tensor:
+    """(N,) the fold of each image: dealt out in turns, class after class.
+
+    The same for the same labels; every fold has an image where there are as many images.
+    """
+    order = torch.argsort(labels.cpu(), stable=True)
+    fold = torch.empty_like(order)
+    fold[order] = torch.arange(len(order)) % folds
+    return fold.to(labels.device)

@@ -1,0 +1,121 @@
+"""Fitting at once: a method whose spec is `at_once` is fitted to the embeddings of its frozen backbone."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import torch
+
+from fgvc_cli.data.types import DatasetIndex, Split
+from fgvc_cli.errors import BadRequest
+from fgvc_cli.evaluation.evaluate import evaluate
+from fgvc_cli.inference.features import Embedder
+from fgvc_cli.inference.pictures import split_pictures
+from fgvc_cli.inference.shown import embedded
+from fgvc_cli.machine.device import prepare_device
+from fgvc_cli.machine.distributed import on_main, world
+from fgvc_cli.machine.finite import check_tensors
+from fgvc_cli.machine.interrupt import Stopped
+from fgvc_cli.methods import build_method
+from fgvc_cli.methods.base import Behind, Labelled, Method
+from fgvc_cli.methods.sizes import check_image_size
+from fgvc_cli.progress import Reporter
+from fgvc_cli.runs.checkpoint import save_model
+from fgvc_cli.runs.folder import RunFolder
+from fgvc_cli.runs.journal import Journal
+from fgvc_cli.spec.run import RunSpec
+from fgvc_cli.terminal import Console
+from fgvc_cli.training.session import open_training_index, write_record
+
+
+@dataclass
+class Fitting:
+    """A run in memory whose method is fitted at once."""
+
+    run: RunFolder
+    spec: RunSpec
+    index: DatasetIndex
+    method: Method
+    device: torch.device
+    notes: tuple[str, ...]
+
+    @classmethod
+    def build(cls, run: RunFolder, spec: RunSpec, console: Console, *, load_weights: bool) -> Fitting:
+        """Read the data and build the method. BadRequest, before anything is written, if it cannot be fitted."""
+        device = prepare_device(spec.train)
+        index = open_training_index(run, spec, console)
+        if load_weights:  # a run that has begun has this behind it
+            check_image_size(spec, len(index.classes))
+        if len(set(index.train.labels.tolist())) < 2:
+            raise BadRequest("the training images are all of one class: a classifier needs two")
+        torch.manual_seed(spec.train.seed)
+        method, notes = build_method(spec, len(index.classes), load_weights=load_weights, classes=index.classes)
+        return cls(run, spec, index, method.to(device).eval(), device, tuple(notes))
+
+    @property
+    def finished(self) -> bool:
+        """Whether the method is fitted and saved: its model is the last that is written."""
+        return bool(on_main(self.run.model_file.is_file))
+
+    def record(self) -> None:
+        """Write what a new run keeps beside its spec: classes, splits that fgvc drew, environment."""
+        write_record(self.run, self.index, self.device)
+
+    def fit(self, journal: Journal, reporter: Reporter) -> None:
+        """Compute the embeddings that are not at hand, fit, write one row of metrics and the model."""
+        started = time.monotonic()
+        try:
+            embedder = Embedder.of(self.method, self.spec, self.device)
+            train = self._embed(embedder, self.index.train, reporter, self.spec.backbone.views)
+            val = None if self.index.val is None else self._embed(embedder, self.index.val, reporter)
+        except KeyboardInterrupt:
+            raise Stopped(
+                f"stopped; the features computed so far are kept: go on with fgvc train --resume {self.run.path}"
+            ) from None
+        computed = time.monotonic()
+        reporter.line(
+            f"features of {len(self.index.train)} training images in {computed - started:.0f} s; fitting the classifier"
+        )
+        chosen = on_main(lambda: self._fitted(train, val, reporter))
+        if not world().main:
+            return
+        check_tensors(self.method.state_dict())
+        row = {"epoch": 0, "step": 1, "lr": 0.0, "seconds": round(time.monotonic() - started, 2)}
+        row |= self._measures("train", train.as_evaluated) | ({} if val is None else self._measures("val", val))
+        journal.row(row)
+        scalars = {name.replace("_", "/", 1): value for name, value in row.items() if "_" in name}
+        journal.scalars(scalars | {f"fit/{name}": value for name, value in chosen.items()}, 1)
+        self._save(row.get("val_top1"))
+        reporter.line(f"fitted in {time.monotonic() - computed:.1f} s: train top1 {100 * row['train_top1']:.1f} %")
+
+    def _embed(self, embedder: Embedder, split: Split, reporter: Reporter, views: int = 0) -> Labelled:
+        """The split's embeddings on the device: as in evaluation, then `views` augmented views."""
+        pictures = split_pictures(self.index, split, self.index.classes)
+        found = [embedder.embed(pictures, reporter, view=view) for view in range(views + 1)]
+        labels = torch.from_numpy(split.labels).repeat(views + 1)
+        return Labelled(torch.cat(found).to(self.device), labels.to(self.device), views + 1)
+
+    def _fitted(self, train: Labelled, val: Labelled | None, reporter: Reporter) -> dict[str, float]:
+        with torch.no_grad():
+            return self.method.fit(train, val, reporter.line)
+
+    def _measures(self, name: str, images: Labelled) -> dict[str, float]:
+        """Loss and accuracies on a split, named as in every run."""
+        batches = embedded(images.embeddings, images.labels, shared=False)
+        classes = len(self.index.classes)
+        quiet = Reporter(Console(quiet=True))
+        result = evaluate(Behind(self.method), batches, self.spec, classes, self.device, quiet)
+        measures = result["branches"]["final"]
+        kept = measures if name == "val" else {"top1": measures["top1"]}
+        return {f"{name}_loss": result["loss"], **{f"{name}_{key}": value for key, value in kept.items()}}
+
+    def _save(self, score: float | None) -> None:
+        about = {
+            "spec": self.spec.model_dump(mode="json"),
+            "classes": list(self.index.classes),
+            "epoch": 1,
+            "val_top1": score,
+            "ema": False,
+        }
+        save_model(self.run.model_file, self.method.state_dict(), about)

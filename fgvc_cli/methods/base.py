@@ -170,7 +170,7 @@ class Method(nn.Module, ABC):
         raise NotImplementedError
 
     def fit(self, train: Labelled, val: Labelled | None, tell: Callable[[str], object]) -> dict[str, float]:
-        """Fit what is behind the embedding. Only where the spec is `at_once`.
+        """Fit what is behind the embedding. Only where `behind`.
 
         Args:
             train: the training images.

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from torch import Tensor, nn
 
 from fgvc_cli.backbones import EMBEDDING, Backbone
-from fgvc_cli.methods.base import Method, Output
+from fgvc_cli.methods.base import Labelled, Method, Output
 from fgvc_cli.methods.parts import cross_entropy, global_pool, linear_evidence
+from fgvc_cli.methods.probe.linear import fit_linear
 from fgvc_cli.spec.methods.base import MethodSpec
 from fgvc_cli.spec.methods.baseline import BaselineSpec
+from fgvc_cli.spec.methods.probe import ProbeSpec
 
 
 class Baseline(Method):
@@ -49,6 +52,10 @@ class Baseline(Method):
         """As `Method.classify`."""
         logits = self.classifier(embeddings)
         return Output(logits, {"final": logits}, {})
+
+    def fit(self, train: Labelled, val: Labelled | None, tell: Callable[[str], object]) -> dict[str, float]:
+        """As `Method.fit`: the classifier becomes the logistic regression of the embeddings."""
+        return fit_linear(self.classifier, train, val, ProbeSpec(), tell)
 
     def _pooled(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """The top map (B, C, h, w), and what the classifier reads of it (B, D)."""

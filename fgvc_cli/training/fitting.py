@@ -7,11 +7,10 @@ from dataclasses import dataclass
 
 import torch
 
-from fgvc_cli.data.types import DatasetIndex, Split
+from fgvc_cli.data.types import DatasetIndex
 from fgvc_cli.errors import BadRequest
 from fgvc_cli.evaluation.evaluate import evaluate
 from fgvc_cli.inference.features import Embedder
-from fgvc_cli.inference.pictures import split_pictures
 from fgvc_cli.inference.shown import embedded
 from fgvc_cli.machine.device import prepare_device
 from fgvc_cli.machine.distributed import on_main, world
@@ -26,6 +25,7 @@ from fgvc_cli.runs.folder import RunFolder
 from fgvc_cli.runs.journal import Journal
 from fgvc_cli.spec.run import RunSpec
 from fgvc_cli.terminal import Console
+from fgvc_cli.training.embedding import labelled
 from fgvc_cli.training.session import open_training_index, write_record
 
 
@@ -67,8 +67,8 @@ class Fitting:
         started = time.monotonic()
         try:
             embedder = Embedder.of(self.method, self.spec, self.device)
-            train = self._embed(embedder, self.index.train, reporter, self.spec.backbone.views)
-            val = None if self.index.val is None else self._embed(embedder, self.index.val, reporter)
+            train = labelled(embedder, self.index, self.index.train, reporter, views=self.spec.backbone.views)
+            val = None if self.index.val is None else labelled(embedder, self.index, self.index.val, reporter)
         except KeyboardInterrupt:
             raise Stopped(
                 f"stopped; the features computed so far are kept: go on with fgvc train --resume {self.run.path}"
@@ -88,13 +88,6 @@ class Fitting:
         journal.scalars(scalars | {f"fit/{name}": value for name, value in chosen.items()}, 1)
         self._save(row.get("val_top1"))
         reporter.line(f"fitted in {time.monotonic() - computed:.1f} s: train top1 {100 * row['train_top1']:.1f} %")
-
-    def _embed(self, embedder: Embedder, split: Split, reporter: Reporter, views: int = 0) -> Labelled:
-        """The split's embeddings on the device: as in evaluation, then `views` augmented views."""
-        pictures = split_pictures(self.index, split, self.index.classes)
-        found = [embedder.embed(pictures, reporter, view=view) for view in range(views + 1)]
-        labels = torch.from_numpy(split.labels).repeat(views + 1)
-        return Labelled(torch.cat(found).to(self.device), labels.to(self.device), views + 1)
 
     def _fitted(self, train: Labelled, val: Labelled | None, reporter: Reporter) -> dict[str, float]:
         with torch.no_grad():

@@ -19,7 +19,7 @@ from fgvc_cli.machine.compiling import Compiled, compiling
 from fgvc_cli.machine.device import autocast, grad_scaler
 from fgvc_cli.machine.distributed import quiet, shared_statistics, together, world
 from fgvc_cli.methods import build_method
-from fgvc_cli.methods.base import Method
+from fgvc_cli.methods.base import Behind, Method
 from fgvc_cli.runs.checkpoint import difference
 from fgvc_cli.spec.run import RunSpec
 from fgvc_cli.training.averaging import Average
@@ -31,13 +31,14 @@ from fgvc_cli.training.schedule import build_scheduler
 class StepModule(nn.Module):
     """Forward pass and losses as one module, so that DDP and the compiler wrap both."""
 
-    def __init__(self, method: Method) -> None:
+    def __init__(self, method: Method, *, embedded: bool = False) -> None:
         super().__init__()
         self.method = method
+        self.embedded = embedded  # whether it gets embeddings (B, D) in the place of images
 
     def forward(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """(B, 3, S, S), (B,) or (B, K) → the total `loss`, each loss by name, and `top1` of the final logits."""
-        output = self.method(images)
+        output = self.method.classify(images) if self.embedded else self.method(images)
         losses = self.method.losses(output, labels)
         hard = labels if labels.ndim == 1 else labels.argmax(1)
         top1 = (output.logits.detach().argmax(1) == hard).float().mean()
@@ -59,6 +60,7 @@ class Learner:
     notes: tuple[str, ...]  # what the user should know about the initial weights
     step: nn.Module = field(default_factory=nn.Identity)  # forward pass and losses, wrapped; set by begin_epoch
     compiled: Compiled | None = None  # the compiled part of the step, if the spec asks for it
+    embedded: bool = False  # whether batches hold embeddings in the place of images
     measured: nn.Module = field(default_factory=nn.Identity)  # `selected`, compiled if the spec asks for it
 
     @classmethod
@@ -108,12 +110,12 @@ class Learner:
 
     def _wrap(self) -> None:
         """Build the step of the method in its current stage."""
-        step: nn.Module = StepModule(self.method)
-        self.measured = self.selected
+        step: nn.Module = StepModule(self.method, embedded=self.embedded)
+        self.measured = Behind(self.selected) if self.embedded else self.selected
         if self.spec.train.compile:
             torch.compiler.reset()  # the previous stage's graphs are not used again
             step = self.compiled = Compiled(step)
-            self.measured = Compiled(self.selected)
+            self.measured = Compiled(self.measured)
         self.step = together(step, self.device, accumulate=self.spec.optim.accumulate)
 
     @property

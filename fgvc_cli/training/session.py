@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from fgvc_cli.data.loading.cache import Cache, open_cache
+from fgvc_cli.data.loading.embedded import Batches
 from fgvc_cli.data.loading.loader import Loader, make_loader
 from fgvc_cli.data.loading.transforms import mix
 from fgvc_cli.data.splits import split_record
@@ -22,12 +23,13 @@ from fgvc_cli.machine.device import prepare_device
 from fgvc_cli.machine.distributed import gathered, on_main, total, world
 from fgvc_cli.machine.finite import check_tensors, check_values
 from fgvc_cli.methods.sizes import check_image_size
-from fgvc_cli.progress import progress_of
+from fgvc_cli.progress import Reporter, progress_of
 from fgvc_cli.runs.checkpoint import load_checkpoint, random_state, restore_random_state, save_checkpoint
 from fgvc_cli.runs.environment import describe
 from fgvc_cli.runs.folder import RunFolder
 from fgvc_cli.spec.run import RunSpec
 from fgvc_cli.terminal import Console
+from fgvc_cli.training.embedding import with_embeddings
 from fgvc_cli.training.learner import Learner
 from fgvc_cli.training.saved import SavedState
 
@@ -102,8 +104,8 @@ class Session:
     spec: RunSpec
     index: DatasetIndex
     learner: Learner
-    loader: Loader
-    val_loader: Loader | None
+    loader: Batches
+    val_loader: Batches | None
     position: Position = field(default_factory=Position)
     averages: Averages = field(default_factory=Averages)
     best: float | None = None  # highest val_top1
@@ -135,9 +137,11 @@ class Session:
             start, classes, device, steps_per_epoch=steps, load_weights=load_weights, classes=index.classes
         )
         notes = learner.notes + loader.notes
+        begins = load_weights and plain is None
+        batches, val_batches = with_embeddings(learner, index, (loader, val), Reporter(console), start=begins)
         if spec.optim.lr_images is not None:
             notes += (f"learning rate {spec.optim.rate(spec.train.batch_size):g}, scaled from {spec.optim.lr:g}",)
-        return cls(run, spec, index, learner, loader, val, notes=notes)
+        return cls(run, spec, index, learner, batches, val_batches, notes=notes)
 
     def rate(self, epoch: int) -> float:
         """The learning rate at the start of an epoch, as the scheduler applies it."""
@@ -224,7 +228,7 @@ def _from_plain(spec: RunSpec, plain: RunFolder) -> RunSpec:
     return spec.model_copy(update={"backbone": spec.backbone.model_copy(update={"weights": str(plain.path)})})
 
 
-def steps_per_epoch(loader: Loader, spec: RunSpec) -> int:
+def steps_per_epoch(loader: Batches, spec: RunSpec) -> int:
     """Optimizer steps per epoch; the last may accumulate fewer batches than the others."""
     return math.ceil(len(loader) / spec.optim.accumulate)
 

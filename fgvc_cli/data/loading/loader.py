@@ -55,7 +55,7 @@ class Loader:
         self.notes: tuple[str, ...] = ()
         balance = dataset.split.labels if balanced else None
         count, train = len(dataset), dataset.train
-        self._plan = BatchOrder(count, batch_size, train=train, seed=dataset.seed, balance=balance, shard=shard)
+        self.plan = BatchOrder(count, batch_size, train=train, seed=dataset.seed, balance=balance, shard=shard)
         self._batches = self._source(pin_memory)
 
     def _source(self, pin_memory: bool) -> Iterable[Batch | ImageError]:
@@ -63,11 +63,11 @@ class Loader:
         dataset = self.dataset
         if dataset.cache is not None and (dataset.spec.only_copies or not dataset.train):
             source = DeviceBatches if dataset.cache.on_device else CopiedBatches
-            return source(dataset, self._plan, pin_memory=pin_memory)
+            return source(dataset, self.plan, pin_memory=pin_memory)
         with _many_workers_allowed():
             return DataLoader(
                 dataset,
-                batch_sampler=self._plan,
+                batch_sampler=self.plan,
                 collate_fn=collate,
                 num_workers=self.workers,
                 persistent_workers=self.workers > 0,
@@ -77,7 +77,7 @@ class Loader:
             )
 
     def __len__(self) -> int:
-        return len(self._plan)
+        return len(self.plan)
 
     @property
     def batch_images(self) -> int:
@@ -90,7 +90,7 @@ class Loader:
         Worker processes start at once. Starting the next epoch ends the one before. Raises ImageError for the first
         image that cannot be read, FgvcError if a worker process dies.
         """
-        self._plan.epoch, self._plan.start = epoch, start_batch
+        self.plan.epoch, self.plan.start = epoch, start_batch
         with _many_workers_allowed():
             batches = iter(self._batches)
         return ahead(_checked(batches, threads=None if self.workers else 1), self.device)

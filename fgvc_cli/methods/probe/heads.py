@@ -11,9 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fgvc_cli.methods.base import Labelled
-from fgvc_cli.methods.probe.strength import choose_strength
+from fgvc_cli.methods.probe.linear import fit_linear
 from fgvc_cli.ops.centroids import shrunken_centroids
-from fgvc_cli.ops.logistic import fit_logistic
 from fgvc_cli.ops.neighbours import nearest
 from fgvc_cli.spec.methods.probe import ProbeSpec
 
@@ -70,15 +69,8 @@ class LinearHead(ProbeHead):
         return self.classifier.weight, self.classifier.bias
 
     def fit(self, train: Labelled, val: Labelled | None, tell: Tell) -> dict[str, float]:
-        """As `Method.fit`: the strength that predicts best, then all training images at that strength."""
-        strength = choose_strength(train, val, self.classes, self.spec, tell)
-        fitted = fit_logistic(train.embeddings, train.labels, self.classes, torch.tensor([strength]), train.weights)
-        if not bool(fitted.converged.all()):
-            tell(f"note: the regression stopped after {fitted.iterations} iterations, before it was exact")
-        with torch.no_grad():
-            self.classifier.weight.copy_(fitted.weight[0])
-            self.classifier.bias.copy_(fitted.bias[0])
-        return {"strength": strength, "iterations": fitted.iterations}
+        """As `Method.fit`."""
+        return fit_linear(self.classifier, train, val, self.spec, tell)
 
 
 class KnnHead(ProbeHead):

@@ -1,11 +1,11 @@
-"""The choice of the penalty's strength for logistic regression: on the validation split, or by folds without one."""
+"""Logistic regression as a classifier's fit: its strength chosen on the validation split, or by folds without one."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from fgvc_cli.methods.base import Labelled
 from fgvc_cli.ops.logistic import Fitted, fit_logistic
@@ -13,6 +13,21 @@ from fgvc_cli.spec.methods.probe import ProbeSpec
 
 _ROUGH = 2e-4  # the gradient at which a candidate's accuracy is settled
 _STEPS = 100
+
+
+def fit_linear(
+    classifier: nn.Linear, train: Labelled, val: Labelled | None, spec: ProbeSpec, tell: Callable[[str], object]
+) -> dict[str, float]:
+    """Set a linear classifier to the logistic regression of the training images, at the strength that predicts best."""
+    strength = choose_strength(train, val, classifier.out_features, spec, tell)
+    each = torch.tensor([strength])
+    fitted = fit_logistic(train.embeddings, train.labels, classifier.out_features, each, train.weights)
+    if not bool(fitted.converged.all()):
+        tell(f"note: the regression stopped after {fitted.iterations} iterations, before it was exact")
+    with torch.no_grad():
+        classifier.weight.copy_(fitted.weight[0])
+        classifier.bias.copy_(fitted.bias[0])
+    return {"strength": strength, "iterations": fitted.iterations}
 
 
 def choose_strength(

@@ -20,7 +20,10 @@ from fgvc_cli.backbones.timm.packaged_weights import packaged_state
 from fgvc_cli.methods import build_method
 from fgvc_cli.runs.checkpoint import save_model
 from fgvc_cli.spec.build import build_spec
+from fgvc_cli.spec.methods import METHOD_SPECS
 from fgvc_cli.spec.run import RunSpec
+
+STEPPED = [name for name, spec in METHOD_SPECS.items() if not spec.at_once]  # methods trained epoch by epoch
 
 torch.set_num_threads(1)  # images of 32 pixels: more threads only wait for each other
 

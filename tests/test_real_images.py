@@ -13,9 +13,9 @@ from fgvc_cli.evaluation.evaluate import evaluate_run
 from fgvc_cli.inference.trained import EvalRequest
 from fgvc_cli.runs.folder import RunFolder
 from fgvc_cli.spec.build import build_spec
-from fgvc_cli.spec.methods import METHOD_SPECS
 from fgvc_cli.terminal import Console
 from fgvc_cli.training.train import train
+from tests.conftest import STEPPED
 
 pytestmark = pytest.mark.realdata
 
@@ -28,8 +28,8 @@ def run_of(realdata: Path, out: Path, method: str, dataset: str, flags: dict, se
 
 
 PAIRS = [
-    *((method, "cub") for method in METHOD_SPECS),
-    *(pytest.param(method, "cars", marks=() if method == "reaps" else pytest.mark.slow) for method in METHOD_SPECS),
+    *((method, "cub") for method in STEPPED),
+    *(pytest.param(method, "cars", marks=() if method == "reaps" else pytest.mark.slow) for method in STEPPED),
 ]
 
 
@@ -45,7 +45,7 @@ def test_the_loss_falls_on_photographs(realdata, tmp_path, method, dataset) -> N
     assert (result["images"], result["classes"]) == (32, {"cub": 100, "cars": 98}[dataset])
 
 
-@pytest.mark.parametrize("method", METHOD_SPECS)
+@pytest.mark.parametrize("method", STEPPED)
 def test_64_photographs_are_learnt_by_heart(realdata, tmp_path, method) -> None:
     """Final branch, evaluation mode, over 95 %. Without flips, turns, crops: can the method fit?"""
     flags = {"backbone.name": "resnet18", "data.image_size": 96, "train.epochs": 45, "data.limit_train": 64}

@@ -30,7 +30,7 @@ def shrunken_centroids(features: Tensor, labels: Tensor, classes: int, threshold
     mean = features.mean(0)
     freedom = max(len(features) - int(present.sum()), 1)
     spread = ((features - centroids[labels]).square().sum(0) / freedom).sqrt()
-    spread = spread + spread.median()
+    spread = spread + spread.quantile(0.5)
     error = (1 / counts.clamp_min(1) - 1 / len(features)).clamp_min(0).sqrt()[:, None] * spread
     scaled = (centroids - mean) / error.clamp_min(torch.finfo(features.dtype).tiny)
     shrunken = mean + scaled.sign() * (scaled.abs() - threshold).clamp_min(0) * error

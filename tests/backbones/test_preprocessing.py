@@ -59,7 +59,7 @@ def test_a_random_start_is_as_usual() -> None:
     assert (data.mean, data.std, data.interpolation) == (IMAGENET_MEAN, IMAGENET_STD, "bilinear")
 
 
-@pytest.mark.parametrize("name", [name for name in PRESETS if name not in RECIPES])
+@pytest.mark.parametrize("name", [name for name in PRESETS if name not in (*RECIPES, "probe-folder")])
 def test_presets_of_the_papers_are_what_they_were(name: str) -> None:
     preset, written = load_preset(name), PRESETS[name]().data
     assert AUTO in (preset.data.mean, preset.data.std, preset.data.interpolation)

@@ -15,10 +15,9 @@ from fgvc_cli.evaluation.measures import Measures
 from fgvc_cli.inference.dataset import open_index
 from fgvc_cli.machine.device import prepare_device
 from fgvc_cli.runs.folder import RunFolder
-from fgvc_cli.spec.methods import METHOD_SPECS
 from fgvc_cli.training.learner import Learner
 from fgvc_cli.training.session import Averages
-from tests.conftest import small_spec
+from tests.conftest import STEPPED, small_spec
 from tests.training.test_learner import uint8_batch
 from tests.training.test_train import quiet
 
@@ -43,7 +42,7 @@ def pinned(size: int) -> Batch:
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
-@pytest.mark.parametrize("method", METHOD_SPECS)
+@pytest.mark.parametrize("method", STEPPED)
 def test_no_step_waits(photos, method, precision, optimizer) -> None:
     sets = (*SETS, f"train.precision={precision}", f"optim.optimizer.name={optimizer}")
     spec = small_spec(photos, method, *sets)

@@ -19,11 +19,10 @@ from fgvc_cli.machine.interrupt import Wish
 from fgvc_cli.progress import Reporter
 from fgvc_cli.runs.folder import RunFolder
 from fgvc_cli.runs.journal import Journal
-from fgvc_cli.spec.methods import METHOD_SPECS
 from fgvc_cli.terminal import Console
 from fgvc_cli.training.epoch import _train_batches
 from fgvc_cli.training.session import Session
-from tests.conftest import small_spec
+from tests.conftest import STEPPED, small_spec
 
 QUIET = Console(quiet=True)
 EPOCHS = 3  # of 8 batches of 5 images: shares of 3 and 2
@@ -73,7 +72,7 @@ def evaluate(run: Path, file: Path) -> None:
 def all_methods(photos: Path, folder: Path) -> None:
     torch.rand = frozen_dice
     try:
-        for name in METHOD_SPECS:
+        for name in STEPPED:
             steps(name, photos, folder / f"{name}.safetensors")
     finally:
         torch.rand = DICE

@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 
 from fgvc_cli.errors import BadRequest
 from fgvc_cli.machine import distributed
-from fgvc_cli.spec.methods import METHOD_SPECS
+from tests.conftest import STEPPED
 from tests.machine import distributed_worker
 from tests.training.test_train import assert_same_run
 
@@ -89,7 +89,7 @@ def test_steps_are_those_of_one_process(many: Path, tmp_path: Path) -> None:
     worker("steps", str(many), "two", cwd=tmp_path)
     (tmp_path / "one").mkdir()
     distributed_worker.all_methods(many, tmp_path / "one")
-    for method in METHOD_SPECS:
+    for method in STEPPED:
         one, *two = (load_file(tmp_path / part / f"{method}.safetensors") for part in ("one", "two/0", "two/1"))
         for name, weight in one.items():
             for other in two:

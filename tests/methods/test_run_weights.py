@@ -25,7 +25,7 @@ def spec_of(method: str, weights: Path | str = "none", backbone: str = "tiny", *
     return RunSpec.model_validate(
         {
             "method": settings,
-            "backbone": {"name": backbone, "weights": str(weights)},
+            "backbone": {"name": backbone, "weights": str(weights)} | ({"freeze": "all"} if method == "probe" else {}),
             "data": {"image_size": 64},
         }
     )

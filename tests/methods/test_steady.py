@@ -9,8 +9,8 @@ from fgvc_cli.backbones import resolved
 from fgvc_cli.backbones.timm.packaged_weights import packaged_state
 from fgvc_cli.data.types import Batch
 from fgvc_cli.spec.build import build_spec
-from fgvc_cli.spec.methods import METHOD_SPECS
 from fgvc_cli.training.learner import Learner
+from tests.conftest import STEPPED
 
 STEPS, K, SIDE, BATCH = 200, 5, 64, 8
 NETWORKS = {"timm:tf_efficientnet_lite0": "imagenet", "resnet18": "none", "timm:vit_tiny_patch16_224": "none"}
@@ -27,7 +27,7 @@ def batch_of(step: int) -> Batch:
 
 @pytest.mark.slow
 @pytest.mark.realweights
-@pytest.mark.parametrize("method", METHOD_SPECS)
+@pytest.mark.parametrize("method", STEPPED)
 @pytest.mark.parametrize("network", NETWORKS)
 @pytest.mark.parametrize("preset", [None, "light-folder"])
 def test_two_hundred_steps(method: str, network: str, preset: str | None) -> None:

@@ -9,10 +9,9 @@ import torch
 from safetensors.torch import load_file
 
 from fgvc_cli.runs.folder import RunFolder
-from fgvc_cli.spec.methods import METHOD_SPECS
 from fgvc_cli.spec.run import RunSpec
 from fgvc_cli.training.train import Machine, resume, train
-from tests.conftest import small_spec
+from tests.conftest import STEPPED, small_spec
 from tests.training.test_train import Killed, assert_same_run, kill_after, quiet
 
 SETTINGS = (
@@ -43,7 +42,7 @@ def assert_same_state(a: Path, b: Path) -> None:
     assert all(torch.equal(one[name], two[name]) for name in one)
 
 
-@pytest.fixture(scope="module", params=list(METHOD_SPECS))
+@pytest.fixture(scope="module", params=STEPPED)
 def undisturbed(request, photos, tmp_path_factory) -> tuple[str, Path]:
     out = tmp_path_factory.mktemp("everything") / request.param
     train(spec_of(photos, request.param), out, quiet())

@@ -19,15 +19,14 @@ from fgvc_cli.evaluation.evaluate import evaluate_run
 from fgvc_cli.inference.trained import EvalRequest, load_trained
 from fgvc_cli.machine.interrupt import Stopped
 from fgvc_cli.runs.folder import RunFolder
-from fgvc_cli.spec.methods import METHOD_SPECS
 from fgvc_cli.terminal import Console
 from fgvc_cli.training import epoch as epoch_module
 from fgvc_cli.training import session as session_module
 from fgvc_cli.training.session import Averages, Session
 from fgvc_cli.training.train import Machine, resume, train
-from tests.conftest import small_spec
+from tests.conftest import STEPPED, small_spec
 
-METHODS = list(METHOD_SPECS)
+METHODS = STEPPED
 
 
 def quiet() -> Console:

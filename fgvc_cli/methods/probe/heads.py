@@ -17,6 +17,7 @@ from fgvc_cli.ops.neighbours import nearest
 from fgvc_cli.spec.methods.probe import ProbeSpec
 
 Tell = Callable[[str], object]
+_LEAST = 0.01  # of the variance of all images: with one image a class, nothing is known of that inside a class
 _NO_VOTE = -30.0  # logit of a class without a neighbour: its probability is e^-30 times that of all votes
 
 
@@ -136,7 +137,8 @@ class PrototypeHead(ProbeHead):
         """As `Method.fit`: the mean of each class's training images."""
         self.centroids, self.counts = shrunken_centroids(train.embeddings, train.labels, self.classes, self.spec.shrink)
         inside = (train.embeddings - self.centroids[train.labels]).square().mean()
-        self.variance = inside.clamp_min(torch.finfo(inside.dtype).tiny)
+        everywhere = train.embeddings.var(0, correction=0).mean()
+        self.variance = torch.maximum(inside, _LEAST * everywhere).clamp_min(torch.finfo(inside.dtype).eps)
         return {"smallest class": float(self.counts[self.counts > 0].min())}
 
 

@@ -70,11 +70,8 @@ class Probe(Method):
             deviation = train.embeddings.std(0, correction=0)
             self.shift = train.embeddings.mean(0)
             self.scale = torch.where(deviation > _LEAST * deviation.mean(), deviation, 1.0)
-        scaled = [
-            None if part is None else Labelled(self._scaled(part.embeddings), part.labels) for part in (train, val)
-        ]
-        assert scaled[0] is not None
-        return self.head.fit(scaled[0], scaled[1], tell)
+        scaled = [part._replace(embeddings=self._scaled(part.embeddings)) for part in (train, val) if part is not None]
+        return self.head.fit(scaled[0], None if val is None else scaled[1], tell)
 
     def _scaled(self, embeddings: Tensor) -> Tensor:
         if self.spec.scaling == "sqrt":  # Perronnin et al., Improving the Fisher Kernel, ECCV 2010

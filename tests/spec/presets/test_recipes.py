@@ -73,7 +73,9 @@ def test_a_recipe_takes_any_method(name: str, method: str) -> None:
     assert spec.preset == name
     assert spec.method == load_preset(f"{method}-folder").method
     plain = load_preset(name)
-    assert spec == plain.model_copy(update={"method": spec.method})
+    assert spec == plain.model_copy(update={"method": spec.method, "backbone": spec.backbone})
+    frozen = {"freeze": "all"} if spec.method.at_once else {}
+    assert spec.backbone == plain.backbone.model_copy(update=frozen)
     assert validate(json.loads(spec.model_dump_json())) == spec
     assert not [setting for setting in settings(spec) if setting.preset is not None]
 

@@ -10,7 +10,19 @@ from typing import Annotated
 import typer
 
 from fgvc_cli import __version__
-from fgvc_cli.cli.commands import datasets, download_data, methods, predict, presets, report, runs, summary, train
+from fgvc_cli.cli.commands import (
+    datasets,
+    download_data,
+    embed,
+    methods,
+    predict,
+    presets,
+    report,
+    runs,
+    similar,
+    summary,
+    train,
+)
 from fgvc_cli.cli.commands import eval as evaluation
 from fgvc_cli.cli.commands.bench import bench
 from fgvc_cli.cli.commands.viz import viz
@@ -30,6 +42,8 @@ app = typer.Typer(
 app.command("train")(train.train)
 app.command("eval")(evaluation.evaluate)
 app.command("predict")(predict.predict)
+app.command("embed")(embed.embed)
+app.command("similar")(similar.similar)
 app.command("report")(report.report)
 app.command("runs")(runs.runs)
 app.command("summary")(summary.summary)

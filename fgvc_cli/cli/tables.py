@@ -55,6 +55,8 @@ def print_evaluation(result: dict[str, Any], out: Path | None = None) -> None:
     _print_branches(result)
     if "calibration" in result:
         say(_calibration(result["calibration"]), "")
+    if "retrieval" in result:
+        say(_retrieval(result["retrieval"]), "")
     if "localisation" in result:
         _print_localisation(result["localisation"])
     if "confusions" in result:
@@ -83,6 +85,13 @@ def _calibration(found: dict[str, float]) -> str:
     if "temperature" not in found:
         return line
     return f"{line}, {percent(found['ece_calibrated'])} at temperature {found['temperature']:.3f}"
+
+
+def _retrieval(found: dict[str, float]) -> str:
+    recalls = ", ".join(
+        f"recall@{name.removeprefix('recall_')} {percent(found[name])}" for name in found if "_" in name
+    )
+    return f"retrieval: {recalls}, mean average precision {percent(found['map'])} ({found['queries']} queries)"
 
 
 def _print_localisation(found: dict[str, Any]) -> None:

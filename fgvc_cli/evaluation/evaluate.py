@@ -17,9 +17,11 @@ from fgvc_cli.evaluation.localisation import Localisation, TellingParts, mean_bo
 from fgvc_cli.evaluation.measures import Measures
 from fgvc_cli.evaluation.metrics import ClassCounts, Predicted
 from fgvc_cli.evaluation.results import must_be_free, worst_of, write_tables
+from fgvc_cli.evaluation.retrieval import retrieval
 from fgvc_cli.files import make_folder, make_parent, write_json
 from fgvc_cli.inference.dataset import Images, evaluation_loader
-from fgvc_cli.inference.shown import embeds_once, shown
+from fgvc_cli.inference.pictures import split_pictures
+from fgvc_cli.inference.shown import embedder_of, embeds_once, shown
 from fgvc_cli.inference.trained import EvalRequest, Opened, open_trained
 from fgvc_cli.machine.compiling import Compiled, told
 from fgvc_cli.machine.device import autocast
@@ -131,6 +133,8 @@ def measure_run(run: RunFolder, request: EvalRequest, console: Console, index: D
     about = {"run": str(run.path), "split": images.name, "method": spec.method.name, "epoch": trained.epoch}
     about |= {"dataset": images.index.name, "classes": len(trained.classes), **images.facts}
     result, counts, predicted = {**about, **measures.compute()}, measures.branches.counts(), measures.predictions.read()
+    if _retrieves(opened, request):
+        result["retrieval"] = _retrieval(run, opened, images, reporter)
     worst = worst_of(trained.classes, counts, predicted)
     return Measured(result | worst, images.split, trained.classes, counts, predicted)
 
@@ -140,6 +144,20 @@ def _locates(opened: Opened, request: EvalRequest) -> bool:
     if request.localisation is not None:
         return request.localisation
     return not embeds_once(opened.spec, behind=opened.trained.method.behind)
+
+
+def _retrieves(opened: Opened, request: EvalRequest) -> bool:
+    """Whether retrieval is measured: where the embeddings are kept, else only on request, as images are shown again."""
+    if request.retrieval is not None:
+        return request.retrieval
+    return embeds_once(opened.spec, behind=opened.trained.method.behind)
+
+
+def _retrieval(run: RunFolder, opened: Opened, images: Images, reporter: Reporter) -> dict[str, float]:
+    embedder = embedder_of(run, opened)
+    embeddings = embedder.embed(split_pictures(images.index, images.split, images.index.classes), reporter)
+    labels = torch.from_numpy(images.split.labels)
+    return on_main(lambda: retrieval(embeddings, labels))
 
 
 def _localisation(images: Images, spec: RunSpec, device: torch.device) -> Localisation | None:

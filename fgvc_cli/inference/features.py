@@ -14,19 +14,22 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fgvc_cli.backbones import EMBEDDING
 from fgvc_cli.data.images.read import ImageError
 from fgvc_cli.data.loading.to_device import to_device
 from fgvc_cli.data.loading.transforms import generator_of
 from fgvc_cli.data.types import Batch
-from fgvc_cli.errors import FgvcError
+from fgvc_cli.errors import BadRequest, FgvcError
 from fgvc_cli.files import open_regular
 from fgvc_cli.inference.feature_store import FeatureStore, digest
 from fgvc_cli.inference.folding import fold_batch_norm
+from fgvc_cli.inference.look import Model
 from fgvc_cli.inference.pictures import OnBad, Picture, load_pictures
 from fgvc_cli.machine.device import autocast
 from fgvc_cli.machine.distributed import gathered, world
-from fgvc_cli.methods.base import Method
+from fgvc_cli.methods.base import Method, precise
 from fgvc_cli.progress import Reporter
+from fgvc_cli.runs.checkpoint import load_model
 from fgvc_cli.spec.data import OF_WEIGHTS
 from fgvc_cli.spec.run import RunSpec
 
@@ -52,6 +55,7 @@ class Embedder:
     spec: RunSpec
     device: torch.device
     key: bytes
+    branches: bool = False  # after the embedding, also what each branch's classifier reads: the mean of its map
 
     @classmethod
     def of(cls, method: Method, spec: RunSpec, device: torch.device) -> Embedder:
@@ -61,14 +65,40 @@ class Embedder:
         fold_batch_norm(folded)
         return cls(folded.to(device).to(memory_format=torch.channels_last), spec, device, key)
 
+    @classmethod
+    def of_model(cls, model: Model, *, branches: bool = False) -> Embedder:
+        """The embedder of an opened model."""
+        key = weights_key(load_model(model.file)[0], model.trained.method)
+        return cls(model.trained.method, model.spec, model.device, key, branches)
+
+    @cached_property
+    def layout(self) -> dict[str, slice]:
+        """Where each vector is in a row: `embedding`, then the branches if they are wanted."""
+        side, found, start = self.spec.data.side, {}, 0
+        blank = torch.zeros(1, 3, side, side, device=self.device).to(memory_format=torch.channels_last)
+        with torch.inference_mode():
+            for name, vector in self._parts(blank).items():
+                found[name] = slice(start, start + vector.shape[1])
+                start += vector.shape[1]
+        return found
+
+    def _parts(self, images: Tensor) -> dict[str, Tensor]:
+        """Name → (B, D)."""
+        if not self.branches:
+            return {EMBEDDING: self.method.embed(images)}
+        evidence = self.method(images, evidence=True).evidence
+        if evidence is None or evidence.embedding is None:
+            raise BadRequest(f"method {self.spec.method.name} gives no embedding")
+        heads = {name: head.map.float().mean((2, 3)) for name, head in evidence.heads.items()}
+        return {EMBEDDING: precise(evidence.embedding)} | heads
+
     @cached_property
     def store(self) -> FeatureStore:
         """Where the embeddings are kept."""
-        side = self.spec.data.side
-        with torch.inference_mode():
-            blank = torch.zeros(1, 3, side, side, device=self.device).to(memory_format=torch.channels_last)
-            width = self.method.embed(blank).shape[1]
+        width = max(part.stop for part in self.layout.values())
         about = {"version": _VERSION, "backbone": self.spec.backbone.name, "precision": self.spec.train.precision}
+        if self.branches:
+            about["branches"] = ", ".join(self.layout)
         if not self.method.behind:
             about["method"] = json.dumps(self.spec.method.model_dump(mode="json"), sort_keys=True)
         return FeatureStore(digest(json.dumps(about).encode(), self.key), width, about)
@@ -102,6 +132,10 @@ class Embedder:
         rows = [row for row, key in enumerate(keys) if key not in lost_keys]
         found[rows] = torch.from_numpy(self.store.vectors([keys[row] for row in rows]))
         return found
+
+    def kept(self, pictures: Sequence[Picture]) -> NDArray[np.float32]:
+        """(N, D) of images whose embeddings are kept already, without computing. KeyError if one is not."""
+        return self.store.vectors(self._keys(pictures, 0, None))
 
     def _keys(self, pictures: Sequence[Picture], view: int, on_bad: OnBad | None) -> list[bytes]:
         """The key of each picture; empty for a file that cannot be read."""
@@ -158,7 +192,7 @@ class Embedder:
     def _vectors(self, batch: Batch) -> NDArray[np.float32]:
         images = to_device(batch, self.device, *self.spec.data.normalisation).images
         with autocast(self.device, self.spec.train.precision):
-            vectors = self.method.embed(images)
+            vectors = torch.cat([part.float() for part in self._parts(images).values()], 1)
         found: NDArray[np.float32] = vectors.float().cpu().numpy()
         return found
 

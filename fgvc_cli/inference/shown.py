@@ -34,6 +34,12 @@ def embeds_once(spec: RunSpec, *, behind: bool) -> bool:
     return behind and spec.backbone.freeze == "all"
 
 
+def embedder_of(run: RunFolder, opened: Opened) -> Embedder:
+    """The embedder of a run's opened model."""
+    method = opened.trained.method
+    return Embedder(method, opened.spec, opened.device, weights_key(load_model(run.model_file)[0], method))
+
+
 def shown(
     run: RunFolder,
     opened: Opened,
@@ -52,6 +58,5 @@ def shown(
     method = opened.trained.method
     if as_images or not embeds_once(opened.spec, behind=method.behind):
         return method, evaluation_loader(index, split, opened.spec, opened.device, shared=shared)
-    embedder = Embedder(method, opened.spec, opened.device, weights_key(load_model(run.model_file)[0], method))
-    embeddings = embedder.embed(split_pictures(index, split, index.classes), reporter)
+    embeddings = embedder_of(run, opened).embed(split_pictures(index, split, index.classes), reporter)
     return Behind(method).eval(), embedded(embeddings, torch.from_numpy(split.labels), shared=shared)

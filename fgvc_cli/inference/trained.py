@@ -74,6 +74,7 @@ class EvalRequest:
     compile: bool = False  # seldom worth the time, so the run's own setting applies to training only
     name: str | None = None  # `root` holds new photos, whose results are kept under this name
     localisation: bool | None = None  # None: unless no image needs to be shown, as the embeddings are kept
+    retrieval: bool | None = None  # None: where the embeddings are kept anyway
     unknown_classes: str = "error"  # of new photos: error or skip
 
 

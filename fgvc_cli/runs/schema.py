@@ -92,6 +92,16 @@ class Localised(_Form):
     parts: PartMeasures | None = None
 
 
+class Retrieved(_Form):
+    """Whether an image's nearest others are of its class."""
+
+    queries: Count
+    recall_1: Share
+    recall_5: Share
+    recall_10: Share
+    map: Share
+
+
 class Confused(_Form):
     """One pair of classes that are confused."""
 
@@ -130,6 +140,7 @@ class EvalResult(_Form):
     branches: Branches
     calibration: Calibrated | None = None
     localisation: Localised | None = None
+    retrieval: Retrieved | None = None
     confusions: list[Confused] = []
     worst_classes: list[ClassMeasures] = []
     files: dict[str, Inside] = {}

@@ -32,6 +32,13 @@ def evaluate(
             help="Measure boxes and maps where true boxes are known; default: unless features are computed once.",
         ),
     ] = None,
+    retrieval: Annotated[
+        bool | None,
+        typer.Option(
+            "--retrieval/--no-retrieval",
+            help="Measure whether the nearest others are of an image's class; default: if features are computed once.",
+        ),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Folder for the results. Default: eval/ in the run's folder.")
     ] = None,
@@ -70,6 +77,7 @@ def evaluate(
         bool(compile),
         name,
         localisation,
+        retrieval,
         unknown_classes,
     )
     measured = measure_run(folder, request, console)

@@ -14,6 +14,7 @@ from fgvc_cli.cli.commands import (
     datasets,
     download_data,
     embed,
+    enroll,
     methods,
     predict,
     presets,
@@ -44,6 +45,7 @@ app.command("eval")(evaluation.evaluate)
 app.command("predict")(predict.predict)
 app.command("embed")(embed.embed)
 app.command("similar")(similar.similar)
+app.command("enroll")(enroll.enroll)
 app.command("report")(report.report)
 app.command("runs")(runs.runs)
 app.command("summary")(summary.summary)

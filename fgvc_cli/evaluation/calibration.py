@@ -9,13 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fgvc_cli.data.loading.embedded import Batches
 from fgvc_cli.data.loading.to_device import to_device
 from fgvc_cli.data.types import DatasetIndex
 from fgvc_cli.errors import FgvcError
 from fgvc_cli.evaluation.metrics import calibration_error
 from fgvc_cli.files import write_json
-from fgvc_cli.inference.shown import shown
+from fgvc_cli.inference.features.batches import Batches
+from fgvc_cli.inference.features.shown import shown
 from fgvc_cli.inference.trained import EvalRequest, Opened, open_trained
 from fgvc_cli.machine.device import autocast
 from fgvc_cli.progress import Reporter

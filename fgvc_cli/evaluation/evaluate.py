@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from fgvc_cli.data.loading.embedded import Batches
 from fgvc_cli.data.loading.to_device import to_device
 from fgvc_cli.data.splits import limit
 from fgvc_cli.data.types import DatasetIndex, Split
@@ -20,8 +19,9 @@ from fgvc_cli.evaluation.results import must_be_free, worst_of, write_tables
 from fgvc_cli.evaluation.retrieval import retrieval
 from fgvc_cli.files import make_folder, make_parent, write_json
 from fgvc_cli.inference.dataset import Images, evaluation_loader
+from fgvc_cli.inference.features.batches import Batches
+from fgvc_cli.inference.features.shown import embedder_of, embeds_once, shown
 from fgvc_cli.inference.pictures import split_pictures
-from fgvc_cli.inference.shown import embedder_of, embeds_once, shown
 from fgvc_cli.inference.trained import EvalRequest, Opened, open_trained
 from fgvc_cli.machine.compiling import Compiled, told
 from fgvc_cli.machine.device import autocast

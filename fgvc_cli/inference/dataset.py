@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 import torch
 
 from fgvc_cli.data.datasets import load_index
@@ -65,10 +67,32 @@ def open_images(
         return Images(Named(new.name, new.facts), index, index.test, left_out)
     index = open_index(run, with_request(trained.spec, request).data, console) if index is None else index
     name = request.split or OWN_SPLIT
+    gone: dict[str, int] = {}
+    if trained.changed:
+        index, gone = with_classes(index, trained.classes, name)
     try:
-        return Images(Named(name), index, index.split(name))
+        return Images(Named(name), index, index.split(name), gone)
     except KeyError:
         raise NoSplitError(f"{run.path} has no {name} split; --val-fraction takes one from train") from None
+
+
+def with_classes(index: DatasetIndex, classes: tuple[str, ...], split: str) -> tuple[DatasetIndex, dict[str, int]]:
+    """The index with labels in a model's classes, which were enrolled or removed since it was trained.
+
+    Returns:
+        The index without images of classes that the model no longer knows, and how many of each `split` had.
+    """
+    number = {name: label for label, name in enumerate(classes)}
+    labels = np.array([number.get(name, -1) for name in index.classes], dtype=np.int64)
+
+    def kept(part: Split) -> Split:
+        known = part.take(np.flatnonzero(labels[part.labels] >= 0))
+        return replace(known, labels=labels[known.labels])
+
+    gone = [index.classes[label] for label in index.splits().get(split, index.test).labels if labels[label] < 0]
+    val = None if index.val is None else kept(index.val)
+    found = replace(index, classes=classes, train=kept(index.train), test=kept(index.test), val=val, part_options=())
+    return found, dict(Counter(gone))
 
 
 def open_index(run: RunFolder, data: DataSpec, console: Console) -> DatasetIndex:

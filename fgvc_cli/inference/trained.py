@@ -34,6 +34,7 @@ class Trained:
     spec: RunSpec
     classes: tuple[str, ...]
     epoch: int  # epochs it was trained for
+    changed: bool = False  # classes were enrolled or removed after training: they are not those of the run's data
     temperature: float = 1.0  # softmax(final logits / temperature) is the calibrated prediction
 
 
@@ -49,7 +50,8 @@ def load_trained(file: Path) -> Trained:
         reason = str(error).splitlines()[-1].strip()
         raise FgvcError(f"cannot read {file}: its weights are not those of its spec ({reason})") from None
     method.on_epoch(max(about["epoch"] - 1, 0), spec.train.epochs)
-    return Trained(method.eval(), spec, classes, about["epoch"], about.get("temperature", 1.0))
+    changed = bool(about.get("enrolled") or about.get("removed"))
+    return Trained(method.eval(), spec, classes, about["epoch"], changed, about.get("temperature", 1.0))
 
 
 def make_ready(trained: Trained, device: torch.device) -> None:

@@ -182,6 +182,24 @@ class Method(nn.Module, ABC):
         """
         raise NotImplementedError
 
+    @property
+    def enrolls(self) -> bool:
+        """Whether it learns and forgets classes without training."""
+        return False
+
+    def enroll(self, embeddings: Tensor, label: int) -> None:
+        """Learn more images of a class without training. Only where `enrolls`.
+
+        Args:
+            embeddings: (N, D) of `embed`.
+            label: 0 to K - 1: a known class gets more images; K: a new class, so that there are K + 1.
+        """
+        raise NotImplementedError
+
+    def remove(self, label: int) -> None:
+        """Forget a class; those after it move up. Only where `enrolls`."""
+        raise NotImplementedError
+
     def rates(self) -> dict[str, float]:
         """Parameter name → factor of its learning rate; 1 for those not named. Training adds the run's own factors."""
         return {}

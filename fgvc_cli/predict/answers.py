@@ -6,6 +6,8 @@ import math
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 
+from fgvc_cli.errors import BadRequest
+from fgvc_cli.inference.features.gallery import Gallery, Neighbour
 from fgvc_cli.inference.look import Model, Seen, look
 from fgvc_cli.inference.pictures import Picture
 
@@ -38,6 +40,7 @@ class Answer:
     top: tuple[Guess, ...]  # most likely first
     unsure: bool  # the highest probability is below min_confidence
     boxes: dict[str, tuple[FoundBox | None, ...]] = field(default_factory=dict)  # None: this image has no such box
+    neighbours: tuple[Neighbour, ...] = ()  # nearest first
 
     @property
     def text(self) -> str:
@@ -57,7 +60,14 @@ Answers = Generator[list[Answer | Failed], None, None]
 
 
 def predict(
-    model: Model, pictures: Sequence[Picture], *, top: int = 5, min_confidence: float = 0.0, boxes: bool = False
+    model: Model,
+    pictures: Sequence[Picture],
+    *,
+    top: int = 5,
+    min_confidence: float = 0.0,
+    boxes: bool = False,
+    gallery: Gallery | None = None,
+    neighbours: int = 0,
 ) -> Answers:
     """Yield an answer or a failure for each picture, in their order, one list per batch.
 
@@ -68,6 +78,8 @@ def predict(
         min_confidence: a prediction less likely than this (0..1) is unsure; the probabilities are calibrated if the
             run has a temperature.
         boxes: also return the boxes in the method's evidence.
+        gallery: the images among which the nearest are found.
+        neighbours: number of nearest images of the gallery to name.
     """
     order = {picture.file: place for place, picture in enumerate(pictures)}
     failed: list[Failed] = []
@@ -75,23 +87,46 @@ def predict(
     def on_bad(picture: Picture, error: Exception) -> None:
         failed.append(Failed(picture, str(error).removeprefix(f"{picture.file}: ")))
 
-    for seen in look(model, pictures, evidence=boxes, on_bad=on_bad):
-        rows = [*failed, *_answers(model.classes, seen, top, min_confidence)]
+    compares = gallery is not None and neighbours > 0
+    for seen in look(model, pictures, evidence=boxes or compares, on_bad=on_bad):
+        near = _nearest(gallery, seen, neighbours) if gallery is not None and compares else None
+        rows = [*failed, *_answers(model.classes, seen, top, min_confidence, boxes=boxes, near=near)]
         failed.clear()
         yield sorted(rows, key=lambda row: order[row.picture.file])
     if failed:
         yield [*failed]
 
 
-def _answers(classes: tuple[str, ...], seen: Seen, top: int, min_confidence: float) -> Iterator[Answer | Failed]:
+def _answers(
+    classes: tuple[str, ...],
+    seen: Seen,
+    top: int,
+    min_confidence: float,
+    *,
+    boxes: bool,
+    near: list[list[Neighbour]] | None,
+) -> Iterator[Answer | Failed]:
     found = seen.probabilities.topk(min(top, len(classes)))
-    rows = zip(seen.pictures, seen.sizes, found.values.tolist(), found.indices.tolist(), _boxes(seen), strict=True)
-    for picture, (height, width), probabilities, labels, boxes in rows:
+    boxes_of = _boxes(seen) if boxes else [{} for _ in seen.pictures]
+    near = near or [[] for _ in seen.pictures]
+    values = (found.values.tolist(), found.indices.tolist(), boxes_of, near)
+    for picture, (height, width), probabilities, labels, own, like in zip(
+        seen.pictures, seen.sizes, *values, strict=True
+    ):
         if not math.isfinite(probabilities[0]):
             yield Failed(picture, "the model's output is not finite; if --precision is fp16, try bf16 or fp32")
             continue
         guesses = tuple(Guess(classes[label], p) for label, p in zip(labels, probabilities, strict=True))
-        yield Answer(picture, height, width, guesses, probabilities[0] < min_confidence, boxes)
+        unsure = probabilities[0] < min_confidence
+        yield Answer(picture, height, width, guesses, unsure, own, tuple(like))
+
+
+def _nearest(gallery: Gallery, seen: Seen, count: int) -> list[list[Neighbour]]:
+    """For each picture the nearest images of the gallery."""
+    evidence = seen.output.evidence
+    if evidence is None or evidence.embedding is None:
+        raise BadRequest("--neighbours: this method gives no embedding")
+    return gallery.nearest(evidence.embedding.cpu(), count, [picture.file for picture in seen.pictures])
 
 
 def _boxes(seen: Seen) -> list[dict[str, tuple[FoundBox | None, ...]]]:

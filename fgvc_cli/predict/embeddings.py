@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from fgvc_cli.csv_text import csv_text
 from fgvc_cli.errors import BadRequest
 from fgvc_cli.files import make_parent, write_atomically
-from fgvc_cli.inference.features import Embedder
+from fgvc_cli.inference.features.embedder import Embedder
 from fgvc_cli.inference.pictures import OnBad, Picture
 from fgvc_cli.machine.distributed import on_main, world
 from fgvc_cli.progress import Reporter

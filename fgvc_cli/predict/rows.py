@@ -15,6 +15,7 @@ from fgvc_cli.streams import as_json, visible
 FORMATS = ("table", "json", "csv")
 _WIDEST_NAME = 60
 _BOX = "box "  # before the name of a box, in a table
+_LIKE = "like "  # before the class of a neighbour, in a table
 _SIDES = ("x0", "y0", "x1", "y1")
 
 
@@ -63,6 +64,11 @@ def _answer(row: Answer) -> dict[str, Any]:
     about["top"] = [{"class": guess.name, "probability": round(guess.probability, 6)} for guess in row.top]
     if row.boxes:
         about["boxes"] = {name: [_box(box) for box in boxes if box is not None] for name, boxes in row.boxes.items()}
+    if row.neighbours:
+        about["neighbours"] = [
+            {"image": str(one.picture.file), "class": one.name, "distance": round(one.distance, 6)}
+            for one in row.neighbours
+        ]
     return about
 
 
@@ -85,13 +91,13 @@ class Csv(Rows):
         if isinstance(row, Failed):
             self.waiting.append(row)
             return ""
-        return self._begin(row.boxes) + self._csv([self._cells(row)])
+        return self._begin(row.boxes, len(row.neighbours)) + self._csv([self._cells(row)])
 
     def rest(self) -> str:
         """The header and the failures, if no image had a prediction."""
         return "" if self.columns else self._begin({})
 
-    def _begin(self, boxes: dict[str, tuple[FoundBox | None, ...]]) -> str:
+    def _begin(self, boxes: dict[str, tuple[FoundBox | None, ...]], neighbours: int = 0) -> str:
         guesses = [f"{what}_{place}" for place in range(1, self.top + 1) for what in ("class", "probability")]
         corners = [
             f"{name}_{place}_{what}"
@@ -99,7 +105,9 @@ class Csv(Rows):
             for place in range(1, len(found) + 1)
             for what in (*_SIDES, "score")
         ]
-        self.columns = ["image", "width", "height", "answer", "unsure", *guesses, *corners, "error"]
+        places = range(1, neighbours + 1)
+        near = [f"neighbour_{place}{what}" for place in places for what in ("", "_class", "_distance")]
+        self.columns = ["image", "width", "height", "answer", "unsure", *guesses, *corners, *near, "error"]
         return self._csv([dict(zip(self.columns, self.columns, strict=True)), *map(self._cells, self.waiting)])
 
     def _cells(self, row: Answer | Failed) -> dict[str, object]:
@@ -114,6 +122,10 @@ class Csv(Rows):
                 if box is not None:
                     sides = {f"{name}_{place}_{side}": f"{x:.2f}" for side, x in zip(_SIDES, box.xyxy, strict=True)}
                     cells |= {**sides, f"{name}_{place}_score": f"{box.score:.6f}"}
+        for place, one in enumerate(row.neighbours, 1):
+            name = f"neighbour_{place}"
+            cells |= {name: harmless(str(one.picture.file)), f"{name}_class": harmless(one.name or "")}
+            cells[f"{name}_distance"] = f"{one.distance:.6f}"
         return cells
 
     def _csv(self, rows: Sequence[dict[str, object]]) -> str:
@@ -140,6 +152,7 @@ class Table(Rows):
             cells.insert(0, (row.text, ""))
         for name, boxes in row.boxes.items():
             cells += [(f"{_BOX}{name}", _sides(box)) for box in boxes if box is not None]
+        cells += [(f"{_LIKE}{one.name or '?'}", f"{one.distance:9.4f}  {one.picture.name}") for one in row.neighbours]
         header, self.header = self.header, ""
         images = [row.picture.name, *[""] * len(cells)]
         return header + "".join(self._line(image, *cell) for image, cell in zip(images, cells, strict=False))
@@ -150,7 +163,7 @@ class Table(Rows):
 
 def _quoted(name: str) -> str:
     """A class's name, in quotes where a reader would take it for one of the table's own words."""
-    return f"'{name}'" if name == UNSURE or name.startswith((_BOX, "'")) else name
+    return f"'{name}'" if name == UNSURE or name.startswith((_BOX, _LIKE, "'")) else name
 
 
 def _sides(box: FoundBox) -> str:

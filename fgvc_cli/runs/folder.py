@@ -56,6 +56,11 @@ class RunFolder:
         return self.path / "model.safetensors"
 
     @property
+    def versions(self) -> Path:
+        """Folder of the models before classes were enrolled or removed, numbered from 1."""
+        return self.path / "versions"
+
+    @property
     def metrics_file(self) -> Path:
         """One row per epoch."""
         return self.path / "metrics.csv"

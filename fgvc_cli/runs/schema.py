@@ -200,6 +200,8 @@ class ModelAbout(_Form):
     epoch: Count
     val_top1: Share | None = None
     ema: bool = False
+    enrolled: list[str] = []
+    removed: list[str] = []
     temperature: Temperature = 1.0
 
 

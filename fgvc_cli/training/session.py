@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from fgvc_cli.data.loading.cache import Cache, open_cache
-from fgvc_cli.data.loading.embedded import Batches
 from fgvc_cli.data.loading.loader import Loader, make_loader
 from fgvc_cli.data.loading.transforms import mix
 from fgvc_cli.data.splits import split_record
@@ -18,6 +17,7 @@ from fgvc_cli.data.types import DatasetIndex
 from fgvc_cli.errors import BadRequest, FgvcError
 from fgvc_cli.files import write_json
 from fgvc_cli.inference.dataset import evaluation_loader, open_index
+from fgvc_cli.inference.features.batches import Batches
 from fgvc_cli.machine.compiling import check_compiler
 from fgvc_cli.machine.device import prepare_device
 from fgvc_cli.machine.distributed import gathered, on_main, total, world
@@ -29,7 +29,7 @@ from fgvc_cli.runs.environment import describe
 from fgvc_cli.runs.folder import RunFolder
 from fgvc_cli.spec.run import RunSpec
 from fgvc_cli.terminal import Console
-from fgvc_cli.training.embedding import with_embeddings
+from fgvc_cli.training.features.embedding import with_embeddings
 from fgvc_cli.training.learner import Learner
 from fgvc_cli.training.saved import SavedState
 

@@ -25,7 +25,7 @@ from fgvc_cli.spec.build import validate
 from fgvc_cli.spec.run import RunSpec
 from fgvc_cli.terminal import Console
 from fgvc_cli.training.epoch import asked_to_stop, stop_run, train_epoch
-from fgvc_cli.training.fitting import Fitting
+from fgvc_cli.training.features.fitting import Fitting
 from fgvc_cli.training.session import Session
 
 

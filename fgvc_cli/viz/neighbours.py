@@ -9,7 +9,7 @@ import numpy as np
 
 from fgvc_cli.data.images.read import read_image
 from fgvc_cli.figures import short
-from fgvc_cli.inference.gallery import Neighbour
+from fgvc_cli.inference.features.gallery import Neighbour
 from fgvc_cli.inference.look import Model
 from fgvc_cli.inference.pictures import Picture
 from fgvc_cli.viz.pixels import Pixels, resized

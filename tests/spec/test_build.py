@@ -126,7 +126,7 @@ def test_a_given_resize_is_left_alone() -> None:
         (
             ["backbone.name=resnet5"],
             "backbone.name: no backbone is called 'resnet5'; there are tiny, resnet18, "
-            "resnet34, resnet50, resnet101, vgg16, vgg16_bn, vgg19, vgg19_bn and timm:NAME",
+            "resnet34, resnet50, resnet101, vgg16, vgg16_bn, vgg19, vgg19_bn, timm:NAME and auto",
         ),
         (["schema_version=2"], "this spec has schema version 2, but this fgvc reads version 1: upgrade fgvc"),
         (["epochs"], "--set takes FIELD=VALUE, for example optim.lr=0.01 (got 'epochs')"),

@@ -39,7 +39,7 @@ def embed(
     from fgvc_cli.terminal import Console
 
     with quick_imports():
-        from fgvc_cli.inference.features import Embedder
+        from fgvc_cli.inference.features.embedder import Embedder
         from fgvc_cli.inference.find import newest_model
         from fgvc_cli.inference.look import open_model
         from fgvc_cli.inference.pictures import Picture, find_pictures, listed

@@ -37,6 +37,9 @@ def predict(
         ),
     ] = None,
     boxes: Annotated[bool, typer.Option("--boxes", help="Also list the method's boxes, in original pixels.")] = False,
+    neighbours: Annotated[
+        int, typer.Option(min=0, metavar="N", help="Also list the N training images that are most like the image.")
+    ] = 0,
     min_confidence: Annotated[
         float, typer.Option(min=0, max=1, help="A prediction less likely than this is 'unsure'.")
     ] = 0.0,
@@ -58,6 +61,7 @@ def predict(
     from fgvc_cli.terminal import Console
 
     with quick_imports():
+        from fgvc_cli.inference.features.gallery import open_gallery
         from fgvc_cli.inference.look import open_model
         from fgvc_cli.inference.pictures import find_pictures, listed
         from fgvc_cli.inference.trained import EvalRequest
@@ -73,7 +77,16 @@ def predict(
     )
     model = open_model(run or _newest(boxes, reporter), EvalRequest("test", device, precision, batch_size))
     _tell(model, boxes, min_confidence, reporter)
-    answers = predict(model, pictures, top=top, min_confidence=min_confidence, boxes=boxes)
+    gallery = open_gallery(model, "train", reporter) if neighbours else None
+    answers = predict(
+        model,
+        pictures,
+        top=top,
+        min_confidence=min_confidence,
+        boxes=boxes,
+        gallery=gallery,
+        neighbours=neighbours,
+    )
     rows = new_rows(format, [picture.name for picture in pictures], model.classes, top)
     if write_answers(answers, rows, len(pictures), output, reporter).failed:
         raise typer.Exit(1)

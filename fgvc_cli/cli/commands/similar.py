@@ -12,7 +12,7 @@ from fgvc_cli.machine.imports import quick_imports
 from fgvc_cli.streams import say_json
 
 if TYPE_CHECKING:
-    from fgvc_cli.inference.gallery import Neighbour
+    from fgvc_cli.inference.features.gallery import Neighbour
 
 
 def similar(
@@ -38,9 +38,8 @@ def similar(
 
     with quick_imports():
         from fgvc_cli.cli.tables import new_table, show
-        from fgvc_cli.inference.features import Embedder
+        from fgvc_cli.inference.features.gallery import compare
         from fgvc_cli.inference.find import newest_model
-        from fgvc_cli.inference.gallery import open_gallery
         from fgvc_cli.inference.look import open_model
         from fgvc_cli.inference.pictures import find_pictures
         from fgvc_cli.inference.trained import EvalRequest
@@ -50,9 +49,7 @@ def similar(
     pictures = find_pictures(paths, note=lambda text: reporter.line(f"note: {text}"))
     model = open_model(run or newest_model(), EvalRequest(None, device, batch_size=batch_size, root=data_dir))
     reporter.line(f"{model.name}: {model.spec.method.name} on {model.device}")
-    gallery = open_gallery(model, among, reporter, lambda picture, error: reporter.line(str(error)))
-    queries = Embedder.of_model(model).embed(pictures, reporter)
-    found = gallery.nearest(queries, count, [picture.file for picture in pictures])
+    found = compare(model, pictures, among, count, reporter)
     if sheet is not None:
         from fgvc_cli.viz.neighbours import draw_neighbours
 

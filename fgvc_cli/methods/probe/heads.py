@@ -12,12 +12,11 @@ from torch.nn import functional as F
 
 from fgvc_cli.methods.base import Labelled
 from fgvc_cli.methods.probe.linear import fit_linear
-from fgvc_cli.ops.centroids import shrunken_centroids
-from fgvc_cli.ops.neighbours import nearest
+from fgvc_cli.ops.vectors.centroids import shrunken_centroids
+from fgvc_cli.ops.vectors.neighbours import nearest
 from fgvc_cli.spec.methods.probe import ProbeSpec
 
 Tell = Callable[[str], object]
-_LEAST = 0.01  # of the variance of all images: with one image a class, nothing is known of that inside a class
 _NO_VOTE = -30.0  # logit of a class without a neighbour: its probability is e^-30 times that of all votes
 
 
@@ -30,6 +29,7 @@ class ProbeHead(nn.Module, ABC):
         classes: K.
     """
 
+    enrolls = False  # whether it learns and forgets classes without training
     grows: tuple[str, ...] = ()  # buffers whose first axis has as many entries as there were images or classes
 
     def __init__(self, spec: ProbeSpec, width: int, classes: int) -> None:
@@ -43,6 +43,14 @@ class ProbeHead(nn.Module, ABC):
     def linear(self) -> tuple[Tensor, Tensor] | None:
         """Weight (K, D) and bias (K,) that give the same probabilities; None if the head is not linear."""
         return None
+
+    def enroll(self, embeddings: Tensor, label: int) -> None:
+        """As `Method.enroll`, on scaled embeddings. Only where `enrolls`."""
+        raise NotImplementedError
+
+    def remove(self, label: int) -> None:
+        """As `Method.remove`. Only where `enrolls`."""
+        raise NotImplementedError
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
         """As PyTorch's; buffers that grew with what was fitted take the saved size."""
@@ -80,6 +88,7 @@ class KnnHead(ProbeHead):
     A class's logit is the logarithm of its share of the votes.
     """
 
+    enrolls = True
     grows = ("gallery", "gallery_labels")
     gallery: Tensor  # (N, D), of length 1
     gallery_labels: Tensor  # (N,)
@@ -105,23 +114,39 @@ class KnnHead(ProbeHead):
         self.gallery_labels = train.labels.clone()
         return {"neighbours": min(self.spec.neighbours, len(self.gallery))}
 
+    def enroll(self, embeddings: Tensor, label: int) -> None:
+        """As `Method.enroll`: the images join the neighbours."""
+        self.gallery = torch.cat([self.gallery, F.normalize(embeddings.float(), dim=1).to(self.gallery)])
+        labels = torch.full((len(embeddings),), label).to(self.gallery_labels)
+        self.gallery_labels = torch.cat([self.gallery_labels, labels])
+        self.classes = max(self.classes, label + 1)
+
+    def remove(self, label: int) -> None:
+        """As `Method.remove`."""
+        kept = self.gallery_labels != label
+        self.gallery, labels = self.gallery[kept], self.gallery_labels[kept]
+        self.gallery_labels = labels - (labels > label).long()
+        self.classes -= 1
+
 
 class PrototypeHead(ProbeHead):
-    """The nearest class mean by Euclidean distance d; a class's logit is -d² / 2v, v the mean variance inside a class.
+    """The nearest class mean by Euclidean distance d; a class's logit is -d² / 2v.
 
-    That is linear in the embedding but for a term that all classes share.
+    That is linear in the embedding but for a term that all classes share. v is chosen so that the training images are
+    most likely, each asked about without its own share in its class's mean.
     """
 
+    enrolls = True
     grows = ("centroids", "counts")
     centroids: Tensor  # (K, D)
     counts: Tensor  # (K,) images of each class
-    variance: Tensor  # () v
+    spread: Tensor  # () v
 
     def __init__(self, spec: ProbeSpec, width: int, classes: int) -> None:
         super().__init__(spec, width, classes)
         self.register_buffer("centroids", torch.zeros(classes, width))
         self.register_buffer("counts", torch.zeros(classes, dtype=torch.int64))
-        self.register_buffer("variance", torch.ones(()))
+        self.register_buffer("spread", torch.ones(()))
 
     def forward(self, embeddings: Tensor) -> Tensor:
         """(B, D) → (B, K)."""
@@ -130,16 +155,47 @@ class PrototypeHead(ProbeHead):
 
     def linear(self) -> tuple[Tensor, Tensor]:
         """As `ProbeHead.linear`. A class without an image is never nearest."""
-        bias = -0.5 * self.centroids.square().sum(1) / self.variance
-        return self.centroids / self.variance, bias.masked_fill(self.counts == 0, float("-inf"))
+        bias = -0.5 * self.centroids.square().sum(1) / self.spread
+        return self.centroids / self.spread, bias.masked_fill(self.counts == 0, float("-inf"))
 
     def fit(self, train: Labelled, val: Labelled | None, tell: Tell) -> dict[str, float]:
         """As `Method.fit`: the mean of each class's training images."""
         self.centroids, self.counts = shrunken_centroids(train.embeddings, train.labels, self.classes, self.spec.shrink)
-        inside = (train.embeddings - self.centroids[train.labels]).square().mean()
-        everywhere = train.embeddings.var(0, correction=0).mean()
-        self.variance = torch.maximum(inside, _LEAST * everywhere).clamp_min(torch.finfo(inside.dtype).eps)
+        self.spread = self._likeliest_spread(train)
         return {"smallest class": float(self.counts[self.counts > 0].min())}
+
+    def _likeliest_spread(self, train: Labelled) -> Tensor:
+        """v, among factors of the mean squared distance. With one image in every class nothing can be asked."""
+        squared = torch.cdist(train.embeddings, self.centroids).square()
+        whole = squared.gather(1, train.labels[:, None]).mean().clamp_min(torch.finfo(squared.dtype).tiny)
+        count = self.counts[train.labels]
+        asked = count > 1
+        if not bool(asked.any()):
+            return squared.mean().clamp_min(torch.finfo(squared.dtype).tiny)
+        own = train.labels[asked, None]
+        # Without itself an image is n / (n - 1) times as far from its class's mean.
+        farther = (count[asked] / (count[asked] - 1)).square()[:, None]
+        left_out = squared[asked].scatter(1, own, squared[asked].gather(1, own) * farther)
+        left_out = left_out.masked_fill(self.counts == 0, float("inf"))
+        factors = torch.logspace(-4, 1, 51, device=squared.device) * whole
+        losses = [F.cross_entropy(-0.5 * left_out / factor, own[:, 0]) for factor in factors]
+        return factors[torch.stack(losses).argmin()]
+
+    def enroll(self, embeddings: Tensor, label: int) -> None:
+        """As `Method.enroll`: the class's mean is that of all its images. Earlier ones count with their number."""
+        if label == len(self.counts):
+            self.centroids = torch.cat([self.centroids, self.centroids.new_zeros(1, self.width)])
+            self.counts = torch.cat([self.counts, self.counts.new_zeros(1)])
+            self.classes = len(self.counts)
+        before, new = self.counts[label], len(embeddings)
+        total = self.centroids[label] * before + embeddings.to(self.centroids).sum(0)
+        self.centroids[label], self.counts[label] = total / (before + new), before + new
+
+    def remove(self, label: int) -> None:
+        """As `Method.remove`."""
+        kept = torch.arange(len(self.counts)).to(self.counts) != label
+        self.centroids, self.counts = self.centroids[kept], self.counts[kept]
+        self.classes = len(self.counts)
 
 
 HEADS: dict[str, type[ProbeHead]] = {"linear": LinearHead, "knn": KnnHead, "prototype": PrototypeHead}

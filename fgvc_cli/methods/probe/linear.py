@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from fgvc_cli.methods.base import Labelled
-from fgvc_cli.ops.logistic import Fitted, fit_logistic
+from fgvc_cli.ops.vectors.logistic import Fitted, fit_logistic
 from fgvc_cli.spec.methods.probe import ProbeSpec
 
 _ROUGH = 2e-4  # the gradient at which a candidate's accuracy is settled

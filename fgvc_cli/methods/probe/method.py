@@ -73,6 +73,23 @@ class Probe(Method):
         scaled = [part._replace(embeddings=self._scaled(part.embeddings)) for part in (train, val) if part is not None]
         return self.head.fit(scaled[0], None if val is None else scaled[1], tell)
 
+    @property
+    def enrolls(self) -> bool:
+        """As `Method.enrolls`."""
+        return self.head.enrolls
+
+    @torch.no_grad()
+    def enroll(self, embeddings: Tensor, label: int) -> None:
+        """As `Method.enroll`."""
+        self.head.enroll(self._scaled(precise(embeddings)), label)
+        self.num_classes = self.head.classes
+
+    @torch.no_grad()
+    def remove(self, label: int) -> None:
+        """As `Method.remove`."""
+        self.head.remove(label)
+        self.num_classes = self.head.classes
+
     def _scaled(self, embeddings: Tensor) -> Tensor:
         if self.spec.scaling == "sqrt":  # Perronnin et al., Improving the Fisher Kernel, ECCV 2010
             return embeddings.sign() * embeddings.abs().sqrt()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from fgvc_cli.cli.commands.viz import confusion, curves, embedding, kinds
+from fgvc_cli.cli.commands.viz import confusion, curves, embedding, kinds, neighbours
 
 viz = typer.Typer(
     help="Draw what a model looked at. Without --run, the newest run under runs/ that has the evidence is used.",
@@ -29,3 +29,4 @@ viz.command("versus")(kinds.versus)
 viz.command("curves")(curves.curves)
 viz.command("confusion")(confusion.confusion)
 viz.command("embedding")(embedding.embedding)
+viz.command("neighbours")(neighbours.neighbours)

@@ -7,7 +7,7 @@ from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 from torch.nn import functional as F
 
-from fgvc_cli.ops.logistic import fit_logistic
+from fgvc_cli.ops.vectors.logistic import fit_logistic
 
 N, D, K = 240, 12, 4
 

@@ -11,10 +11,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fgvc_cli.errors import BadRequest
-from fgvc_cli.inference.features import Embedder
+from fgvc_cli.inference.features.embedder import Embedder
 from fgvc_cli.inference.look import Model
 from fgvc_cli.inference.pictures import OnBad, Picture, find_pictures, split_pictures
-from fgvc_cli.ops.neighbours import nearest
+from fgvc_cli.ops.vectors.neighbours import nearest
 from fgvc_cli.progress import Reporter
 
 SPLITS = ("train", "val", "test")
@@ -77,6 +77,18 @@ def open_gallery(model: Model, among: str, reporter: Reporter, on_bad: OnBad | N
     return Gallery(
         tuple(pictures[row] for row in sound), tuple(names[row] for row in sound), F.normalize(found[sound], dim=1)
     )
+
+
+def compare(
+    model: Model, pictures: Sequence[Picture], among: str, count: int, reporter: Reporter
+) -> list[list[Neighbour]]:
+    """For each picture the images of a gallery (`open_gallery`) that are most like it.
+
+    ImageError for a picture that cannot be read.
+    """
+    gallery = open_gallery(model, among, reporter, lambda picture, error: reporter.line(str(error)))
+    queries = Embedder.of_model(model).embed(pictures, reporter)
+    return gallery.nearest(queries, count, [picture.file for picture in pictures])
 
 
 def _of_split(model: Model, split: str, reporter: Reporter) -> tuple[list[Picture], list[str | None]]:

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from fgvc_cli.errors import BadRequest
 from fgvc_cli.evaluation.evaluate import evaluate_run
-from fgvc_cli.inference.features import Embedder
+from fgvc_cli.inference.features.embedder import Embedder
 from fgvc_cli.inference.look import look, open_model
 from fgvc_cli.inference.pictures import find_pictures
 from fgvc_cli.inference.trained import EvalRequest

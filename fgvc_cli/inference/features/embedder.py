@@ -21,7 +21,7 @@ from fgvc_cli.data.loading.transforms import generator_of
 from fgvc_cli.data.types import Batch
 from fgvc_cli.errors import BadRequest, FgvcError
 from fgvc_cli.files import open_regular
-from fgvc_cli.inference.feature_store import FeatureStore, digest
+from fgvc_cli.inference.features.store import FeatureStore, digest
 from fgvc_cli.inference.folding import fold_batch_norm
 from fgvc_cli.inference.look import Model
 from fgvc_cli.inference.pictures import OnBad, Picture, load_pictures

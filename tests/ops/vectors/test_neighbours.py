@@ -7,9 +7,9 @@ from sklearn.neighbors import KNeighborsClassifier, NearestCentroid
 
 from fgvc_cli.methods.base import Labelled
 from fgvc_cli.methods.probe.heads import KnnHead
-from fgvc_cli.ops import neighbours
-from fgvc_cli.ops.centroids import shrunken_centroids
-from fgvc_cli.ops.neighbours import nearest
+from fgvc_cli.ops.vectors import neighbours
+from fgvc_cli.ops.vectors.centroids import shrunken_centroids
+from fgvc_cli.ops.vectors.neighbours import nearest
 from fgvc_cli.spec.methods.probe import ProbeSpec
 
 

@@ -14,8 +14,8 @@ from fgvc_cli.data.images.read import ImageError, read_image
 from fgvc_cli.data.loading.to_device import normalise
 from fgvc_cli.data.loading.transforms import transform
 from fgvc_cli.errors import FgvcError
-from fgvc_cli.inference.feature_store import FeatureStore, digest
-from fgvc_cli.inference.features import Embedder
+from fgvc_cli.inference.features.embedder import Embedder
+from fgvc_cli.inference.features.store import FeatureStore, digest
 from fgvc_cli.inference.pictures import Picture, find_pictures
 from fgvc_cli.methods import build_method
 from fgvc_cli.progress import Reporter

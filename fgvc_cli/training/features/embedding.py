@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import torch
 
-from fgvc_cli.data.loading.embedded import Batches, EmbeddedBatches
 from fgvc_cli.data.loading.loader import Loader
 from fgvc_cli.data.types import DatasetIndex, Split
 from fgvc_cli.errors import BadRequest
-from fgvc_cli.inference.features import Embedder
+from fgvc_cli.inference.features.batches import Batches, EmbeddedBatches
+from fgvc_cli.inference.features.embedder import Embedder
+from fgvc_cli.inference.features.shown import embedded, embeds_once
 from fgvc_cli.inference.pictures import split_pictures
-from fgvc_cli.inference.shown import embedded, embeds_once
 from fgvc_cli.machine.distributed import on_main
 from fgvc_cli.methods.base import Labelled
 from fgvc_cli.progress import Reporter

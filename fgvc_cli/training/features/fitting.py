@@ -10,8 +10,8 @@ import torch
 from fgvc_cli.data.types import DatasetIndex
 from fgvc_cli.errors import BadRequest
 from fgvc_cli.evaluation.evaluate import evaluate
-from fgvc_cli.inference.features import Embedder
-from fgvc_cli.inference.shown import embedded
+from fgvc_cli.inference.features.embedder import Embedder
+from fgvc_cli.inference.features.shown import embedded
 from fgvc_cli.machine.device import prepare_device
 from fgvc_cli.machine.distributed import on_main, world
 from fgvc_cli.machine.finite import check_tensors
@@ -25,7 +25,7 @@ from fgvc_cli.runs.folder import RunFolder
 from fgvc_cli.runs.journal import Journal
 from fgvc_cli.spec.run import RunSpec
 from fgvc_cli.terminal import Console
-from fgvc_cli.training.embedding import labelled
+from fgvc_cli.training.features.embedding import labelled
 from fgvc_cli.training.session import open_training_index, write_record
 
 

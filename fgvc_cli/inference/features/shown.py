@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from fgvc_cli.data.loading.embedded import Batches, EmbeddedBatches
 from fgvc_cli.data.loading.order import BatchOrder
 from fgvc_cli.data.types import DatasetIndex, Split
 from fgvc_cli.inference.dataset import evaluation_loader
-from fgvc_cli.inference.features import Embedder, weights_key
+from fgvc_cli.inference.features.batches import Batches, EmbeddedBatches
+from fgvc_cli.inference.features.embedder import Embedder, weights_key
 from fgvc_cli.inference.pictures import split_pictures
 from fgvc_cli.inference.trained import Opened
 from fgvc_cli.machine.distributed import world

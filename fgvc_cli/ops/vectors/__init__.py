@@ -1,0 +1,1 @@
+"""Functions of vectors: neighbours, class means, logistic regression."""

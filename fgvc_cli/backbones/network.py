@@ -7,6 +7,7 @@ from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from fgvc_cli.backbones.recompute import Unit, in_a_row, in_units, units
 from fgvc_cli.errors import BadRequest
@@ -40,6 +41,7 @@ class Backbone(nn.Module):
         reshapes: whether widths and strides of its layers can be changed.
         random: whether its layers use random numbers in training.
         checkpointing: whether training uses gradient checkpointing (`set_checkpointing`).
+        frozen_norm: whether BatchNorm layers always use the statistics of the starting weights (`freeze`).
         frozen: number of maps from the image up to which nothing is trained (`freeze`).
         fresh: paths inside the trunk of layers that a method made anew: they are trained like what is new.
     """
@@ -48,6 +50,7 @@ class Backbone(nn.Module):
     reshapes = True
     random = False
     checkpointing = False
+    frozen_norm = False
     frozen = 0
     fresh: tuple[str, ...] = ()
 
@@ -174,6 +177,9 @@ class Backbone(nn.Module):
             module.train(False)
         for path in self.fresh if mode else ():
             self.trunk.get_submodule(path).train(mode)
+        for module in self.trunk.modules() if mode and self.frozen_norm else ():
+            if isinstance(module, _BatchNorm):
+                module.train(False)
         return self
 
     def _held(self, maps: int) -> list[nn.Module]:
@@ -224,8 +230,10 @@ def set_checkpointing(module: nn.Module, on: bool) -> None:
             part.checkpoint(on)
 
 
-def freeze(module: nn.Module, frozen: str | int) -> bool:
+def freeze(module: nn.Module, frozen: str | int, *, norm: bool = False) -> bool:
     """Freeze every backbone inside `module`: `none`, `all`, or up to so many maps from the image.
+
+    With `norm` all its BatchNorm layers keep their statistics, also where they are trained.
 
     Returns:
         Whether another part than before is frozen.
@@ -241,6 +249,7 @@ def freeze(module: nn.Module, frozen: str | int) -> bool:
             raise BadRequest(f"backbone.freeze: {part.name} has {most} maps, so {maps} of them cannot be frozen")
         if 0 < maps < most and not all(segment.modules for segment in part.segments):
             raise BadRequest(f"backbone.freeze: {part.name} runs as a whole: freeze all of it or none")
-        changed |= maps != part.frozen
+        changed |= maps != part.frozen or norm != part.frozen_norm
+        part.frozen_norm = norm
         part.freeze(maps)
     return changed

@@ -143,14 +143,14 @@ def _locates(opened: Opened, request: EvalRequest) -> bool:
     """Whether boxes and maps are measured: where no image needs to be shown otherwise, only on request."""
     if request.localisation is not None:
         return request.localisation
-    return not embeds_once(opened.spec, behind=opened.trained.method.behind)
+    return not embeds_once(opened.spec)
 
 
 def _retrieves(opened: Opened, request: EvalRequest) -> bool:
     """Whether retrieval is measured: where the embeddings are kept, else only on request, as images are shown again."""
     if request.retrieval is not None:
         return request.retrieval
-    return embeds_once(opened.spec, behind=opened.trained.method.behind)
+    return embeds_once(opened.spec)
 
 
 def _retrieval(run: RunFolder, opened: Opened, images: Images, reporter: Reporter) -> dict[str, float]:

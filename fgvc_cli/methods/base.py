@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -79,7 +79,7 @@ class Output:
 
 
 class Behind(nn.Module):
-    """A method as a function of embeddings: for whatever runs methods on batches. Only where `Method.behind`."""
+    """A method as a function of embeddings: for whatever runs methods on batches. Only where its spec is `behind`."""
 
     def __init__(self, method: Method) -> None:
         super().__init__()
@@ -121,9 +121,8 @@ class Labelled(NamedTuple):
 class Method(nn.Module, ABC):
     """A classifier with its losses. The first network of every method is `self.backbone`.
 
-    Class attributes:
-        behind: whether all that is new lies behind the embedding: `forward` is `classify(embed(images))`, and a frozen
-            backbone's embeddings can be computed once (`backbone.freeze` all).
+    If its spec says `behind`, `forward` is `classify(embed(images))`, so that a frozen backbone's embeddings can be
+    computed once (`backbone.freeze` all).
 
     Args:
         spec: the method's own settings.
@@ -131,8 +130,6 @@ class Method(nn.Module, ABC):
         num_classes: K.
         image_size: S, the image side that the method is built for; other sizes work too.
     """
-
-    behind: ClassVar[bool] = False
 
     def __init__(self, spec: MethodSpec, backbone: Backbone, num_classes: int, image_size: int) -> None:
         super().__init__()
@@ -166,11 +163,11 @@ class Method(nn.Module, ABC):
         return precise(evidence.embedding)
 
     def classify(self, embeddings: Tensor) -> Output:
-        """(B, D) of `embed` → Output without evidence. Only where `behind`."""
+        """(B, D) of `embed` → Output without evidence. Only where the spec is `behind`."""
         raise NotImplementedError
 
     def fit(self, train: Labelled, val: Labelled | None, tell: Callable[[str], object]) -> dict[str, float]:
-        """Fit what is behind the embedding. Only where `behind`.
+        """Fit what is behind the embedding. Only where the spec is `behind`.
 
         Args:
             train: the training images.

@@ -20,7 +20,6 @@ class Baseline(Method):
     """Backbone, pooling, one linear layer, cross entropy: the network itself with a new classifier. Branch: `final`."""
 
     spec: BaselineSpec
-    behind = True
 
     def __init__(self, spec: BaselineSpec, backbone: Backbone, num_classes: int, image_size: int) -> None:
         super().__init__(spec, backbone, num_classes, image_size)

@@ -47,6 +47,11 @@ class BackboneSpec(Spec):
     frozen_epochs: int = Field(
         0, ge=0, le=100_000, description="first epochs in which the backbone rests while what is new is trained"
     )
+    frozen_norm: bool = Field(
+        False,
+        description="BatchNorm layers keep the statistics of the starting weights, as small batches give poor ones; "
+        "their weights and biases are trained",
+    )
     probe_first: bool = Field(
         False,
         description="first fit the classifier to the features of the starting weights, then fine-tune (LP-FT, "

@@ -100,9 +100,10 @@ class Learner:
         """Tell the method and its averaged copy which epoch begins. If the method changes, wrap the step again."""
         epochs, backbone = self.spec.train.epochs, self.spec.backbone
         frozen = "all" if epoch < backbone.frozen_epochs else backbone.freeze
-        changed = freeze(self.method, frozen)
+        norm = backbone.frozen_norm
+        changed = freeze(self.method, frozen, norm=norm)
         changed = self.method.on_epoch(epoch, epochs) or changed
-        freeze(self.method, frozen)  # a method that trains in stages may have released it
+        freeze(self.method, frozen, norm=norm)  # a method that trains in stages may have released it
         if self.average is not None:
             self.average.method.on_epoch(epoch, epochs)
         if changed or isinstance(self.step, nn.Identity):

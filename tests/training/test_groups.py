@@ -149,7 +149,7 @@ def test_the_backbone_rests_in_the_first_epochs(photos: Path, tmp_path: Path) ->
 def test_every_preset_of_a_paper_keeps_one_rate_or_its_method_s() -> None:
     for name in PRESETS:
         spec = load_preset(name)
-        if name.startswith(("modern", "light")):
+        if name.startswith(("modern", "light", "probe")):
             continue
         assert (spec.optim.head_lr, spec.optim.layer_decay, spec.optim.decay, spec.backbone.freeze) == (
             1.0,
@@ -163,3 +163,20 @@ def test_settings_leave_out_what_is_frozen() -> None:
     method = method_on("tiny", BaselineSpec(pool="network"))
     freeze(method, "all")
     assert set(settings(method, OptimSpec())) == {"classifier.weight", "classifier.bias"}
+
+
+@pytest.mark.parametrize("name", ["tiny", "resnet18", "timm:tf_efficientnet_lite0"])
+def test_batch_norm_may_keep_its_statistics_while_it_is_trained(name: str) -> None:
+    torch.manual_seed(0)
+    method = method_on(name, BaselineSpec(pool="network")).train()
+    assert freeze(method, "none", norm=True)
+    before = copy.deepcopy(method.state_dict())
+    optimizer = torch.optim.SGD(parameter_groups(method, OptimSpec(), 1.0))
+    method.eval().train()
+    method.losses(method(torch.randn(4, 3, SIZE, SIZE)), torch.arange(4))["final"].backward()
+    optimizer.step()
+    changed = {key for key, value in method.state_dict().items() if not torch.equal(before[key], value)}
+    assert not any(key.endswith(("running_mean", "running_var")) for key in changed)
+    assert any("bn" in key or "norm" in key or ".1." in key for key in changed)
+    assert freeze(method, "none")
+    assert all(module.training for module in method.modules())

@@ -99,7 +99,7 @@ class Embedder:
         about = {"version": _VERSION, "backbone": self.spec.backbone.name, "precision": self.spec.train.precision}
         if self.branches:
             about["branches"] = ", ".join(self.layout)
-        if not self.method.behind:
+        if not self.method.spec.behind:
             about["method"] = json.dumps(self.spec.method.model_dump(mode="json"), sort_keys=True)
         return FeatureStore(digest(json.dumps(about).encode(), self.key), width, about)
 
@@ -205,9 +205,9 @@ def weights_key(state: Mapping[str, Tensor], method: Method) -> bytes:
         method: the method, of any weights.
     """
     reads = type(method).reads_embedding(method.spec)
-    words = [b"backbone" if method.behind else type(method).__name__.encode(), str(reads).encode()]
+    words = [b"backbone" if method.spec.behind else type(method).__name__.encode(), str(reads).encode()]
     for name in sorted(state):
-        if name.startswith("backbone.") or not method.behind:
+        if name.startswith("backbone.") or not method.spec.behind:
             value = state[name].detach().cpu().contiguous()
             words += [name.encode(), str(value.dtype).encode(), str(tuple(value.shape)).encode()]
             words.append(value.reshape(-1).view(torch.uint8).numpy().tobytes())

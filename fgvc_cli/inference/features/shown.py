@@ -29,9 +29,9 @@ def embedded(embeddings: Tensor, labels: Tensor, *, shared: bool = True) -> Embe
     return EmbeddedBatches([embeddings], labels, BatchOrder(len(labels), _BATCH, train=False, seed=0, shard=shard))
 
 
-def embeds_once(spec: RunSpec, *, behind: bool) -> bool:
+def embeds_once(spec: RunSpec) -> bool:
     """Whether the embeddings of a run's images never change and say all that its classifier reads."""
-    return behind and spec.backbone.freeze == "all"
+    return spec.method.behind and spec.backbone.freeze == "all"
 
 
 def embedder_of(run: RunFolder, opened: Opened) -> Embedder:
@@ -56,7 +56,7 @@ def shown(
     anyway, as evidence needs.
     """
     method = opened.trained.method
-    if as_images or not embeds_once(opened.spec, behind=method.behind):
+    if as_images or not embeds_once(opened.spec):
         return method, evaluation_loader(index, split, opened.spec, opened.device, shared=shared)
     embeddings = embedder_of(run, opened).embed(split_pictures(index, split, index.classes), reporter)
     return Behind(method).eval(), embedded(embeddings, torch.from_numpy(split.labels), shared=shared)

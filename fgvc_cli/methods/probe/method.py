@@ -23,7 +23,6 @@ class Probe(Method):
     """Frozen backbone, its embedding scaled, a head. Branch: `final`."""
 
     spec: ProbeSpec
-    behind = True
     shift: Tensor  # (D,) subtracted from the embedding
     scale: Tensor  # (D,) divides what is left
 

@@ -12,6 +12,7 @@ class MethodSpec(Spec):
 
     title: ClassVar[str]
     paper: ClassVar[str]
+    behind: ClassVar[bool] = False  # all that is new is one classifier behind the network's embedding
     at_once: ClassVar[bool] = False  # fitted to frozen features at once (`Method.fit`), not trained epoch by epoch
 
     def stage_starts(self, epochs: int) -> tuple[int, ...]:

@@ -13,6 +13,7 @@ class BaselineSpec(MethodSpec):
     """Backbone, the pooling of the network's own classifier, one linear layer, cross entropy."""
 
     title: ClassVar[str] = "plain fine-tuned backbone"
+    behind: ClassVar[bool] = True
     paper: ClassVar[str] = "the FT-ResNet / FT-VGG row of the papers' tables"
 
     name: Literal["baseline"] = "baseline"

@@ -16,6 +16,7 @@ class ProbeSpec(MethodSpec):
 
     title: ClassVar[str] = "classifier on frozen features: minutes without a GPU"
     paper: ClassVar[str] = "none: logistic regression, nearest neighbours or nearest class mean"
+    behind: ClassVar[bool] = True
     at_once: ClassVar[bool] = True
 
     name: Literal["probe"] = "probe"

@@ -64,6 +64,7 @@ PRESETS: dict[str, Preset] = (
     )
     | RECIPES
 )
+_NEW_RATE = 10.0  # of what begins at random, relative to the trained network
 OWN_PHOTOS = "folder"  # dataset for which every method has a preset
 
 
@@ -87,7 +88,15 @@ def load_preset(name: str, method: str | None = None) -> RunSpec:
         return spec
     if name not in RECIPES:
         raise BadRequest(f"preset {name} is for method {spec.method.name}, not {method}: leave one of them out")
-    own = PRESETS[f"{method}-{OWN_PHOTOS}"]()
-    frozen = {"freeze": own.backbone.freeze} if own.method.at_once else {}
-    backbone = spec.backbone.model_copy(update=frozen)
-    return spec.model_copy(update={"method": own.method, "backbone": backbone})
+    return _with_method(spec, PRESETS[f"{method}-{OWN_PHOTOS}"]())
+
+
+def _with_method(recipe: RunSpec, own: RunSpec) -> RunSpec:
+    """A recipe with the method of `own`: what only the recipe's classifier can do is left out."""
+    backbone, optim = recipe.backbone, recipe.optim
+    if own.method.at_once:
+        backbone = backbone.model_copy(update={"freeze": "all", "probe_first": False})
+    elif backbone.probe_first and not own.method.behind:
+        backbone = backbone.model_copy(update={"probe_first": False})
+        optim = optim.model_copy(update={"head_lr": _NEW_RATE})
+    return recipe.model_copy(update={"method": own.method, "backbone": backbone, "optim": optim})

@@ -41,9 +41,9 @@ def with_embeddings(
         BadRequest: `backbone.probe_first` for a method without one classifier behind its network.
     """
     spec, method = learner.spec, learner.method
-    learner.embedded = embeds_once(spec, behind=method.behind) and not spec.regularise.mixes
+    learner.embedded = embeds_once(spec) and not spec.regularise.mixes
     first = spec.backbone.probe_first
-    if first and not method.behind:
+    if first and not method.spec.behind:
         raise BadRequest(f"backbone.probe_first: {spec.method.name} has no single classifier behind its network")
     if not learner.embedded and not (first and start):
         return loaders

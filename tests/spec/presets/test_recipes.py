@@ -63,7 +63,7 @@ def test_light_folder_is_small_and_keeps_all_of_the_image() -> None:
     assert (spec.backbone.name, spec.backbone.weights) == ("timm:tf_efficientnet_lite0", "imagenet")
     assert (spec.data.image_size, spec.data.resize_side) == (224, 224)
     assert (spec.data.mean, spec.data.std, spec.data.interpolation) == ("auto", "auto", "auto")  # of the weights
-    assert spec.train.ema_decay is None  # a small folder has too few steps for an average
+    assert spec.train.ema_decay == 0.99  # of the last hundred steps: a small folder has few
 
 
 @pytest.mark.parametrize("method", METHOD_SPECS)
@@ -73,9 +73,12 @@ def test_a_recipe_takes_any_method(name: str, method: str) -> None:
     assert spec.preset == name
     assert spec.method == load_preset(f"{method}-folder").method
     plain = load_preset(name)
-    assert spec == plain.model_copy(update={"method": spec.method, "backbone": spec.backbone})
-    frozen = {"freeze": "all"} if spec.method.at_once else {}
-    assert spec.backbone == plain.backbone.model_copy(update=frozen)
+    assert spec == plain.model_copy(update={"method": spec.method, "backbone": spec.backbone, "optim": spec.optim})
+    changed = {"freeze": "all"} if spec.method.at_once else {}
+    first = plain.backbone.probe_first and method == "baseline"
+    assert spec.backbone == plain.backbone.model_copy(update=changed | {"probe_first": first})
+    random = plain.backbone.probe_first and not spec.method.behind
+    assert spec.optim == plain.optim.model_copy(update={"head_lr": 10.0} if random else {})
     assert validate(json.loads(spec.model_dump_json())) == spec
     assert not [setting for setting in settings(spec) if setting.preset is not None]
 

@@ -33,6 +33,9 @@ def _rows(spec: RunSpec, found: Estimate) -> Iterator[tuple[str, str, str]]:
     yield "classes", f"{len(found.classes):,}", _few(found.classes)
     for split, images in found.images.items():
         yield f"{split} images", f"{images:,}", ""
+    if spec.embeds_once:
+        yield from _features(found)
+        return
     yield "batches per epoch", f"{batches:,}", f"of {found.batch} images"
     yield "steps", f"{steps * epochs:,}", f"{steps:,} per epoch, {epochs} epochs" + _at_most(spec)
     if spec.backbone.plain_epochs:
@@ -46,6 +49,20 @@ def _rows(spec: RunSpec, found: Estimate) -> Iterator[tuple[str, str, str]]:
     epoch = found.time.batch * batches
     yield "time of an epoch", f"about {_seconds(epoch)}", "batches only: reading images and evaluation are not included"
     yield "time of the run", f"about {_seconds(epoch * epochs)}", "as above"
+
+
+def _features(found: Estimate) -> Iterator[tuple[str, str, str]]:
+    """The rows of a run whose features are computed once."""
+    images, counts = sum(found.images.values()), found.counts
+    yield "parameters", f"{counts.parameters:,}", "the network is frozen"
+    yield "multiply-adds", large(counts.multiply_adds), "one image in evaluation"
+    yield (
+        "features",
+        f"{images:,} images",
+        "computed once; those kept from earlier runs are not computed again",
+    )
+    seconds = found.time.batch / found.batch * images
+    yield "time of the features", f"about {_seconds(seconds)}", f"{found.time.basis}, on {found.device}"
 
 
 def _at_most(spec: RunSpec) -> str:

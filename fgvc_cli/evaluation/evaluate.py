@@ -20,7 +20,7 @@ from fgvc_cli.evaluation.retrieval import retrieval
 from fgvc_cli.files import make_folder, make_parent, write_json
 from fgvc_cli.inference.dataset import Images, evaluation_loader
 from fgvc_cli.inference.features.batches import Batches
-from fgvc_cli.inference.features.shown import embedder_of, embeds_once, shown
+from fgvc_cli.inference.features.shown import embedder_of, shown
 from fgvc_cli.inference.pictures import split_pictures
 from fgvc_cli.inference.trained import EvalRequest, Opened, open_trained
 from fgvc_cli.machine.compiling import Compiled, told
@@ -143,14 +143,14 @@ def _locates(opened: Opened, request: EvalRequest) -> bool:
     """Whether boxes and maps are measured: where no image needs to be shown otherwise, only on request."""
     if request.localisation is not None:
         return request.localisation
-    return not embeds_once(opened.spec)
+    return not opened.spec.embeds_once
 
 
 def _retrieves(opened: Opened, request: EvalRequest) -> bool:
     """Whether retrieval is measured: where the embeddings are kept, else only on request, as images are shown again."""
     if request.retrieval is not None:
         return request.retrieval
-    return embeds_once(opened.spec)
+    return opened.spec.embeds_once
 
 
 def _retrieval(run: RunFolder, opened: Opened, images: Images, reporter: Reporter) -> dict[str, float]:

@@ -30,6 +30,11 @@ class RunSpec(Spec):
     regularise: RegulariseSpec = RegulariseSpec()
     train: TrainSpec = TrainSpec()
 
+    @property
+    def embeds_once(self) -> bool:
+        """Whether the network's embeddings of the images never change and say all that the classifier reads."""
+        return self.method.behind and self.backbone.freeze == "all"
+
     @model_validator(mode="after")
     def _frozen_features(self) -> Self:
         if self.method.at_once and self.backbone.freeze != "all":

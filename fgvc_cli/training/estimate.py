@@ -161,6 +161,8 @@ def estimate_time(
 
     The forward and backward passes together cost about three forward passes (`multiply_adds`: of one image's).
     """
+    if spec.embeds_once:
+        return _features_time(spec, num_classes, batch, device)
     rate = multiply_rate(device)
     guess = 3 * multiply_adds / rate
     if guess * _PROBE > SECONDS / 2:
@@ -174,6 +176,20 @@ def estimate_time(
         return Time(image * batch, f"from a step of {size} random images, scaled")
     probe.seconds(batch, 1)
     return Time(probe.seconds(batch, _STEPS), f"from {_STEPS} steps on random images")
+
+
+@torch.inference_mode()
+def _features_time(spec: RunSpec, num_classes: int, batch: int, device: torch.device) -> Time:
+    """Seconds in which the features of a batch are computed; classifying them takes next to nothing."""
+    method, _ = build_method(spec, num_classes, load_weights=False)
+    method = method.to(device).to(memory_format=torch.channels_last).eval()
+    images = random_batch(_PROBE, spec.data.side, num_classes, device).images
+    float(method.embed(images).sum())  # warms up
+    started = time.perf_counter()
+    float(method.embed(images).sum())
+    return Time(
+        (time.perf_counter() - started) / _PROBE * batch, f"from the features of {_PROBE} random images, scaled"
+    )
 
 
 class _Probe:

@@ -17,7 +17,6 @@ from fgvc_cli.methods.base import Behind
 from fgvc_cli.progress import Reporter
 from fgvc_cli.runs.checkpoint import load_model
 from fgvc_cli.runs.folder import RunFolder
-from fgvc_cli.spec.run import RunSpec
 
 _BATCH = 1024  # embeddings
 
@@ -27,11 +26,6 @@ def embedded(embeddings: Tensor, labels: Tensor, *, shared: bool = True) -> Embe
     here = world()
     shard = (here.rank, here.size) if shared else (0, 1)
     return EmbeddedBatches([embeddings], labels, BatchOrder(len(labels), _BATCH, train=False, seed=0, shard=shard))
-
-
-def embeds_once(spec: RunSpec) -> bool:
-    """Whether the embeddings of a run's images never change and say all that its classifier reads."""
-    return spec.method.behind and spec.backbone.freeze == "all"
 
 
 def embedder_of(run: RunFolder, opened: Opened) -> Embedder:
@@ -56,7 +50,7 @@ def shown(
     anyway, as evidence needs.
     """
     method = opened.trained.method
-    if as_images or not embeds_once(opened.spec):
+    if as_images or not opened.spec.embeds_once:
         return method, evaluation_loader(index, split, opened.spec, opened.device, shared=shared)
     embeddings = embedder_of(run, opened).embed(split_pictures(index, split, index.classes), reporter)
     return Behind(method).eval(), embedded(embeddings, torch.from_numpy(split.labels), shared=shared)

@@ -23,8 +23,8 @@ def light_folder() -> RunSpec:
     The baseline's classifier is first fitted to the features of the trained network (LP-FT: Kumar et al., Fine-Tuning
     can Distort Pretrained Features, ICLR 2022), then all after the second map is fine-tuned: SGD 0.003 with momentum
     0.9, batch 16, cosine, each block at 0.9 of the rate of the one above it, BatchNorm with its trained statistics,
-    label smoothing 0.1, moving average 0.99. These were chosen on a validation split of CUB (docs/results.md). The other
-    methods have more than one classifier: theirs begin at random, and what is new learns at ten times the rate.
+    label smoothing 0.1, moving average 0.99. These were chosen on a validation split of CUB (docs/results.md). The
+    other methods have more than one classifier: theirs begin at random, and what is new learns at ten times the rate.
     Paper: none.
     Command: fgvc train --preset light-folder --data-dir PHOTOS
     Published: nothing, the photos are your own; docs/results.md has what was measured.

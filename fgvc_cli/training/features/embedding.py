@@ -9,7 +9,7 @@ from fgvc_cli.data.types import DatasetIndex, Split
 from fgvc_cli.errors import BadRequest
 from fgvc_cli.inference.features.batches import Batches, EmbeddedBatches
 from fgvc_cli.inference.features.embedder import Embedder
-from fgvc_cli.inference.features.shown import embedded, embeds_once
+from fgvc_cli.inference.features.shown import embedded
 from fgvc_cli.inference.pictures import split_pictures
 from fgvc_cli.machine.distributed import on_main
 from fgvc_cli.methods.base import Labelled
@@ -41,7 +41,7 @@ def with_embeddings(
         BadRequest: `backbone.probe_first` for a method without one classifier behind its network.
     """
     spec, method = learner.spec, learner.method
-    learner.embedded = embeds_once(spec) and not spec.regularise.mixes
+    learner.embedded = spec.embeds_once and not spec.regularise.mixes
     first = spec.backbone.probe_first
     if first and not method.spec.behind:
         raise BadRequest(f"backbone.probe_first: {spec.method.name} has no single classifier behind its network")

@@ -61,12 +61,14 @@ def _stamps(sound: Material) -> list[tuple[str, int, int]]:
     return [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files if file.is_file()]
 
 
-def inputs(count: int, seed: int, folder: Path, sound: Material, deadline: float) -> dict[str, Counter[str]]:
-    """Attack with `count` inputs, shared out over the kinds in turns; prints what goes wrong."""
+def inputs(
+    count: int, seed: int, folder: Path, sound: Material, deadline: float, first: int = 0
+) -> dict[str, Counter[str]]:
+    """Attack with `count` inputs, without the `first` of them, shared out over the kinds; prints what goes wrong."""
     tables: dict[str, Counter[str]] = {kind: Counter() for kind in KINDS}
     kinds = list(KINDS)
     order = random.Random(seed).choices(kinds, [SHARES[kind] for kind in kinds], k=count)
-    for number, kind in enumerate(order, seed):
+    for number, kind in list(enumerate(order, seed))[first:]:
         if time.monotonic() > deadline:
             break
         command, answer, wrong = attack(kind, number, folder, sound)
@@ -108,6 +110,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--inputs", type=int, default=10_000)
+    parser.add_argument("--first", type=int, default=0, help="leave out so many inputs, which ran before")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--minutes", type=float, default=600, help="stop after this time")
     parser.add_argument("--out", type=Path, help="write the figures to this JSON file")
@@ -126,7 +129,7 @@ def main() -> None:
         if chosen.kills:
             figures["kills"] = kills(chosen.kills, chosen.seed, folder, sound, deadline)
         if chosen.inputs:
-            figures |= inputs(chosen.inputs, chosen.seed, folder, sound, deadline)
+            figures |= inputs(chosen.inputs, chosen.seed, folder, sound, deadline, chosen.first)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     text = json.dumps(figures, indent=2)

@@ -114,12 +114,21 @@ def json_text(tree: Any) -> str:
 def some_file(dice: random.Random, file: Path) -> None:
     """Damage a file in place: its bytes, its JSON, or what it is (gone, empty, a folder, a pipe, a link)."""
     kind = dice.randrange(10)
-    if kind < 4 and file.suffix == ".json":
-        file.write_text(json_text(some_json(dice, json.loads(file.read_bytes()))), encoding="utf-8", errors="replace")
+    tree = _tree(file) if kind < 4 and file.suffix == ".json" else None
+    if tree is not None:
+        file.write_text(json_text(some_json(dice, tree)), encoding="utf-8", errors="replace")
     elif kind < 8:
         file.write_bytes(some_bytes(dice, file.read_bytes()))
     else:
         _another_kind(dice, file)
+
+
+def _tree(file: Path) -> Any:
+    """The content of a JSON file; None if it is damaged already."""
+    try:
+        return json.loads(file.read_bytes())
+    except (ValueError, RecursionError):
+        return None
 
 
 def _another_kind(dice: random.Random, file: Path) -> None:

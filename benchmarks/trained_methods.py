@@ -1,0 +1,69 @@
+"""Every method fine-tuned from EfficientNet-Lite0's weights on photographs, same budget, one seed.
+
+python -m benchmarks.trained_methods ROOT [--classes 30] [--epochs 6] [--methods baseline,clan] [--set FIELD=VALUE]
+
+ROOT is the folder of the datasets, with a part of CUB. Preset light-folder, whole images. A fifth of the training images
+is the validation split, which selects the epoch; the test split is read once, at the end.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import tempfile
+import time
+from pathlib import Path
+
+from fgvc_cli.data.datasets import load_index
+from fgvc_cli.runs.journal import read_rows
+from fgvc_cli.spec.build import build_spec
+from fgvc_cli.spec.methods import METHOD_SPECS
+from fgvc_cli.terminal import Console
+from fgvc_cli.training.train import train
+
+METHODS = [name for name, spec in METHOD_SPECS.items() if not spec.at_once]
+
+
+def table_of(root: Path, classes: int, folder: Path) -> Path:
+    """A table of the images of CUB's first classes."""
+    index = load_index(build_spec(method="baseline", dataset="cub", flags={"data.root": str(root)}).data)
+    rows = ["path,label,split"]
+    for split in ("train", "test"):
+        part = index.split(split)
+        rows += [
+            f"{index.root / file},{index.classes[label]},{split}"
+            for file, label in zip(part.files, part.labels, strict=True)
+            if label < classes
+        ]
+    table = folder / "photos.csv"
+    table.write_text("\n".join(rows) + "\n")
+    return table
+
+
+def main() -> None:
+    """Parse the command line; prints one line a method."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("root", type=Path)
+    parser.add_argument("--classes", type=int, default=30)
+    parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--methods", default=",".join(METHODS))
+    parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE")
+    chosen = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        flags = {"data.root": str(table_of(chosen.root, chosen.classes, Path(folder))), "train.epochs": chosen.epochs}
+        sets = ["data.val_fraction=0.2", "data.duplicates=off", "data.cache=ram", *chosen.set]
+        for method in chosen.methods.split(","):
+            spec = build_spec(preset="light-folder", method=method, dataset="csv", flags=flags, sets=sets)
+            started = time.monotonic()
+            result = train(spec, Path(folder) / method, Console(file=io.StringIO()))
+            rows = read_rows(Path(folder) / method / "metrics.csv")
+            validation = [f"{100 * float(row['val_top1']):.1f}" for row in rows]
+            print(
+                f"{method}: validation by epoch {', '.join(validation)} %; test of the best epoch "
+                f"{100 * result['branches']['final']['top1']:.1f} %; {(time.monotonic() - started) / 60:.0f} min",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()

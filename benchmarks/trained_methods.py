@@ -2,8 +2,8 @@
 
 python -m benchmarks.trained_methods ROOT [--classes 30] [--epochs 6] [--methods baseline,clan] [--set FIELD=VALUE]
 
-ROOT is the folder of the datasets, with a part of CUB. Preset light-folder, whole images. A fifth of the training images
-is the validation split, which selects the epoch; the test split is read once, at the end.
+ROOT is the folder of the datasets, with a part of CUB. Preset light-folder, whole images. A fifth of the training
+images is the validation split, which selects the epoch; the test split is read once, at the end.
 """
 
 from __future__ import annotations

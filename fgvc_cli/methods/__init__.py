@@ -79,5 +79,5 @@ def _backbone(spec: RunSpec) -> Backbone:
 def _assembled(spec: RunSpec, backbone: Backbone, num_classes: int) -> Method:
     method = METHODS[type(spec.method)](spec.method, backbone, num_classes, spec.data.side)
     set_checkpointing(method, spec.train.gradient_checkpointing)
-    freeze(method, spec.backbone.freeze, norm=spec.backbone.frozen_norm)
+    freeze(method, spec.backbone.freeze, norm=spec.backbone.keeps_statistics)
     return method

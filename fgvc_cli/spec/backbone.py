@@ -68,6 +68,11 @@ class BackboneSpec(Spec):
         None, ge=0, lt=1, description="timm: rate of stochastic depth; none: the network's default"
     )
 
+    @property
+    def keeps_statistics(self) -> bool:
+        """Whether BatchNorm layers stay in evaluation mode; a random start has no statistics to keep."""
+        return self.frozen_norm and self.weights != "none"
+
     @field_validator("name")
     @classmethod
     def _known(cls, name: str) -> str:

@@ -100,7 +100,7 @@ class Learner:
         """Tell the method and its averaged copy which epoch begins. If the method changes, wrap the step again."""
         epochs, backbone = self.spec.train.epochs, self.spec.backbone
         frozen = "all" if epoch < backbone.frozen_epochs else backbone.freeze
-        norm = backbone.frozen_norm
+        norm = backbone.keeps_statistics
         changed = freeze(self.method, frozen, norm=norm)
         changed = self.method.on_epoch(epoch, epochs) or changed
         freeze(self.method, frozen, norm=norm)  # a method that trains in stages may have released it

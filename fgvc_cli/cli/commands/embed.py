@@ -21,7 +21,12 @@ def embed(
         Path, typer.Option("--out", "--output", "-o", help="File to write: NAME.npz, NAME.csv or NAME.parquet.")
     ],
     run: Annotated[
-        Path | None, typer.Option(help="Run folder, or a model.safetensors. Default: the newest under runs/.")
+        Path | None,
+        typer.Option(
+            "--run",
+            "--model",  # torchrun takes --run for one of its own
+            help="Run folder, or a model.safetensors. Default: the newest under runs/.",
+        ),
     ] = None,
     branches: Annotated[
         bool, typer.Option("--branches", help="Also what each branch's classifier reads: the mean of its map.")

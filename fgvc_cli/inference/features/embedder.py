@@ -104,15 +104,24 @@ class Embedder:
         return FeatureStore(digest(json.dumps(about).encode(), self.key), width, about)
 
     def embed(
-        self, pictures: Sequence[Picture], reporter: Reporter, *, view: int = 0, on_bad: OnBad | None = None
+        self,
+        pictures: Sequence[Picture],
+        reporter: Reporter,
+        *,
+        view: int = 0,
+        on_bad: OnBad | None = None,
+        shared: bool = True,
     ) -> Tensor:
-        """(N, D) float32 on the CPU, in the pictures' order. With several processes, each computes its share.
+        """(N, D) float32 on the CPU, in the pictures' order.
 
         Args:
             pictures: the images.
             reporter: shows the progress of what is computed.
             view: 0: as in evaluation; from 1: an augmented view, the same whenever it is asked for.
             on_bad: called with each image that cannot be read, whose row becomes NaN; None: the ImageError is raised.
+
+            shared: with several processes, each computes its share, and all must call this. False: this one computes
+                all.
 
         Raises:
             ImageError: as said.
@@ -121,11 +130,13 @@ class Embedder:
         keys = self._keys(pictures, view, on_bad)
         wanted = [position for position in self.store.missing(keys) if keys[position]]
         here = world()
-        gathered(None)  # all know what is missing before any computes
-        self._compute([(keys[i], pictures[i]) for i in wanted[here.rank :: here.size]], view, reporter, on_bad)
-        if here.size > 1:
+        if shared and here.size > 1:
+            gathered(None)  # all know what is missing before any computes
+            self._compute([(keys[i], pictures[i]) for i in wanted[here.rank :: here.size]], view, reporter, on_bad)
             gathered(None)
             self.store.refresh()
+        else:
+            self._compute([(keys[i], pictures[i]) for i in wanted], view, reporter, on_bad)
         lost = set(self.store.missing(keys))
         lost_keys = {keys[position] for position in lost}
         found = torch.full((len(keys), self.store.width), float("nan"))

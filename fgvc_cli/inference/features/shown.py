@@ -52,5 +52,5 @@ def shown(
     method = opened.trained.method
     if as_images or not opened.spec.embeds_once:
         return method, evaluation_loader(index, split, opened.spec, opened.device, shared=shared)
-    embeddings = embedder_of(run, opened).embed(split_pictures(index, split, index.classes), reporter)
+    embeddings = embedder_of(run, opened).embed(split_pictures(index, split, index.classes), reporter, shared=shared)
     return Behind(method).eval(), embedded(embeddings, torch.from_numpy(split.labels), shared=shared)

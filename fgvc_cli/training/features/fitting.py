@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from fgvc_cli.data.types import DatasetIndex
 from fgvc_cli.errors import BadRequest
@@ -13,7 +14,7 @@ from fgvc_cli.evaluation.evaluate import evaluate
 from fgvc_cli.inference.features.embedder import Embedder
 from fgvc_cli.inference.features.shown import embedded
 from fgvc_cli.machine.device import prepare_device
-from fgvc_cli.machine.distributed import on_main, world
+from fgvc_cli.machine.distributed import on_main
 from fgvc_cli.machine.finite import check_tensors
 from fgvc_cli.machine.interrupt import Stopped
 from fgvc_cli.methods import build_method
@@ -77,25 +78,28 @@ class Fitting:
         reporter.line(
             f"features of {len(self.index.train)} training images in {computed - started:.0f} s; fitting the classifier"
         )
-        chosen = on_main(lambda: self._fitted(train, val, reporter))
-        if not world().main:
-            return
+        chosen, state = on_main(lambda: self._fitted(train, val, reporter))
+        self.method.load_state_dict(state)  # only the main process has fitted
         check_tensors(self.method.state_dict())
         row = {"epoch": 0, "step": 1, "lr": 0.0, "seconds": round(time.monotonic() - started, 2)}
         row |= self._measures("train", train.as_evaluated) | ({} if val is None else self._measures("val", val))
+        fitted = time.monotonic() - computed
         journal.row(row)
         scalars = {name.replace("_", "/", 1): value for name, value in row.items() if "_" in name}
         journal.scalars(scalars | {f"fit/{name}": value for name, value in chosen.items()}, 1)
-        self._save(row.get("val_top1"))
-        reporter.line(f"fitted in {time.monotonic() - computed:.1f} s: train top1 {100 * row['train_top1']:.1f} %")
+        on_main(lambda: self._save(row.get("val_top1")))
+        reporter.line(f"fitted in {fitted:.1f} s: train top1 {100 * row['train_top1']:.1f} %")
 
-    def _fitted(self, train: Labelled, val: Labelled | None, reporter: Reporter) -> dict[str, float]:
+    def _fitted(
+        self, train: Labelled, val: Labelled | None, reporter: Reporter
+    ) -> tuple[dict[str, float], dict[str, Tensor]]:
+        """What was chosen, and the fitted method's state."""
         with torch.no_grad():
-            return self.method.fit(train, val, reporter.line)
+            return self.method.fit(train, val, reporter.line), self.method.state_dict()
 
     def _measures(self, name: str, images: Labelled) -> dict[str, float]:
         """Loss and accuracies on a split, named as in every run."""
-        batches = embedded(images.embeddings, images.labels, shared=False)
+        batches = embedded(images.embeddings, images.labels)
         classes = len(self.index.classes)
         quiet = Reporter(Console(quiet=True))
         result = evaluate(Behind(self.method), batches, self.spec, classes, self.device, quiet)

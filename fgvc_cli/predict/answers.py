@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from fgvc_cli.errors import BadRequest
-from fgvc_cli.inference.features.gallery import Gallery, Neighbour
 from fgvc_cli.inference.look import Model, Seen, look
 from fgvc_cli.inference.pictures import Picture
+
+if TYPE_CHECKING:
+    from fgvc_cli.inference.features.gallery import Gallery, Neighbour
 
 UNSURE = "unsure"
 

@@ -13,6 +13,7 @@ from fgvc_cli.errors import BadRequest
 from fgvc_cli.machine.imports import quick_imports
 
 if TYPE_CHECKING:
+    from fgvc_cli.inference.features.gallery import Gallery
     from fgvc_cli.inference.look import Model
     from fgvc_cli.methods.base import Evidence
     from fgvc_cli.progress import Reporter
@@ -61,7 +62,6 @@ def predict(
     from fgvc_cli.terminal import Console
 
     with quick_imports():
-        from fgvc_cli.inference.features.gallery import open_gallery
         from fgvc_cli.inference.look import open_model
         from fgvc_cli.inference.pictures import find_pictures, listed
         from fgvc_cli.inference.trained import EvalRequest
@@ -77,7 +77,7 @@ def predict(
     )
     model = open_model(run or _newest(boxes, reporter), EvalRequest("test", device, precision, batch_size))
     _tell(model, boxes, min_confidence, reporter)
-    gallery = open_gallery(model, "train", reporter) if neighbours else None
+    gallery = _training_images(model, reporter) if neighbours else None
     answers = predict(
         model,
         pictures,
@@ -90,6 +90,14 @@ def predict(
     rows = new_rows(format, [picture.name for picture in pictures], model.classes, top)
     if write_answers(answers, rows, len(pictures), output, reporter).failed:
         raise typer.Exit(1)
+
+
+def _training_images(model: Model, reporter: Reporter) -> Gallery:
+    from fgvc_cli.inference.features.gallery import (
+        open_gallery,  # the readers of datasets would delay other predictions
+    )
+
+    return open_gallery(model, "train", reporter)
 
 
 def _format(format: str | None, output: Path | None) -> str:

@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks.trained_methods import table_of
 from fgvc_cli.data.datasets import load_index
 from fgvc_cli.inference.features.embedder import Embedder
 from fgvc_cli.inference.pictures import Picture, split_pictures
@@ -143,16 +144,8 @@ def enrolled(chosen: argparse.Namespace) -> None:
 
 def _without(index: Any, new: list[int], folder: Path, head: str, chosen: argparse.Namespace) -> RunFolder:
     """A run that has not seen the new classes, from a table of the others' images."""
-    table = folder / "old.csv"
-    rows = ["path,label,split"]
-    for split in ("train", "test"):
-        part = index.split(split)
-        rows += [
-            f"{index.root / file},{index.classes[label]},{split}"
-            for file, label in zip(part.files, part.labels, strict=True)
-            if label not in new
-        ]
-    table.write_text("\n".join(rows) + "\n")
+    old = sorted(set(range(len(index.classes))) - set(new))
+    table = table_of(chosen.root, old, folder)
     sets = [f"method.head={head}", f"backbone.name={NETWORKS['lite0']}", "data.duplicates=off"]
     train(
         build_spec(method="probe", dataset="csv", flags={"data.root": str(table)}, sets=sets), folder / "run", quiet()

@@ -12,6 +12,7 @@ import argparse
 import io
 import tempfile
 import time
+from collections.abc import Collection
 from pathlib import Path
 
 from fgvc_cli.data.datasets import load_index
@@ -24,8 +25,8 @@ from fgvc_cli.training.train import train
 METHODS = [name for name, spec in METHOD_SPECS.items() if not spec.at_once]
 
 
-def table_of(root: Path, classes: int, folder: Path) -> Path:
-    """A table of the images of CUB's first classes."""
+def table_of(root: Path, classes: Collection[int], folder: Path) -> Path:
+    """A table of the images of some classes of CUB."""
     index = load_index(build_spec(method="baseline", dataset="cub", flags={"data.root": str(root)}).data)
     rows = ["path,label,split"]
     for split in ("train", "test"):
@@ -33,7 +34,7 @@ def table_of(root: Path, classes: int, folder: Path) -> Path:
         rows += [
             f"{index.root / file},{index.classes[label]},{split}"
             for file, label in zip(part.files, part.labels, strict=True)
-            if label < classes
+            if label in classes
         ]
     table = folder / "photos.csv"
     table.write_text("\n".join(rows) + "\n")
@@ -50,7 +51,10 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE")
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        flags = {"data.root": str(table_of(chosen.root, chosen.classes, Path(folder))), "train.epochs": chosen.epochs}
+        flags = {
+            "data.root": str(table_of(chosen.root, range(chosen.classes), Path(folder))),
+            "train.epochs": chosen.epochs,
+        }
         sets = ["data.val_fraction=0.2", "data.duplicates=off", "data.cache=ram", *chosen.set]
         for method in chosen.methods.split(","):
             spec = build_spec(preset="light-folder", method=method, dataset="csv", flags=flags, sets=sets)

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fgvc_cli.errors import BadRequest
+from fgvc_cli.files import expanded
 from fgvc_cli.inference.features.embedder import Embedder
 from fgvc_cli.inference.look import Model
 from fgvc_cli.inference.pictures import OnBad, Picture, find_pictures, split_pictures
@@ -71,7 +72,9 @@ def open_gallery(model: Model, among: str, reporter: Reporter, on_bad: OnBad | N
     """
     pictures, names = _of_split(model, among, reporter) if among in SPLITS else _of_folder(among, reporter)
     found = Embedder.of_model(model).embed(pictures, reporter, on_bad=on_bad)
-    sound = torch.nonzero(found.isfinite().all(1))[:, 0].tolist()
+    once = {picture.file.resolve(): row for row, picture in reversed(list(enumerate(pictures)))}  # links: the first
+    readable = found.isfinite().all(1).tolist()
+    sound = [row for row in sorted(once.values()) if readable[row]]
     if not sound:
         raise BadRequest(f"{among}: no image that can be read")
     return Gallery(
@@ -102,6 +105,6 @@ def _of_split(model: Model, split: str, reporter: Reporter) -> tuple[list[Pictur
 
 def _of_folder(folder: str, reporter: Reporter) -> tuple[list[Picture], list[str | None]]:
     pictures = find_pictures([folder], note=lambda text: reporter.line(f"note: {text}"))
-    root = Path(folder)
+    root = expanded(folder)
     names = [picture.file.parent.name if picture.file.parent != root else None for picture in pictures]
     return pictures, list(names)

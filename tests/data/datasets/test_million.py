@@ -82,8 +82,8 @@ def check_order(dataset: str, root: Path, batch: int, resumes: int) -> None:
 
 def _planned(loader, epoch: int) -> np.ndarray:  # type: ignore[no-untyped-def]
     """The positions of all images of an epoch, without reading one."""
-    loader._plan.epoch, loader._plan.start = epoch, 0
-    return np.array([position for keys in loader._plan for _, position in keys])
+    loader.plan.epoch, loader.plan.start = epoch, 0
+    return np.array([position for keys in loader.plan for _, position in keys])
 
 
 @pytest.mark.parametrize(("dataset", "source"), [("folder", "photos"), ("csv", "table.csv")])

@@ -43,7 +43,8 @@ def methods(
     from fgvc_cli.spec.methods import METHOD_SPECS, method_spec
 
     flags = {**locals(), "dataset": "cub", "weights": "none"}
-    names = list(METHOD_SPECS) if methods is None else [name.strip() for name in methods.split(",")]
+    every = [name for name, spec in METHOD_SPECS.items() if not spec.at_once]  # a probe is its plain backbone
+    names = every if methods is None else [name.strip() for name in methods.split(",")]
     for name in names:
         method_spec(name)
     flags["batch_size"] = batch_size or _batch_size(options.spec_of(flags))

@@ -96,7 +96,7 @@ def heads(chosen: argparse.Namespace) -> None:
                 parts = features_of(chosen.root, dataset, network)
                 for strength in (0.1, 1.0, 10.0):
                     theirs = LogisticRegression(C=strength, max_iter=3000).fit(*parts[0])
-                    out = Path(folder) / f"{dataset}-{network}-{strength:g}"
+                    out = Path(folder) / f"{dataset}-{network}-C{strength:g}"
                     ours, _ = probe(chosen.root, dataset, network, out, [f"method.strengths=[{strength}]"])
                     print(
                         f"{dataset} {network} C={strength:g}: {100 * ours['branches']['final']['top1']:.2f} %, "

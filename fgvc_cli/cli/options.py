@@ -124,6 +124,38 @@ OnBadImage = Annotated[
 ]
 LimitTrain = Annotated[int | None, flag("Use only this many training images, spread over the classes.", _DATA)]
 LimitTest = Annotated[int | None, flag("Use only this many test images, spread over the classes.", _DATA)]
+TargetPrecision = Annotated[
+    float | None,
+    typer.Option(
+        min=0, max=1, help="Share of answers that shall be right: the validation split says which are 'unsure' then."
+    ),
+]
+SetCoverage = Annotated[
+    float | None,
+    typer.Option(
+        min=0, max=0.9999, help="Sets of classes that hold the true one in this share of cases, such as 0.95."
+    ),
+]
+RollupShare = Annotated[
+    float | None,
+    typer.Option(
+        "--rollup", min=0.0001, max=1, help="Answer with the most specific taxon of this probability, such as 0.9."
+    ),
+]
+Taxonomy = Annotated[
+    Path | None, typer.Option("--taxonomy", help="CSV file of a tree of the classes, in the place of the run's own.")
+]
+TaxonomyFile = Annotated[
+    Path | None,
+    flag("CSV file of the taxa above each class: class,genus,family, or child,parent.", _DATA, "--taxonomy"),
+]
+LeaveOut = Annotated[
+    str | None,
+    flag(
+        "Classes to leave out, as unknown ones for `fgvc eval --unknown left-out`: how many, names or a file of names.",
+        _DATA,
+    ),
+]
 Classes = Annotated[int | None, flag("Number of classes. Default: the dataset's.", _RECIPE)]
 
 _FIELDS = {
@@ -157,6 +189,8 @@ _FIELDS = {
     "val_fraction": "data.val_fraction",
     "group_by": "data.group_by",
     "on_bad_image": "data.on_bad_image",
+    "leave_out": "data.leave_out",
+    "taxonomy": "data.taxonomy",
     "limit_train": "data.limit_train",
     "limit_test": "data.limit_test",
 }
@@ -169,12 +203,15 @@ def spec_of(flags: dict[str, Any]) -> RunSpec:
 
     recipe = {key: flags[key] for key in _RECIPE_KEYS if flags.get(key) is not None}
     fields = {field: _absolute(flags.get(key)) for key, field in _FIELDS.items()}
-    for key in ("image_size", "freeze"):  # a number or a word
+    for key in ("image_size", "freeze", "leave_out"):  # a number or a word
         fields[_FIELDS[key]] = _number(flags.get(key))
     for key in ("train_dir", "val_dir", "test_dir"):  # relative to --data-dir, or to the working directory without it
         fields[_FIELDS[key]] = str(expanded(flags[key])) if flags.get(key) else None
     if flags.get("train_dir") and not (flags.get("data_dir") or flags.get("config")):
         fields["data.root"] = str(Path.cwd())
+    apart = fields["data.leave_out"]
+    if isinstance(apart, str) and expanded(apart).is_file():
+        fields["data.leave_out"] = _absolute(Path(apart))
     weights = fields["backbone.weights"]
     if weights not in (None, "", "imagenet", "none") and not str(weights).startswith("hf-hub:"):
         fields["backbone.weights"] = _absolute(Path(fields["backbone.weights"]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -53,14 +54,9 @@ def print_evaluation(result: dict[str, Any], out: Path | None = None) -> None:
     `out` is the folder of its files, if that is not the run's.
     """
     _print_branches(result)
-    if "calibration" in result:
-        say(_calibration(result["calibration"]), "")
-    if "retrieval" in result:
-        say(_retrieval(result["retrieval"]), "")
-    if "localisation" in result:
-        _print_localisation(result["localisation"])
-    if "confusions" in result:
-        _print_confusions(result["confusions"])
+    for key, show_one in _SECTIONS.items():
+        if key in result:
+            show_one(result)
     if "per_class" in result:
         _print_classes("all classes", result["per_class"])
     elif "worst_classes" in result:
@@ -85,6 +81,57 @@ def _calibration(found: dict[str, float]) -> str:
     if "temperature" not in found:
         return line
     return f"{line}, {percent(found['ece_calibrated'])} at temperature {found['temperature']:.3f}"
+
+
+def certainty_lines(result: dict[str, Any]) -> list[str]:
+    """Selective prediction, a wanted precision and prediction sets, one line each, as far as they were measured."""
+    lines = []
+    if "selective" in result:
+        found = result["selective"]
+        at = ", ".join(f"{percent(found[f'accuracy_{share}'])} of the {share} %" for share in (80, 90, 95))
+        lines.append(f"accuracy of the surest images: {at}; area under risk-coverage {percent(found['area'])}")
+    if "target" in result:
+        found = result["target"]
+        lines.append(
+            f"wanted precision {percent(found['asked'])}: {percent(found['precision'])} of the answers that have a "
+            f"probability of at least {found['threshold']:.4f}, which {percent(found['coverage'])} of the images do "
+            f"(threshold by {found['validation_images']} validation images)"
+        )
+    if "sets" in result:
+        found = result["sets"]
+        lines.append(
+            f"prediction sets for {percent(found['asked'])}: {percent(found['coverage'])} hold the true class; "
+            f"{found['mean_size']:.2f} classes on average, {percent(found['single'])} hold one"
+        )
+    return lines
+
+
+def _print_taxonomy(found: dict[str, Any]) -> None:
+    rolled = found["rollup"]
+    columns = ("accuracy", "answers by rollup")
+    table = new_table("level", *columns, numbers=columns)
+    for name, share in found["accuracy"].items():
+        table.add_row(name, percent(share), percent(rolled["levels"][name]))
+    show(table)
+    severity = "–" if found["severity"] is None else f"{found['severity']:.2f} of {found['height']}"
+    say(f"mean height of the lowest common taxon of a mistake: {severity}", "")
+    say(
+        f"rollup at {percent(rolled['asked'])}: {percent(rolled['coverage'])} of the images get an answer, "
+        f"{percent(rolled['precision'])} of them right (promised on average {percent(rolled['promised'])}), "
+        f"specificity {rolled['specificity']:.2f}",
+        "",
+    )
+
+
+def _print_unknown(found: dict[str, Any], split: str) -> None:
+    columns = ("AUROC", "FPR at 95 %", "known accepted", "unknown rejected", "open-set accuracy")
+    table = new_table("score", *columns, numbers=columns)
+    keys = ("auroc", "fpr95", "accepted", "rejected", "open_set_accuracy")
+    for name, measures in found["scores"].items():
+        chosen = name == found["default"]
+        row = f"{name} (default)" if chosen else name
+        table.add_row(row, *(percent(measures[key]) for key in keys), style="bold" if chosen else None)
+    show(table, f"unknown images: {found['images']} of {found['what']}, beside the {split} split")
 
 
 def _retrieval(found: dict[str, float]) -> str:
@@ -134,3 +181,19 @@ def _print_classes(title: str, rows: list[dict[str, Any]]) -> None:
         measures = (percent(row[key]) for key in ("precision", "recall", "f1"))
         table.add_row(row["class"], str(row["images"]), *measures)
     show(table, title)
+
+
+def _print_certainty(result: dict[str, Any]) -> None:
+    for line in certainty_lines(result):
+        say(line, "")
+
+
+_SECTIONS: dict[str, Callable[[dict[str, Any]], None]] = {
+    "calibration": lambda result: say(_calibration(result["calibration"]), ""),
+    "selective": _print_certainty,
+    "taxonomy": lambda result: _print_taxonomy(result["taxonomy"]),
+    "unknown": lambda result: _print_unknown(result["unknown"], result["split"]),
+    "retrieval": lambda result: say(_retrieval(result["retrieval"]), ""),
+    "localisation": lambda result: _print_localisation(result["localisation"]),
+    "confusions": lambda result: _print_confusions(result["confusions"]),
+}

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from fgvc_cli.data.alike import Alike
 from fgvc_cli.data.groups import group_codes, grouped_holdout
+from fgvc_cli.data.left_out import leave_out, without
 from fgvc_cli.data.types import DatasetIndex, Split
 from fgvc_cli.errors import BadRequest
 from fgvc_cli.spec.data import DataSpec
@@ -87,6 +88,7 @@ def apply_spec(index: DatasetIndex, spec: DataSpec) -> DatasetIndex:
     """
     if index.doubt:
         raise BadRequest(index.doubt)
+    index = leave_out(index, spec)
     index = _hold_out_val(index, spec)
     notes = index.notes
     if spec.group_by and not index.drawn:
@@ -115,12 +117,17 @@ def _hold_out_val(index: DatasetIndex, spec: DataSpec) -> DatasetIndex:
 def split_record(index: DatasetIndex) -> dict[str, Any]:
     """A run's splits as JSON: the classes, and the files of each split relative to the index's root."""
     splits = {name: list(split.files) for name, split in index.splits().items()}
-    return {"classes": list(index.classes), "splits": splits}
+    record: dict[str, Any] = {"classes": list(index.classes), "splits": splits}
+    return record | ({} if index.left_out is None else {"left_out": list(index.left_out.classes)})
 
 
 def apply_record(index: DatasetIndex, record: dict[str, Any]) -> DatasetIndex:
     """The index with the recorded splits; files added since are not used. BadRequest names a file that is missing."""
     classes = tuple(record["classes"])
+    known = Alike(index.classes)
+    gone = [found for name in record.get("left_out", ()) if (found := known.find(name)) is not None]
+    if gone:
+        index = without(index, gone)
     # Class folders may have been added since: labels are positions in the record's classes.
     label_of = {name: label for label, name in enumerate(classes)}
     known = Alike(classes)
@@ -142,6 +149,7 @@ def apply_record(index: DatasetIndex, record: dict[str, Any]) -> DatasetIndex:
         test=splits["test"],
         val=splits.get("val"),
         drawn=True,
+        taxonomy=None if index.taxonomy is None else index.taxonomy.for_classes(classes),
         notes=index.notes + note,
         doubt=None,
     )

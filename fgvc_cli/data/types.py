@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from fgvc_cli.data.taxonomy import Taxonomy
 
 
 @dataclass(frozen=True)
@@ -59,6 +64,14 @@ class Split:
 
 
 @dataclass(frozen=True)
+class LeftOut:
+    """Classes that a run does not learn, and their images in each split; labels are positions in these classes."""
+
+    classes: tuple[str, ...]
+    splits: Mapping[str, Split]
+
+
+@dataclass(frozen=True)
 class DatasetIndex:
     """A dataset as found on disk: class names, splits, and notes for the user."""
 
@@ -73,6 +86,8 @@ class DatasetIndex:
     cut_bottom: int = 0  # rows at the bottom of every image that are not part of the picture (a banner)
     drawn: bool = False  # fgvc drew test or val (not official): the run records the splits
     notes: tuple[str, ...] = field(default=())
+    left_out: LeftOut | None = None
+    taxonomy: Taxonomy | None = None  # of the classes, if it is known
     doubt: str | None = None  # why its classes may be none: the error of whoever begins a run on it
 
     def splits(self) -> dict[str, Split]:

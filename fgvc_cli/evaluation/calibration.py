@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from fgvc_cli.data.loading.to_device import to_device
 from fgvc_cli.data.types import DatasetIndex
 from fgvc_cli.errors import FgvcError
+from fgvc_cli.evaluation.certainty.validation import Validation, open_validation
 from fgvc_cli.evaluation.metrics import calibration_error
 from fgvc_cli.files import write_json
 from fgvc_cli.inference.features.batches import Batches
@@ -32,8 +33,9 @@ _CHUNK = 2**22  # logits that are converted to float64 at once: 32 MB
 def calibrate_run(run: RunFolder, request: EvalRequest, index: DatasetIndex, console: Console) -> dict[str, Any] | None:
     """Fit a temperature to the run's selected model on the validation split and store it; None without that split.
 
-    It is written into the metadata of model.safetensors, then to calibration.json, each atomically. If both have it
-    already, nothing is done, so a resumed run may call this again. The weights do not change.
+    It is written into the metadata of model.safetensors, then what the model says of the images to
+    validation.safetensors, then the temperature to calibration.json, each atomically. If all are there already, nothing
+    is done, so a resumed run may call this again. The weights do not change.
     `request` gives the device and the number of worker processes; its split is ignored.
     """
     if index.val is None:
@@ -47,7 +49,9 @@ def calibrate_run(run: RunFolder, request: EvalRequest, index: DatasetIndex, con
     logits, labels = _predict(method, opened, loader, reporter)
     result = {"split": "val", "images": len(labels), "epoch": opened.trained.epoch, **fit(logits, labels)}
     weights, about = load_model(run.model_file)
-    save_model(run.model_file, weights, about | {"temperature": result["temperature"]})
+    temperature = result["temperature"]
+    save_model(run.model_file, weights, about | {"temperature": temperature})
+    Validation.of(logits, labels, temperature).save(run, opened.trained.epoch, temperature)
     write_json(run.calibration_file, result)
     console.print(_line(result))
     return result
@@ -140,6 +144,7 @@ def _done(run: RunFolder) -> dict[str, Any] | None:
     """The result of an earlier call, if it is of the current model."""
     try:
         kept, about = run.calibration(), about_model(run.model_file)
+        open_validation(run.model_file, run, about["epoch"], about.get("temperature", 1.0))
     except FgvcError:
         return None
     same = about.get("temperature") == kept["temperature"] and about["epoch"] == kept["epoch"]

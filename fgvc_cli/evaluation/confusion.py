@@ -59,6 +59,14 @@ class Confusion:
         matrix[self.true, self.predicted] = self.count
         return matrix
 
+    def ordered(self, order: Integers) -> Confusion:
+        """The same with the classes (K,) in another order."""
+        place = np.argsort(order)
+        true, predicted = place[self.true], place[self.predicted]
+        rows = np.lexsort((predicted, true))
+        classes = tuple(self.classes[label] for label in order)
+        return Confusion(classes, true[rows], predicted[rows], self.count[rows])
+
     def worst(self, number: int = WORST) -> list[dict[str, Any]]:
         """The pairs confused most often: `true`, `predicted`, `images`, and their `share` of the true class's images.
 

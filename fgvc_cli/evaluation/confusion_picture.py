@@ -15,18 +15,25 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from fgvc_cli.data.taxonomy import Taxonomy
+
 _NUMBERED = 30  # up to this number of classes each cell shows its count
 _NAMED = 300  # this many names fit along a side
 _PAIRS = 30
 
 
-def draw_confusion(path: Path, confusion: Confusion, dpi: int = DPI) -> None:
-    """Write the PNG: the matrix of up to 1,000 classes; above that, bars of the 30 most frequent confusions."""
+def draw_confusion(path: Path, confusion: Confusion, tree: Taxonomy | None = None, *, dpi: int = DPI) -> None:
+    """Write the PNG: the matrix of up to 1,000 classes; above that, bars of the 30 most frequent confusions.
+
+    With a tree the classes are in its order, with lines between its taxa, heavier ones between higher taxa.
+    """
     few = len(confusion.classes) <= DENSE_CLASSES
-    save_figure(path, _matrix(confusion) if few else _bars(confusion), dpi)
+    if few and tree is not None:
+        confusion = confusion.ordered(tree.order)
+    save_figure(path, _matrix(confusion, tree.rules() if tree else {}) if few else _bars(confusion), dpi)
 
 
-def _matrix(confusion: Confusion) -> Figure:
+def _matrix(confusion: Confusion, rules: dict[int, int]) -> Figure:
     from matplotlib import colormaps
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import PowerNorm
@@ -43,6 +50,9 @@ def _matrix(confusion: Confusion) -> Figure:
     colours = ScalarMappable(PowerNorm(0.5, 0, 1), colormaps["Blues"].with_extremes(bad="#e0e0e0"))
     axes.imshow(colours.to_rgba(np.ma.masked_invalid(shares), bytes=True), interpolation="nearest")
     _name_classes(axes, confusion.classes, min(9, cell * 72 * 0.75) if classes <= _NAMED else 6)
+    for place, level in rules.items():
+        for line in (axes.axhline, axes.axvline):
+            line(place - 0.5, color="#c05020", linewidth=max(1.2 - 0.4 * level, 0.3), alpha=0.8)
     if classes <= _NUMBERED:
         _number_cells(axes, counts, shares)
     axes.set_xlabel("predicted")

@@ -11,16 +11,22 @@ from torch import nn
 
 from fgvc_cli.data.loading.to_device import to_device
 from fgvc_cli.data.splits import limit
+from fgvc_cli.data.taxonomy import Taxonomy
 from fgvc_cli.data.types import DatasetIndex, Split
+from fgvc_cli.errors import BadRequest
+from fgvc_cli.evaluation.certainty.promises import Promises
+from fgvc_cli.evaluation.certainty.unknown import measure_unknown
 from fgvc_cli.evaluation.localisation import Localisation, TellingParts, mean_box
-from fgvc_cli.evaluation.measures import Measures
+from fgvc_cli.evaluation.measures import Measures, OfProbabilities
 from fgvc_cli.evaluation.metrics import ClassCounts, Predicted
 from fgvc_cli.evaluation.results import must_be_free, worst_of, write_tables
 from fgvc_cli.evaluation.retrieval import retrieval
+from fgvc_cli.evaluation.taxonomy import ROLLUP, TaxonomyMeasures, taxonomy_of
 from fgvc_cli.files import make_folder, make_parent, write_json
 from fgvc_cli.inference.dataset import Images, evaluation_loader
 from fgvc_cli.inference.features.batches import Batches
 from fgvc_cli.inference.features.shown import embedder_of, shown
+from fgvc_cli.inference.look import Model
 from fgvc_cli.inference.pictures import split_pictures
 from fgvc_cli.inference.trained import EvalRequest, Opened, open_trained
 from fgvc_cli.machine.compiling import Compiled, told
@@ -80,6 +86,7 @@ class Measured:
     classes: tuple[str, ...]
     counts: ClassCounts
     predicted: Predicted
+    tree: Taxonomy | None = None  # of the classes
 
     def save(self, run: RunFolder, out: Path | None = None) -> dict[str, Any]:
         """Write NAME.json, NAME-classes.csv, -confusion.csv, -confusion.png and -predictions.csv into eval/ or `out`.
@@ -96,7 +103,7 @@ class Measured:
         if out is not None:
             make_parent(json_file)
         make_folder(json_file.parent)
-        files = write_tables(json_file, self.split, self.classes, self.counts, self.predicted)
+        files = write_tables(json_file, self.split, self.classes, self.counts, self.predicted, self.tree)
         home = run.path if out is None else out
         whole = self.result | {"files": {name: file.relative_to(home).as_posix() for name, file in files.items()}}
         write_json(json_file, whole)
@@ -121,7 +128,10 @@ def measure_run(run: RunFolder, request: EvalRequest, console: Console, index: D
     images = opened.images
     must_be_free(run, images.named)
     located = _localisation(images, spec, device) if _locates(opened, request) else None
-    measures = Measures(len(trained.classes), device, located, trained.temperature)
+    promises = Promises.of(run, trained, request, device)
+    tree = taxonomy_of(run, trained.classes, request.taxonomy, images.index.taxonomy)
+    more = dict(promises.measures) | _by_tree(tree, request, device)
+    measures = Measures(len(trained.classes), device, located, trained.temperature, more)
     reporter = Reporter(console)
     method, loader = shown(run, opened, images.index, images.split, reporter, as_images=located is not None)
     method = Compiled(method) if request.compile else method
@@ -133,10 +143,21 @@ def measure_run(run: RunFolder, request: EvalRequest, console: Console, index: D
     about = {"run": str(run.path), "split": images.name, "method": spec.method.name, "epoch": trained.epoch}
     about |= {"dataset": images.index.name, "classes": len(trained.classes), **images.facts}
     result, counts, predicted = {**about, **measures.compute()}, measures.branches.counts(), measures.predictions.read()
+    result |= promises.selective(predicted)
     if _retrieves(opened, request):
         result["retrieval"] = _retrieval(run, opened, images, reporter)
+    if request.unknown is not None:
+        result["unknown"] = _unknown(run, opened, request, images, reporter)
     worst = worst_of(trained.classes, counts, predicted)
-    return Measured(result | worst, images.split, trained.classes, counts, predicted)
+    return Measured(result | worst, images.split, trained.classes, counts, predicted, tree)
+
+
+def _by_tree(tree: Taxonomy | None, request: EvalRequest, device: torch.device) -> dict[str, OfProbabilities]:
+    if tree is None:
+        if request.rollup is not None:
+            raise BadRequest("--rollup needs a tree of the classes: name it with --taxonomy FILE")
+        return {}
+    return {"taxonomy": TaxonomyMeasures(tree, request.rollup or ROLLUP, device)}
 
 
 def _locates(opened: Opened, request: EvalRequest) -> bool:
@@ -158,6 +179,16 @@ def _retrieval(run: RunFolder, opened: Opened, images: Images, reporter: Reporte
     embeddings = embedder.embed(split_pictures(images.index, images.split, images.index.classes), reporter)
     labels = torch.from_numpy(images.split.labels)
     return on_main(lambda: retrieval(embeddings, labels))
+
+
+def _unknown(
+    run: RunFolder, opened: Opened, request: EvalRequest, images: Images, reporter: Reporter
+) -> dict[str, Any]:
+    if images.named.new is not None:
+        raise BadRequest("--unknown: leave --data-dir out; the known images are those of the run's own split")
+    model = Model(run.model_file, opened.trained, opened.spec, opened.device, request)
+    what = request.unknown or ""
+    return on_main(lambda: measure_unknown(model, images.index, images.split, images.name, what, reporter))
 
 
 def _localisation(images: Images, spec: RunSpec, device: torch.device) -> Localisation | None:

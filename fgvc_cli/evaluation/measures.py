@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 from fgvc_cli.data.types import Batch
@@ -12,6 +14,16 @@ from fgvc_cli.evaluation.localisation import Localisation
 from fgvc_cli.evaluation.metrics import BranchMetrics, Predictions
 from fgvc_cli.machine.distributed import gathered, total
 from fgvc_cli.methods.base import Output
+
+
+class OfProbabilities(Protocol):
+    """A measure of calibrated probabilities."""
+
+    def update(self, probabilities: Tensor, labels: Tensor) -> None:
+        """Count a batch: (B, K) and (B,). No value is read from the device."""
+
+    def compute(self) -> dict[str, Any]:
+        """What it found. With several processes, all must call this."""
 
 
 class Measures:
@@ -22,14 +34,21 @@ class Measures:
         device: where the counters are.
         located: measures of boxes and maps, if true boxes are known.
         temperature: of the calibrated prediction.
+        more: further measures of the calibrated probabilities, by the name that the result has them under.
     """
 
     def __init__(
-        self, classes: int, device: torch.device, located: Localisation | None = None, temperature: float = 1.0
+        self,
+        classes: int,
+        device: torch.device,
+        located: Localisation | None = None,
+        temperature: float = 1.0,
+        more: Mapping[str, OfProbabilities] | None = None,
     ) -> None:
         self.branches = BranchMetrics(classes)
         self.predictions = Predictions(temperature, device)
         self.located = located
+        self.more = dict(more or {})
         self.loss = torch.zeros((), device=device)
         self.images = 0
 
@@ -38,6 +57,10 @@ class Measures:
         self.branches.update({"final": output.logits, **output.branches}, batch.labels)
         self.predictions.update(output.logits, batch.labels, batch.index)
         self.loss += F.cross_entropy(output.logits.float(), batch.labels, reduction="sum")
+        if self.more:
+            probabilities = (output.logits.float() / self.predictions.temperature).softmax(1)
+            for measure in self.more.values():
+                measure.update(probabilities, batch.labels)
         if self.located is not None and output.evidence is not None:
             self.located.update(output.evidence, batch, output.logits)
         self.images += len(batch.labels)
@@ -51,4 +74,5 @@ class Measures:
             "branches": self.branches.compute(),
             "calibration": self.predictions.read().calibration(self.predictions.temperature),
         }
+        result |= {name: measure.compute() for name, measure in self.more.items()}
         return result | ({} if self.located is None else {"localisation": self.located.compute()})

@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from fgvc_cli.data.taxonomy import Taxonomy
 from fgvc_cli.data.types import Split
 from fgvc_cli.errors import BadRequest, FgvcError
+from fgvc_cli.evaluation.certainty.selective import RiskCoverage
 from fgvc_cli.evaluation.confusion import Confusion, class_rows, worst_classes, write_classes
 from fgvc_cli.evaluation.confusion_picture import draw_confusion
 from fgvc_cli.evaluation.metrics import ClassCounts, Predicted
@@ -46,7 +48,12 @@ def must_be_free(run: RunFolder, images: Named) -> None:
 
 
 def write_tables(
-    json_file: Path, split: Split, classes: tuple[str, ...], counts: ClassCounts, predicted: Predicted
+    json_file: Path,
+    split: Split,
+    classes: tuple[str, ...],
+    counts: ClassCounts,
+    predicted: Predicted,
+    tree: Taxonomy | None,
 ) -> dict[str, Path]:
     """Write the files beside NAME.json. Returns them by name."""
     files = {
@@ -54,12 +61,17 @@ def write_tables(
         "confusion": json_file.with_name(f"{json_file.stem}-confusion.csv"),
         "predictions": json_file.with_name(f"{json_file.stem}-predictions.csv"),
         "picture": json_file.with_name(f"{json_file.stem}-confusion.png"),
+        "selective": json_file.with_name(f"{json_file.stem}-selective.csv"),
+        "selective_picture": json_file.with_name(f"{json_file.stem}-selective.png"),
     }
     confusion = Confusion.of(classes, predicted)
     write_classes(files["classes"], class_rows(classes, counts))
     confusion.write(files["confusion"])
     write_predictions(files["predictions"], split, classes, predicted)
-    draw_confusion(files["picture"], confusion)
+    draw_confusion(files["picture"], confusion, tree)
+    curve = RiskCoverage.of(predicted.calibrated, predicted.labels == predicted.classes)
+    curve.write(files["selective"])
+    curve.draw(files["selective_picture"])
     return files
 
 

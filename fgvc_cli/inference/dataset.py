@@ -15,6 +15,7 @@ from fgvc_cli.data.images.check import examine
 from fgvc_cli.data.loading.cache import Cache
 from fgvc_cli.data.loading.loader import Loader, make_loader
 from fgvc_cli.data.splits import apply_record, apply_spec
+from fgvc_cli.data.taxonomy import Taxonomy
 from fgvc_cli.data.types import DatasetIndex, Split
 from fgvc_cli.errors import BadRequest
 from fgvc_cli.inference.new_photos import OWN_SPLIT, Named, find_new
@@ -91,7 +92,15 @@ def with_classes(index: DatasetIndex, classes: tuple[str, ...], split: str) -> t
 
     gone = [index.classes[label] for label in index.splits().get(split, index.test).labels if labels[label] < 0]
     val = None if index.val is None else kept(index.val)
-    found = replace(index, classes=classes, train=kept(index.train), test=kept(index.test), val=val, part_options=())
+    found = replace(
+        index,
+        classes=classes,
+        train=kept(index.train),
+        test=kept(index.test),
+        val=val,
+        part_options=(),
+        taxonomy=None if index.taxonomy is None else index.taxonomy.for_classes(classes),
+    )
     return found, dict(Counter(gone))
 
 
@@ -99,8 +108,13 @@ def open_index(run: RunFolder, data: DataSpec, console: Console) -> DatasetIndex
     """The run's dataset: with the recorded splits if fgvc drew them, else with the spec's splits and limits."""
     recorded = run.splits_file.exists()
     # The record lists each split's images, so the groups that the splits were drawn by are no longer needed.
-    index = load_index(data.model_copy(update={"group_by": None}) if recorded else data, progress=progress_of(console))
+    tree = run.taxonomy()  # nor is the file of the tree, unless the classes are one of its levels
+    gone: dict[str, Any] = {"group_by": None} if recorded else {}
+    gone |= {"taxonomy": None} if tree is not None and data.level is None else {}
+    index = load_index(data.model_copy(update=gone), progress=progress_of(console))
     index = apply_record(index, run.splits()) if recorded else apply_spec(index, data)
+    if tree is not None:
+        index = replace(index, taxonomy=Taxonomy.of_record(tree).for_classes(index.classes))
     index = examine(index, data, recorded=recorded, progress=progress_of(console))
     _tell(index, console)
     return index

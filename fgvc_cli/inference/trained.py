@@ -78,6 +78,13 @@ class EvalRequest:
     localisation: bool | None = None  # None: unless no image needs to be shown, as the embeddings are kept
     retrieval: bool | None = None  # None: where the embeddings are kept anyway
     unknown_classes: str = "error"  # of new photos: error or skip
+    target_precision: float | None = (
+        None  # measure the answers above the threshold that the validation split has for it
+    )
+    unknown: str | None = None  # a folder of images of unknown classes, left-out, or names of classes left out
+    taxonomy: Path | None = None  # CSV file of a tree of the classes, in the place of the run's own
+    rollup: float | None = None  # probability that a taxon must have to be an answer; None: 0.9
+    set_coverage: float | None = None  # measure prediction sets that hold the true class so often, 0..1
 
 
 @dataclass(frozen=True)

@@ -7,14 +7,17 @@ from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from fgvc_cli.data.taxonomy import CLASS
 from fgvc_cli.errors import BadRequest
 from fgvc_cli.inference.look import Model, Seen, look
 from fgvc_cli.inference.pictures import Picture
+from fgvc_cli.predict.rules import Known, Rules, Taxon
 
 if TYPE_CHECKING:
     from fgvc_cli.inference.features.gallery import Gallery, Neighbour
 
 UNSURE = "unsure"
+UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True)
@@ -41,14 +44,28 @@ class Answer:
     height: int  # of the original image, after its EXIF orientation is applied
     width: int
     top: tuple[Guess, ...]  # most likely first
-    unsure: bool  # the highest probability is below min_confidence
+    unsure: bool  # the highest probability is below min_confidence, or no taxon is likely enough
     boxes: dict[str, tuple[FoundBox | None, ...]] = field(default_factory=dict)  # None: this image has no such box
     neighbours: tuple[Neighbour, ...] = ()  # nearest first
+    known: Known | None = None  # whether it is of a known class, if that was asked
+    taxon: Taxon | None = None  # the most specific taxon that is likely enough, if taxa were asked for
+    asked_taxon: bool = False  # whether taxa were asked for
+    choices: tuple[str, ...] = ()  # the prediction set, if one was asked for, most likely first
+
+    @property
+    def plain(self) -> bool:
+        """Whether the answer is the most likely class."""
+        by_class = self.taxon is None or self.taxon.level == CLASS
+        return not self.unsure and by_class and (self.known is None or self.known.known)
 
     @property
     def text(self) -> str:
-        """The most likely class, or `unsure`."""
-        return UNSURE if self.unsure else self.top[0].name
+        """The most likely class or taxon, `unsure` or `unknown`."""
+        if self.known is not None and not self.known.known:
+            return UNKNOWN
+        if self.unsure:
+            return UNSURE
+        return self.top[0].name if self.taxon is None else self.taxon.name
 
 
 @dataclass(frozen=True)
@@ -67,7 +84,7 @@ def predict(
     pictures: Sequence[Picture],
     *,
     top: int = 5,
-    min_confidence: float = 0.0,
+    rules: Rules | None = None,
     boxes: bool = False,
     gallery: Gallery | None = None,
     neighbours: int = 0,
@@ -78,8 +95,7 @@ def predict(
         model: the trained model.
         pictures: each file once.
         top: number of most likely classes to name, at most all.
-        min_confidence: a prediction less likely than this (0..1) is unsure; the probabilities are calibrated if the
-            run has a temperature.
+        rules: when an answer is unsure, unknown or a taxon; None: always the most likely class.
         boxes: also return the boxes in the method's evidence.
         gallery: the images among which the nearest are found.
         neighbours: number of nearest images of the gallery to name.
@@ -90,10 +106,10 @@ def predict(
     def on_bad(picture: Picture, error: Exception) -> None:
         failed.append(Failed(picture, str(error).removeprefix(f"{picture.file}: ")))
 
-    compares = gallery is not None and neighbours > 0
-    for seen in look(model, pictures, evidence=boxes or compares, on_bad=on_bad):
+    compares, rules = gallery is not None and neighbours > 0, rules or Rules()
+    for seen in look(model, pictures, evidence=boxes or compares or rules.detector is not None, on_bad=on_bad):
         near = _nearest(gallery, seen, neighbours) if gallery is not None and compares else None
-        rows = [*failed, *_answers(model.classes, seen, top, min_confidence, boxes=boxes, near=near)]
+        rows = [*failed, *_answers(model.classes, seen, top, rules, boxes=boxes, near=near)]
         failed.clear()
         yield sorted(rows, key=lambda row: order[row.picture.file])
     if failed:
@@ -104,7 +120,7 @@ def _answers(
     classes: tuple[str, ...],
     seen: Seen,
     top: int,
-    min_confidence: float,
+    rules: Rules,
     *,
     boxes: bool,
     near: list[list[Neighbour]] | None,
@@ -112,16 +128,18 @@ def _answers(
     found = seen.probabilities.topk(min(top, len(classes)))
     boxes_of = _boxes(seen) if boxes else [{} for _ in seen.pictures]
     near = near or [[] for _ in seen.pictures]
-    values = (found.values.tolist(), found.indices.tolist(), boxes_of, near)
-    for picture, (height, width), probabilities, labels, own, like in zip(
+    values = (found.values.tolist(), found.indices.tolist(), boxes_of, near, rules.verdicts(seen, classes))
+    for picture, (height, width), probabilities, labels, own, like, verdict in zip(
         seen.pictures, seen.sizes, *values, strict=True
     ):
         if not math.isfinite(probabilities[0]):
             yield Failed(picture, "the model's output is not finite; if --precision is fp16, try bf16 or fp32")
             continue
         guesses = tuple(Guess(classes[label], p) for label, p in zip(labels, probabilities, strict=True))
-        unsure = probabilities[0] < min_confidence
-        yield Answer(picture, height, width, guesses, unsure, own, tuple(like))
+        by_taxon = rules.rollup is not None
+        unsure = probabilities[0] < rules.min_confidence or (by_taxon and verdict.taxon is None)
+        about = (verdict.known, verdict.taxon, by_taxon, verdict.choices)
+        yield Answer(picture, height, width, guesses, unsure, own, tuple(like), *about)
 
 
 def _nearest(gallery: Gallery, seen: Seen, count: int) -> list[list[Neighbour]]:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from rich.cells import cell_len
 
 from fgvc_cli.csv_text import csv_line, harmless
-from fgvc_cli.predict.answers import UNSURE, Answer, Failed, FoundBox
+from fgvc_cli.predict.answers import UNKNOWN, UNSURE, Answer, Failed, FoundBox
 from fgvc_cli.streams import as_json, visible
 
 FORMATS = ("table", "json", "csv")
 _WIDEST_NAME = 60
 _BOX = "box "  # before the name of a box, in a table
 _LIKE = "like "  # before the class of a neighbour, in a table
+_TAXON = "taxon "  # before the name of a taxon that is the answer, in a table
+_SET = "set of "  # before the number of classes of a prediction set, in a table
+_WORDS = (_BOX, _LIKE, _TAXON, _SET)
 _SIDES = ("x0", "y0", "x1", "y1")
 
 
@@ -61,6 +64,14 @@ def _failed(row: Failed) -> dict[str, Any]:
 def _answer(row: Answer) -> dict[str, Any]:
     about: dict[str, Any] = {"image": row.picture.name, "width": row.width, "height": row.height}
     about |= {"answer": row.text, "unsure": row.unsure}
+    if row.known is not None:
+        about["known"] = {"known": row.known.known, "score": round(row.known.score, 6)}
+        about["known"] |= {"threshold": round(row.known.threshold, 6), "by": row.known.by}
+    if row.taxon is not None:
+        taxon = row.taxon
+        about["taxon"] = {"name": taxon.name, "level": taxon.level, "probability": round(taxon.probability, 6)}
+    if row.choices:
+        about["set"] = list(row.choices)
     about["top"] = [{"class": guess.name, "probability": round(guess.probability, 6)} for guess in row.top]
     if row.boxes:
         about["boxes"] = {name: [_box(box) for box in boxes if box is not None] for name, boxes in row.boxes.items()}
@@ -91,13 +102,15 @@ class Csv(Rows):
         if isinstance(row, Failed):
             self.waiting.append(row)
             return ""
-        return self._begin(row.boxes, len(row.neighbours)) + self._csv([self._cells(row)])
+        return self._begin(row.boxes, len(row.neighbours), _verdict(row)) + self._csv([self._cells(row)])
 
     def rest(self) -> str:
         """The header and the failures, if no image had a prediction."""
         return "" if self.columns else self._begin({})
 
-    def _begin(self, boxes: dict[str, tuple[FoundBox | None, ...]], neighbours: int = 0) -> str:
+    def _begin(
+        self, boxes: dict[str, tuple[FoundBox | None, ...]], neighbours: int = 0, verdict: Iterable[str] = ()
+    ) -> str:
         guesses = [f"{what}_{place}" for place in range(1, self.top + 1) for what in ("class", "probability")]
         corners = [
             f"{name}_{place}_{what}"
@@ -107,7 +120,7 @@ class Csv(Rows):
         ]
         places = range(1, neighbours + 1)
         near = [f"neighbour_{place}{what}" for place in places for what in ("", "_class", "_distance")]
-        self.columns = ["image", "width", "height", "answer", "unsure", *guesses, *corners, *near, "error"]
+        self.columns = ["image", "width", "height", "answer", "unsure", *verdict, *guesses, *corners, *near, "error"]
         return self._csv([dict(zip(self.columns, self.columns, strict=True)), *map(self._cells, self.waiting)])
 
     def _cells(self, row: Answer | Failed) -> dict[str, object]:
@@ -115,6 +128,7 @@ class Csv(Rows):
             return {"image": harmless(row.picture.name), "error": harmless(row.reason)}
         cells: dict[str, object] = {"image": harmless(row.picture.name), "width": row.width, "height": row.height}
         cells |= {"answer": harmless(row.text), "unsure": str(row.unsure).lower()}
+        cells |= _verdict(row)
         for place, guess in enumerate(row.top, 1):
             cells |= {f"class_{place}": harmless(guess.name), f"probability_{place}": f"{guess.probability:.6f}"}
         for name, found in row.boxes.items():
@@ -130,6 +144,20 @@ class Csv(Rows):
 
     def _csv(self, rows: Sequence[dict[str, object]]) -> str:
         return "".join(csv_line([row.get(column, "") for column in self.columns]) for row in rows)
+
+
+def _verdict(row: Answer) -> dict[str, object]:
+    """Column → cell, of what the rules say."""
+    cells: dict[str, object] = {}
+    if row.known is not None:
+        cells |= {"known": str(row.known.known).lower(), "known_score": f"{row.known.score:.6f}"}
+    if row.asked_taxon:
+        taxon = row.taxon
+        cells |= {"taxon": harmless(taxon.name) if taxon else "", "taxon_level": harmless(taxon.level) if taxon else ""}
+        cells["taxon_probability"] = f"{taxon.probability:.6f}" if taxon else ""
+    if row.choices:
+        cells |= {"set_size": len(row.choices), "set": harmless(" | ".join(row.choices))}
+    return cells
 
 
 class Table(Rows):
@@ -148,8 +176,10 @@ class Table(Rows):
         if isinstance(row, Failed):
             return ""
         cells = [(_quoted(guess.name), f"{100 * guess.probability:9.2f} %") for guess in row.top]
-        if row.unsure:
-            cells.insert(0, (row.text, ""))
+        if not row.plain:
+            cells.insert(0, _first(row))
+        if row.choices:
+            cells.append((f"{_SET}{len(row.choices)}", "  ".join(map(visible, row.choices))))
         for name, boxes in row.boxes.items():
             cells += [(f"{_BOX}{name}", _sides(box)) for box in boxes if box is not None]
         cells += [(f"{_LIKE}{one.name or '?'}", f"{one.distance:9.4f}  {one.picture.name}") for one in row.neighbours]
@@ -161,9 +191,18 @@ class Table(Rows):
         return f"{_wide(image, self.image)}  {_wide(name, self.name)}  {value}".rstrip() + "\n"
 
 
+def _first(row: Answer) -> tuple[str, str]:
+    """The line of an answer that is not the most likely class."""
+    if row.known is not None and not row.known.known:
+        return UNKNOWN, f"{row.known.by} {row.known.score:.4g}, known from {row.known.threshold:.4g}"
+    if row.taxon is not None and not row.unsure:
+        return f"{_TAXON}{row.taxon.name}", f"{100 * row.taxon.probability:9.2f} %  {visible(row.taxon.level)}"
+    return row.text, ""
+
+
 def _quoted(name: str) -> str:
     """A class's name, in quotes where a reader would take it for one of the table's own words."""
-    return f"'{name}'" if name == UNSURE or name.startswith((_BOX, _LIKE, "'")) else name
+    return f"'{name}'" if name in (UNSURE, UNKNOWN) or name.startswith((*_WORDS, "'")) else name
 
 
 def _sides(box: FoundBox) -> str:

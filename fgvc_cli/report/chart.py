@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -37,7 +38,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Chart:
-    """A chart of values by epoch (1-based)."""
+    """A chart of values by epoch (1-based), or by another whole number."""
 
     title: str
     note: str
@@ -46,10 +47,17 @@ class Chart:
     up: list[Tick]
     first: int
     last: int
+    axis: str = "epoch"  # what the values are by
 
 
 def chart(
-    title: str, named: dict[str, Points], *, note: str = "", share: bool = False, kept: int | None = None
+    title: str,
+    named: dict[str, Points],
+    *,
+    note: str = "",
+    share: bool = False,
+    kept: int | None = None,
+    axis: str = "epoch",
 ) -> Chart | None:
     """A chart of name → (epoch, value) with ascending epochs; None if there is no value at all.
 
@@ -59,6 +67,7 @@ def chart(
         note: an explanation for the reader.
         share: whether values are fractions 0..1, shown in per cent.
         kept: the epoch that was selected by its validation value, if any.
+        axis: what the values are by.
     """
     colours = {name: number for number, name in enumerate(named)}
     named = {name: points for name, points in named.items() if points}
@@ -81,7 +90,7 @@ def chart(
     ]
     across = [Tick(place((epoch, low))[0], f"{epoch:.0f}") for epoch in epoch_steps(int(first), int(last))]
     ticks = [Tick(place((first, value))[1], _text(value, share, up[1] - up[0])) for value in up]
-    return Chart(title, note, lines, across, ticks, int(first), int(last))
+    return Chart(title, note, lines, across, ticks, int(first), int(last), axis)
 
 
 def _line(name: str, colour: int, points: Points, places: Points, share: bool, kept: int | None) -> Line:
@@ -152,6 +161,19 @@ def run_charts(rows: Sequence[dict[str, float]], kept: int | None = None) -> lis
         chart("Learning rate", {"learning rate": column(rows, "lr")}),
     ]
     return [one for one in charts if one is not None]
+
+
+def coverage_chart(curve: Sequence[tuple[float, float]]) -> Chart | None:
+    """The share of wrong answers by the percentage of images that are answered, most confident first.
+
+    `curve`: (coverage, accuracy) of each threshold, coverage ascending to 1.
+    """
+    places = [coverage for coverage, _ in curve]
+    points = [
+        (float(share), 1 - curve[min(bisect_left(places, share / 100 - 1e-12), len(curve) - 1)][1])
+        for share in range(1, 101 if curve else 1)
+    ]
+    return chart("Risk by coverage", {"wrong answers": points}, share=True, axis="coverage in %")
 
 
 def shared_charts(named: dict[str, Sequence[dict[str, float]]]) -> list[Chart]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fgvc_cli.data.taxonomy import Taxonomy
 from fgvc_cli.evaluation.confusion import DENSE_CLASSES, Confusion
 
 SHADES = 8
@@ -24,13 +25,20 @@ class Matrix:
     named: bool  # whether names and counts are shown
     margin: int  # space for the names, in SVG user units
     dark: list[bool]  # for each cell: whether its count needs a light colour
+    classes: tuple[str, ...]  # in the order of the rows
+    rules: dict[int, int]  # number of rows before a line between taxa → its level, 0 the highest
 
 
-def matrix(confusion: Confusion) -> Matrix | None:
-    """The matrix of up to 1,000 classes; None for more, as its cells would be smaller than a screen's pixels."""
+def matrix(confusion: Confusion, tree: Taxonomy | None = None) -> Matrix | None:
+    """The matrix of up to 1,000 classes; None for more, as its cells would be smaller than a screen's pixels.
+
+    With a tree the classes are in its order.
+    """
     size = len(confusion.classes)
     if size > DENSE_CLASSES:
         return None
+    if tree is not None:
+        confusion = confusion.ordered(tree.order)
     columns = (confusion.true.tolist(), confusion.predicted.tolist(), confusion.count.tolist())
     support = np.bincount(confusion.true, weights=confusion.count, minlength=size)
     right, wrong, dark = [""] * SHADES, [""] * SHADES, []
@@ -41,7 +49,8 @@ def matrix(confusion: Confusion) -> Matrix | None:
         dark.append(shade >= SHADES // 2)
     cells = [list(cell) for cell in zip(*columns, strict=True)]
     longest = min(max(map(len, confusion.classes)), LONGEST_NAME)
-    return Matrix(size, right, wrong, cells, size <= NAMED, 14 + 7 * longest if size <= NAMED else 0, dark)
+    margin, rules = 14 + 7 * longest if size <= NAMED else 0, {} if tree is None else tree.rules()
+    return Matrix(size, right, wrong, cells, size <= NAMED, margin, dark, confusion.classes, rules)
 
 
 def _shade(share: float) -> int:

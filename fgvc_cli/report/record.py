@@ -8,7 +8,9 @@ from os.path import lexists
 from pathlib import Path
 from typing import Any, TypeVar
 
+from fgvc_cli.data.taxonomy import Taxonomy
 from fgvc_cli.errors import FgvcError
+from fgvc_cli.evaluation.certainty.selective import read_curve
 from fgvc_cli.evaluation.confusion import ClassRow, Confusion, read_classes
 from fgvc_cli.evaluation.evaluate import evaluate_run
 from fgvc_cli.evaluation.results import kept_result
@@ -32,6 +34,7 @@ class Measured:
     result: Tree  # eval/SPLIT.json
     rows: list[ClassRow] | None
     confusion: Confusion | None
+    curve: list[tuple[float, float]] | None = None  # (coverage, accuracy) by falling confidence
 
     @property
     def final(self) -> dict[str, float]:
@@ -63,6 +66,7 @@ class Record:
     notices: list[str]  # what is missing, and why
     new: Mapping[str, Any] | None = None  # what identifies new photos; None: a split of the run's own data
     data_notes: list[str] = field(default_factory=list)  # remarks on the dataset for the reader
+    tree: Taxonomy | None = None  # of the classes
 
     @property
     def trained(self) -> int | None:
@@ -99,6 +103,7 @@ def read_record(run: RunFolder, name: str, request: EvalRequest, console: Consol
         files=_split_files(run, images.name, notices) if images.new is None else None,
         notices=notices,
         new=images.new,
+        tree=_tree(run, classes, notices),
     )
 
 
@@ -163,7 +168,8 @@ def _read_all(run: RunFolder, images: Named, about: Tree) -> Measured:
     rows = read_classes(run.path / files["classes"])
     if tuple(row["class"] for row in rows) != classes:
         raise FgvcError(f"{run.path / files['classes']} has other classes than the run")
-    return Measured(result, rows, Confusion.read(run.path / files["confusion"], classes))
+    confusion = Confusion.read(run.path / files["confusion"], classes)
+    return Measured(result, rows, confusion, _curve(run, files))
 
 
 def _read_some(run: RunFolder, images: Named, about: Tree) -> Measured | None:
@@ -177,7 +183,11 @@ def _read_some(run: RunFolder, images: Named, about: Tree) -> Measured | None:
     files = result.get("files", {})
     rows = _unless_damaged(lambda: read_classes(run.path / files["classes"]))
     confusion = _unless_damaged(lambda: Confusion.read(run.path / files["confusion"], classes))
-    return Measured(result, rows, confusion)
+    return Measured(result, rows, confusion, _curve(run, files))
+
+
+def _curve(run: RunFolder, files: Mapping[str, str]) -> list[tuple[float, float]] | None:
+    return _unless_damaged(lambda: read_curve(run.path / files["selective"]))
 
 
 def _unless_damaged(read: Callable[[], Found]) -> Found | None:
@@ -185,6 +195,11 @@ def _unless_damaged(read: Callable[[], Found]) -> Found | None:
         return read()
     except (FgvcError, KeyError):
         return None
+
+
+def _tree(run: RunFolder, classes: tuple[str, ...], notices: list[str]) -> Taxonomy | None:
+    record = _optional(run.taxonomy_file, lambda: run.taxonomy() or {}, notices)
+    return None if not record else Taxonomy.of_record(record).for_classes(classes)
 
 
 def _val(epochs: list[dict[str, float]], about: Tree | None) -> Tree | None:

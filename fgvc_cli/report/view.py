@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fgvc_cli.evaluation.confusion import ClassRow, Confusion
-from fgvc_cli.report.chart import Chart, run_charts, shared_charts
+from fgvc_cli.report.chart import Chart, coverage_chart, run_charts, shared_charts
 from fgvc_cli.report.gallery import Gallery
 from fgvc_cli.report.matrix import Matrix, main_confusions, matrix
 from fgvc_cli.report.numbers import Chance, chance, differences, interval, never_predicted
@@ -27,6 +27,7 @@ class RunView:
     settings: list[Setting]
     environment: list[tuple[str, str]]
     charts: list[Chart]
+    coverage: Chart | None
     matrix: Matrix | None
     classes: list[dict[str, Any]]  # the table of classes, lowest F1 first, at most MOST_ROWS
     chance: Chance
@@ -59,7 +60,8 @@ def run_view(number: int, record: Record, gallery: Gallery | None) -> RunView:
         settings=settings(record.spec),
         environment=environment(record),
         charts=run_charts(record.epochs, record.trained),
-        matrix=None if confusion is None else matrix(confusion),
+        coverage=coverage_chart((measured.curve if measured else None) or []),
+        matrix=None if confusion is None else matrix(confusion, record.tree),
         classes=class_table(rows, confusion),
         chance=chance(len(record.classes), rows),
         interval=None if measured is None else interval(measured.final["top1"], measured.images),

@@ -24,6 +24,7 @@ from fgvc_cli.runs.schema import (
     EvalResult,
     RunJson,
     SplitsRecord,
+    TaxonomyRecord,
     checked_spec,
     read_file,
 )
@@ -96,6 +97,21 @@ class RunFolder:
         """The fit of the temperature, if there is a validation split."""
         return self.path / "calibration.json"
 
+    @property
+    def taxonomy_file(self) -> Path:
+        """The tree of the classes, if there is one."""
+        return self.path / "taxonomy.json"
+
+    @property
+    def validation_file(self) -> Path:
+        """What the selected model says of each validation image, by which thresholds are chosen."""
+        return self.path / "validation.safetensors"
+
+    @property
+    def unknown_file(self) -> Path:
+        """What tells images of unknown classes, fitted when it is first asked for."""
+        return self.path / "unknown.safetensors"
+
     def evaluation_file(self, split: str) -> Path:
         """The file in which `fgvc eval` stores the metrics of a split."""
         return self.path / "eval" / f"{split}.json"
@@ -148,6 +164,10 @@ class RunFolder:
         """The record of the splits that fgvc drew."""
         record: dict[str, Any] = read_file(self.splits_file, SplitsRecord)
         return record
+
+    def taxonomy(self) -> dict[str, Any] | None:
+        """The record of the tree of the classes; None if the run has none."""
+        return read_file(self.taxonomy_file, TaxonomyRecord) if self.taxonomy_file.exists() else None
 
     def environment(self) -> dict[str, Any]:
         """The machine and software that the run was made with."""

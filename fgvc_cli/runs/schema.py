@@ -102,6 +102,75 @@ class Retrieved(_Form):
     map: Share
 
 
+class Selective(_Form):
+    """The risk-coverage curve in numbers."""
+
+    area: Share
+    accuracy_80: Share
+    accuracy_90: Share
+    accuracy_95: Share
+
+
+class Target(_Form):
+    """A wanted precision, and what came of it."""
+
+    asked: Share
+    threshold: Number
+    validation_images: Count
+    coverage: Share
+    precision: Share
+
+
+class Sets(_Form):
+    """Prediction sets."""
+
+    asked: Share
+    coverage: Share
+    mean_size: Number
+    single: Share
+
+
+class RolledUp(_Form):
+    """Answers by the taxon."""
+
+    asked: Share
+    coverage: Share
+    precision: Share
+    promised: Share
+    specificity: Share
+    levels: dict[str, Share]
+
+
+class ByTree(_Form):
+    """Measures by a tree of the classes."""
+
+    height: Count
+    accuracy: dict[str, Share]
+    severity: Number | None
+    rollup: RolledUp
+
+
+class UnknownScore(_Form):
+    """How well one score tells unknown images."""
+
+    auroc: Share
+    fpr95: Share
+    accepted: Share
+    rejected: Share
+    open_set_accuracy: Share
+    validation: Share
+
+
+class Unknown(_Form):
+    """Telling images of unknown classes."""
+
+    images: Count
+    what: str
+    default: str
+    recall: Share
+    scores: dict[str, UnknownScore]
+
+
 class Confused(_Form):
     """One pair of classes that are confused."""
 
@@ -141,6 +210,11 @@ class EvalResult(_Form):
     calibration: Calibrated | None = None
     localisation: Localised | None = None
     retrieval: Retrieved | None = None
+    selective: Selective | None = None
+    target: Target | None = None
+    sets: Sets | None = None
+    taxonomy: ByTree | None = None
+    unknown: Unknown | None = None
     confusions: list[Confused] = []
     worst_classes: list[ClassMeasures] = []
     files: dict[str, Inside] = {}
@@ -159,6 +233,20 @@ class SplitsRecord(_Form):
 
     classes: Annotated[list[str], Field(min_length=1)]
     splits: Splits
+    left_out: list[str] = []
+
+
+class TaxonomyRecord(_Form):
+    """taxonomy.json: the taxa above each class, the highest first."""
+
+    levels: Annotated[list[str], Field(min_length=1, max_length=64)]
+    classes: Annotated[dict[str, list[str]], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _not_deeper(self) -> Self:
+        if max(map(len, self.classes.values())) > len(self.levels):
+            raise ValueError("a class has more taxa than there are levels")
+        return self
 
 
 class Classes(RootModel[Annotated[list[str], Field(min_length=1)]]):

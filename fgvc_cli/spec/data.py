@@ -29,6 +29,8 @@ DatasetName = Literal[
 ]
 DATASET_NAMES: tuple[str, ...] = get_args(DatasetName)
 
+OWN_LEVELS = {"aircraft": ("variant", "family", "manufacturer")}  # datasets with lists of labels for each level
+WITH_TREES = ("aircraft", "cars", "inat2021", "nabirds", "vegfru")  # datasets that come with a tree of their classes
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 AUTO: Literal["auto"] = "auto"  # as the starting weights were trained
@@ -61,8 +63,11 @@ class DataSpec(Spec):
     val_dir: Path | None = Field(None, description="only `folder`: the same for the validation images")
     test_dir: Path | None = Field(None, description="only `folder`: the same for the test images")
     follow_links: bool = Field(False, description="only `folder`: also read linked folders inside class folders")
-    level: Literal["variant", "family", "manufacturer"] | None = Field(
-        None, description="label level of aircraft; none: variant. Other datasets have no levels"
+    taxonomy: Path | None = Field(
+        None, description="CSV file of the taxa above each class: class,genus,family, or child,parent"
+    )
+    level: str | None = Field(
+        None, min_length=1, description="level of the tree of classes to classify, such as genus; none: the classes"
     )
     image_size: Annotated[int, Field(ge=LEAST_SIZE, le=MOST_SIZE)] | Auto = Field(
         448, description="side S of the network's input, in pixels; auto: that of the weights"
@@ -99,6 +104,11 @@ class DataSpec(Spec):
     )
     limit_train: int | None = Field(None, ge=1, description="use this many training images, spread over the classes")
     limit_test: int | None = Field(None, ge=1, description="use this many test images, spread over the classes")
+    leave_out: Annotated[int, Field(ge=1)] | Annotated[str, Field(min_length=1)] | None = Field(
+        None,
+        description="classes to leave out of training, whose images `fgvc eval --unknown left-out` takes as unknown: "
+        "how many (drawn by split_seed), names between commas, or a file with one name in each line",
+    )
     on_bad_image: Literal["error", "skip"] = Field(
         "error", description="error: a quick check before the run; skip: decode all images once, leave out bad ones"
     )
@@ -143,9 +153,13 @@ class DataSpec(Spec):
         return self
 
     @model_validator(mode="after")
-    def _level_is_one_of_the_dataset(self) -> Self:
-        if self.level is not None and self.dataset != "aircraft":
-            raise ValueError(f"level is only for aircraft, and {self.dataset} has no levels: leave level out")
+    def _level_needs_a_tree(self) -> Self:
+        if self.level is not None and self.taxonomy is None and self.dataset not in WITH_TREES:
+            raise ValueError(
+                f"level {self.level}: {self.dataset} has no levels; --taxonomy FILE names a tree of its classes"
+            )
+        if self.dataset in OWN_LEVELS and self.level is not None and self.level not in OWN_LEVELS[self.dataset]:
+            raise ValueError(f"level must be one of {', '.join(OWN_LEVELS[self.dataset])} (got {self.level!r})")
         return self
 
     @model_validator(mode="after")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pydantic import Field
 
 from fgvc_cli.spec.base import Spec
@@ -19,6 +21,13 @@ class RegulariseSpec(Spec):
         0.0, ge=0, le=100, description="CutMix: α of λ ~ Beta(α, α), pasting a box of area 1 - λ; 0: off"
     )
     mix_probability: float = Field(1.0, ge=0, le=1, description="probability of mixing, per image")
+
+    level_weights: tuple[Annotated[float, Field(ge=0, le=1000, allow_inf_nan=False)], ...] = Field(
+        (),
+        max_length=64,
+        description="weights of the losses of the levels above the classes, the highest first: the cross entropy of "
+        "the true taxon's probability, the sum over its classes; none: the method's own losses alone",
+    )
 
     @property
     def mixes(self) -> bool:

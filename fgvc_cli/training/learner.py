@@ -23,6 +23,7 @@ from fgvc_cli.methods.base import Behind, Method
 from fgvc_cli.runs.checkpoint import difference
 from fgvc_cli.spec.run import RunSpec
 from fgvc_cli.training.averaging import Average
+from fgvc_cli.training.levels import LevelLosses
 from fgvc_cli.training.mixing import regularise
 from fgvc_cli.training.optim import build_optimizer
 from fgvc_cli.training.schedule import build_scheduler
@@ -31,15 +32,18 @@ from fgvc_cli.training.schedule import build_scheduler
 class StepModule(nn.Module):
     """Forward pass and losses as one module, so that DDP and the compiler wrap both."""
 
-    def __init__(self, method: Method, *, embedded: bool = False) -> None:
+    def __init__(self, method: Method, *, embedded: bool = False, levels: LevelLosses | None = None) -> None:
         super().__init__()
         self.method = method
+        self.levels = levels
         self.embedded = embedded  # whether it gets embeddings (B, D) in the place of images
 
     def forward(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """(B, 3, S, S), (B,) or (B, K) → the total `loss`, each loss by name, and `top1` of the final logits."""
         output = self.method.classify(images) if self.embedded else self.method(images)
         losses = self.method.losses(output, labels)
+        if self.levels is not None:
+            losses = losses | self.levels(output.logits, labels)
         hard = labels if labels.ndim == 1 else labels.argmax(1)
         top1 = (output.logits.detach().argmax(1) == hard).float().mean()
         return {"loss": torch.stack(list(losses.values())).sum(), **losses, "top1": top1}
@@ -60,6 +64,7 @@ class Learner:
     notes: tuple[str, ...]  # what the user should know about the initial weights
     step: nn.Module = field(default_factory=nn.Identity)  # forward pass and losses, wrapped; set by begin_epoch
     compiled: Compiled | None = None  # the compiled part of the step, if the spec asks for it
+    levels: LevelLosses | None = None  # of a tree of the classes, if the spec weights them
     embedded: bool = False  # whether batches hold embeddings in the place of images
     measured: nn.Module = field(default_factory=nn.Identity)  # `selected`, compiled if the spec asks for it
 
@@ -111,7 +116,7 @@ class Learner:
 
     def _wrap(self) -> None:
         """Build the step of the method in its current stage."""
-        step: nn.Module = StepModule(self.method, embedded=self.embedded)
+        step: nn.Module = StepModule(self.method, embedded=self.embedded, levels=self.levels)
         self.measured = Behind(self.selected) if self.embedded else self.selected
         if self.spec.train.compile:
             torch.compiler.reset()  # the previous stage's graphs are not used again

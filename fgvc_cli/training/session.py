@@ -31,6 +31,7 @@ from fgvc_cli.spec.run import RunSpec
 from fgvc_cli.terminal import Console
 from fgvc_cli.training.features.embedding import with_embeddings
 from fgvc_cli.training.learner import Learner
+from fgvc_cli.training.levels import level_losses
 from fgvc_cli.training.saved import SavedState
 
 
@@ -136,6 +137,7 @@ class Session:
         learner = Learner.build(
             start, classes, device, steps_per_epoch=steps, load_weights=load_weights, classes=index.classes
         )
+        learner.levels = level_losses(index.taxonomy, spec.regularise.level_weights, device)
         notes = learner.notes + loader.notes
         begins = load_weights and plain is None
         batches, val_batches = with_embeddings(learner, index, (loader, val), Reporter(console), start=begins)
@@ -220,6 +222,8 @@ def write_record(run: RunFolder, index: DatasetIndex, device: torch.device) -> N
     """Write what a new run keeps beside its spec: classes, splits that fgvc drew, environment."""
     if index.drawn:
         write_json(run.splits_file, split_record(index))
+    if index.taxonomy is not None:
+        write_json(run.taxonomy_file, index.taxonomy.record())
     write_json(run.path / "classes.json", list(index.classes))
     write_json(run.path / "environment.json", describe(device))
 

@@ -55,7 +55,7 @@ def predictions(run: RunFolder) -> tuple[np.ndarray, np.ndarray]:
     return torch.cat(labels).numpy(), torch.cat(predicted).numpy()
 
 
-TABLES = ("classes.csv", "confusion.csv", "predictions.csv", "confusion.png")
+TABLES = ("classes.csv", "confusion.csv", "predictions.csv", "confusion.png", "selective.csv", "selective.png")
 
 
 def test_the_files_tell_what_was_predicted(run) -> None:

@@ -13,6 +13,7 @@ from fgvc_cli.inference.look import Model, look, open_model
 from fgvc_cli.inference.pictures import find_pictures
 from fgvc_cli.inference.trained import EvalRequest
 from fgvc_cli.predict.answers import Answer, Failed, predict
+from fgvc_cli.predict.rules import Rules
 from fgvc_cli.runs.checkpoint import load_model, save_model
 from tests.conftest import small_spec, untrained
 
@@ -70,7 +71,7 @@ def test_unsure_is_what_is_less_likely(model: Model, photos: Path) -> None:
     pictures = find_pictures([str(photos / "test/red/0.png")])
 
     def answer(least: float) -> Answer:
-        [[row]] = predict(model, pictures, min_confidence=least)
+        [[row]] = predict(model, pictures, rules=Rules(min_confidence=least))
         assert isinstance(row, Answer)
         return row
 

@@ -201,9 +201,11 @@ def test_a_run_from_the_fallback_is_repeated(tmp_path) -> None:
 def test_levels() -> None:
     spec = build_spec(method="reaps", dataset="aircraft", sets=["data.level=family"])
     assert (spec.preset, spec.data.level) == ("reaps-aircraft", "family")
-    with pytest.raises(BadRequest, match=r"^data: level is only for aircraft, and cub has no levels: leave level out$"):
+    with pytest.raises(
+        BadRequest, match=r"^data: level family: cub has no levels; --taxonomy FILE names a tree of its classes$"
+    ):
         build_spec(method="reaps", dataset="cub", sets=["data.level=family"])
-    with pytest.raises(BadRequest, match=r"^data.level: must be 'variant', 'family' or 'manufacturer'"):
+    with pytest.raises(BadRequest, match=r"^data: level must be one of variant, family, manufacturer \(got 'maker'\)$"):
         build_spec(dataset="aircraft", sets=["data.level=maker"])
 
 

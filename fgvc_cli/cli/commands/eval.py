@@ -39,6 +39,17 @@ def evaluate(
             help="Measure whether the nearest others are of an image's class; default: if features are computed once.",
         ),
     ] = None,
+    unknown: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FOLDER|left-out|CLASSES",
+            help="Measure how well unknown images are told: those of a folder, or of classes that the run left out.",
+        ),
+    ] = None,
+    target_precision: options.TargetPrecision = None,
+    set_coverage: options.SetCoverage = None,
+    rollup: options.RollupShare = None,
+    taxonomy: options.Taxonomy = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Folder for the results. Default: eval/ in the run's folder.")
     ] = None,
@@ -79,6 +90,11 @@ def evaluate(
         localisation,
         retrieval,
         unknown_classes,
+        unknown=unknown,
+        target_precision=target_precision,
+        set_coverage=set_coverage,
+        rollup=rollup,
+        taxonomy=taxonomy,
     )
     measured = measure_run(folder, request, console)
     failed: FgvcError | None = None

@@ -44,6 +44,13 @@ def predict(
     min_confidence: Annotated[
         float, typer.Option(min=0, max=1, help="A prediction less likely than this is 'unsure'.")
     ] = 0.0,
+    target_precision: options.TargetPrecision = None,
+    unknown: Annotated[
+        bool, typer.Option("--unknown", help="An image that seems to be of no known class is 'unknown'.")
+    ] = False,
+    rollup: options.RollupShare = None,
+    taxonomy: options.Taxonomy = None,
+    set_coverage: options.SetCoverage = None,
     output: Annotated[
         Path | None,
         typer.Option("--output", "--out", "-o", help="Write to this file instead of stdout, completely or not at all."),
@@ -67,6 +74,7 @@ def predict(
         from fgvc_cli.inference.trained import EvalRequest
         from fgvc_cli.predict.answers import predict
         from fgvc_cli.predict.rows import new_rows
+        from fgvc_cli.predict.rules import Wishes, rules_for
         from fgvc_cli.predict.writing import check_output, write_answers
         from fgvc_cli.progress import Reporter
 
@@ -77,12 +85,14 @@ def predict(
     )
     model = open_model(run or _newest(boxes, reporter), EvalRequest("test", device, precision, batch_size))
     _tell(model, boxes, min_confidence, reporter)
+    wishes = Wishes(min_confidence, target_precision, set_coverage, rollup, taxonomy, unknown)
+    rules = rules_for(model, wishes, reporter)
     gallery = _training_images(model, reporter) if neighbours else None
     answers = predict(
         model,
         pictures,
         top=top,
-        min_confidence=min_confidence,
+        rules=rules,
         boxes=boxes,
         gallery=gallery,
         neighbours=neighbours,

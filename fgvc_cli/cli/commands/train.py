@@ -65,6 +65,8 @@ def train(
     val_fraction: options.ValFraction = None,
     group_by: options.GroupBy = None,
     on_bad_image: options.OnBadImage = None,
+    taxonomy: options.TaxonomyFile = None,
+    leave_out: options.LeaveOut = None,
     limit_train: options.LimitTrain = None,
     limit_test: options.LimitTest = None,
     workers: options.Workers = None,

@@ -28,10 +28,12 @@ from fgvc_cli.data.datasets import (
 from fgvc_cli.data.formats.index import class_notes
 from fgvc_cli.data.images.survey import Progress
 from fgvc_cli.data.labelled import Labelled
+from fgvc_cli.data.taxonomy import at_level
+from fgvc_cli.data.taxonomy_file import read_taxonomy
 from fgvc_cli.data.types import DatasetIndex
 from fgvc_cli.errors import BadRequest
-from fgvc_cli.files import is_text
-from fgvc_cli.spec.data import DatasetName, DataSpec
+from fgvc_cli.files import expanded, is_text
+from fgvc_cli.spec.data import OWN_LEVELS, DatasetName, DataSpec
 
 _LOADERS: dict[DatasetName, Callable[[DataSpec, Progress | None], DatasetIndex]] = {
     "demo": demo.load,
@@ -60,6 +62,10 @@ def load_index(spec: DataSpec, *, progress: Progress | None = None) -> DatasetIn
     """
     index = _LOADERS[spec.dataset](spec, progress)
     _must_be_text(index)
+    if spec.taxonomy is not None:
+        index = replace(index, taxonomy=read_taxonomy(expanded(spec.taxonomy), index.classes))
+    if spec.level is not None and spec.dataset not in OWN_LEVELS:
+        index = at_level(index, spec.level)
     return replace(index, notes=index.notes + class_notes(index))
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from fgvc_cli.data.catalog import require
 from fgvc_cli.data.formats.index import checked
 from fgvc_cli.data.formats.lists import read_lines, read_table
+from fgvc_cli.data.taxonomy import Taxonomy
 from fgvc_cli.data.types import DatasetIndex, Split
 from fgvc_cli.errors import BadRequest
 from fgvc_cli.spec.data import DataSpec
@@ -29,8 +30,29 @@ def load(spec: DataSpec, progress: object = None) -> DatasetIndex:
     classes = tuple(line.text for line in read_lines(root / _NAMES[level]))
     lists = {"train": f"images_{level}_trainval.txt", "test": f"images_{level}_test.txt"}
     train, test = (_split(root / lists[name], level, classes) for name in ("train", "test"))
-    index = DatasetIndex(name="aircraft", root=root, classes=classes, train=train, test=test, cut_bottom=BANNER)
+    index = DatasetIndex(
+        name="aircraft",
+        root=root,
+        classes=classes,
+        train=train,
+        test=test,
+        cut_bottom=BANNER,
+        taxonomy=_tree(root, level, classes),
+    )
     return checked(index, lists, spec.level)
+
+
+def _tree(root: Path, level: str, classes: tuple[str, ...]) -> Taxonomy | None:
+    """The levels above `level`, as the lists of training images have them; None if there are none."""
+    above = list(_NAMES)[: list(_NAMES).index(level) : -1]  # the highest first
+    lists = {name: root / f"images_{name}_trainval.txt" for name in (*above, level)}
+    if not above or not all(path.is_file() for path in lists.values()):
+        return None
+    tables = {name: read_table(path) for name, path in lists.items()}
+    example = {line.text: image for image, line in tables[level].items()}
+    if not all(example.get(one) in tables[name] for one in classes for name in above):
+        return None
+    return Taxonomy.of_columns(classes, {name: [tables[name][example[one]].text for one in classes] for name in above})
 
 
 def _split(path: Path, level: str, classes: tuple[str, ...]) -> Split:

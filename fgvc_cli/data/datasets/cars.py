@@ -18,11 +18,34 @@ import numpy as np
 from fgvc_cli.data.catalog import require
 from fgvc_cli.data.formats.index import checked
 from fgvc_cli.data.formats.matlab import column, integers, texts, variable
+from fgvc_cli.data.taxonomy import Taxonomy
 from fgvc_cli.data.types import DatasetIndex, Split
 from fgvc_cli.errors import BadRequest
 from fgvc_cli.spec.data import DataSpec
 
 _KITS = ("devkit", "car_devkit/devkit", "car_devkit", "cars_devkit", ".")
+_MAKES = ("AM General", "Aston Martin", "Land Rover")  # of two words
+_BODIES = frozenset(
+    [
+        "Sedan",
+        "Coupe",
+        "Convertible",
+        "Conv.",
+        "Hatchback",
+        "Wagon",
+        "SUV",
+        "Van",
+        "Minivan",
+        "Cab",
+        "Crew",
+        "Quad",
+        "Club",
+        "Regular",
+        "Extended",
+        "SuperCab",
+    ]
+)
+_YEAR = 4  # digits
 _BOX = ("bbox_x1", "bbox_y1", "bbox_x2", "bbox_y2")
 _LABELLED = "cars_test_annos_withlabels.mat"
 
@@ -63,8 +86,26 @@ def _devkit(root: Path) -> DatasetIndex:
 def _index(
     root: Path, classes: tuple[str, ...], train: Split, test: Split, train_list: Path, test_list: Path
 ) -> DatasetIndex:
-    index = DatasetIndex(name="cars", root=root, classes=classes, train=train, test=test)
+    tree = Taxonomy.of_columns(classes, _make_and_model(classes))
+    index = DatasetIndex(name="cars", root=root, classes=classes, train=train, test=test, taxonomy=tree)
     return checked(index, {"train": train_list.name, "test": test_list.name})
+
+
+def _make_and_model(classes: Sequence[str]) -> dict[str, list[str]]:
+    """Level → the taxon of each class, from names such as "Aston Martin V8 Vantage Coupe 2012".
+
+    The year and the words of the body are no part of the model; of a name without a model, it is the whole.
+    """
+    makes = [next((make for make in _MAKES if name.startswith(f"{make} ")), name.split(" ")[0]) for name in classes]
+    models = []
+    for name, make in zip(classes, makes, strict=True):
+        words = name.removeprefix(make).split()
+        if len(words) > 1 and words[-1].isdecimal() and len(words[-1]) == _YEAR:
+            words.pop()
+        while len(words) > 1 and words[-1] in _BODIES:
+            words.pop()
+        models.append(" ".join([make, *words]))
+    return {"make": makes, "model": models}
 
 
 def _find(root: Path, name: str) -> Path:

@@ -6,9 +6,9 @@ The training split is `train`, or `train_mini` (50 images per species) if only t
 from __future__ import annotations
 
 from array import array
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,10 +17,22 @@ from fgvc_cli.data.catalog import require
 from fgvc_cli.data.formats.index import checked
 from fgvc_cli.data.formats.json_stream import elements
 from fgvc_cli.data.formats.lists import unique_names
+from fgvc_cli.data.taxonomy import Taxonomy
 from fgvc_cli.data.types import DatasetIndex, Split
 from fgvc_cli.errors import BadRequest
 from fgvc_cli.spec.data import DataSpec
 from fgvc_cli.values import brief, whole
+
+_RANKS = ("kingdom", "phylum", "class", "order", "family", "genus")
+_LEVELS = ("kingdom", "phylum", "taxonomic class", "order", "family", "genus")  # `class` is the dataset's own
+
+
+class _Category(NamedTuple):
+    """One species."""
+
+    name: str
+    folder: str
+    taxa: tuple[str, ...]  # of each of _RANKS
 
 
 @dataclass
@@ -32,7 +44,7 @@ class _Listed:
     images: array[int] = field(default_factory=lambda: array("q"))  # id of each file
     annotated: array[int] = field(default_factory=lambda: array("q"))  # image id of each annotation
     species: array[int] = field(default_factory=lambda: array("q"))  # category id of each annotation
-    categories: dict[int, tuple[str, str]] = field(default_factory=dict)  # id → name, folder
+    categories: dict[int, _Category] = field(default_factory=dict)  # by id
 
     @classmethod
     def read(cls, path: Path) -> _Listed:
@@ -55,7 +67,8 @@ class _Listed:
         elif key == "categories":
             number = _number(element, "id")
             folder = _text(element, "image_dir_name") if "image_dir_name" in element else str(number)
-            self.categories[number] = _text(element, "name"), folder
+            taxa = tuple(str(element.get(rank, "")) for rank in _RANKS)
+            self.categories[number] = _Category(_text(element, "name"), folder, taxa)
 
     def split(self, ids: NDArray[np.int64]) -> Split:
         """Its images in the file's order; a label is the position of the category in the ascending `ids`."""
@@ -102,9 +115,13 @@ def load(spec: DataSpec, progress: object = None) -> DatasetIndex:
     listed = {name: _Listed.read(path) for name, path in lists.items()}
     categories = listed["train"].categories | listed["test"].categories
     ids = sorted(categories)
-    names, folders = [categories[key][0] for key in ids], [categories[key][1] for key in ids]
+    names, folders = [categories[key].name for key in ids], [categories[key].folder for key in ids]
+    classes = unique_names(folders, names)
+    columns = {level: [categories[key].taxa[place] for key in ids] for place, level in enumerate(_LEVELS)}
     train, test = (listed[name].split(np.array(ids, dtype=np.int64)) for name in ("train", "test"))
-    index = DatasetIndex(name="inat2021", root=root, classes=unique_names(folders, names), train=train, test=test)
+    index = DatasetIndex(name="inat2021", root=root, classes=classes, train=train, test=test)
+    if all(all(column) for column in columns.values()):
+        index = replace(index, taxonomy=Taxonomy.of_columns(classes, columns))
     return checked(index, {name: path.name for name, path in lists.items()})
 
 

@@ -7,12 +7,15 @@ follow the ids' order.
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 from fgvc_cli.data.catalog import require
 from fgvc_cli.data.formats.id_lists import LABELS, class_number, index_of_lists
 from fgvc_cli.data.formats.lists import Line, read_table
+from fgvc_cli.data.taxonomy import Taxonomy, climbed
 from fgvc_cli.data.types import DatasetIndex
+from fgvc_cli.errors import BadRequest
 from fgvc_cli.spec.data import DataSpec
 from fgvc_cli.values import brief
 
@@ -26,7 +29,18 @@ def load(spec: DataSpec, progress: object = None) -> DatasetIndex:
     for key in ids:
         if key not in names:
             raise used[key].wrong(f"class {brief(key)} is not in classes.txt")
-    return index_of_lists("nabirds", root, _named(root, ids, names))
+    index = index_of_lists("nabirds", root, _named(root, ids, names))
+    return replace(index, taxonomy=_tree(root, ids, names, index.classes))
+
+
+def _tree(root: Path, ids: list[str], names: dict[str, Line], classes: tuple[str, ...]) -> Taxonomy:
+    """The hierarchy above the classes; nodes have numbers in the file, and may share a name."""
+    parent = {key: line.text for key, line in read_table(root / "hierarchy.txt").items()}
+    try:
+        paths = [climbed(key, parent) for key in ids]
+    except ValueError as error:
+        raise BadRequest(f"{root / 'hierarchy.txt'}: {error}") from None
+    return Taxonomy.of_parents(classes, [tuple(names[k].text if k in names else k for k in path) for path in paths])
 
 
 def _named(root: Path, ids: list[str], names: dict[str, Line]) -> dict[str, str]:

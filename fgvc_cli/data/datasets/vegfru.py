@@ -14,6 +14,7 @@ import numpy as np
 from fgvc_cli.data.catalog import require
 from fgvc_cli.data.formats.index import checked
 from fgvc_cli.data.formats.lists import Line, named_labels, read_lines, unique_names
+from fgvc_cli.data.taxonomy import Taxonomy
 from fgvc_cli.data.types import DatasetIndex, Split
 from fgvc_cli.spec.data import DataSpec
 from fgvc_cli.values import brief
@@ -37,6 +38,7 @@ def load(spec: DataSpec, progress: object = None) -> DatasetIndex:
     parts = [_part(root, part) for part in _PARTS[spec.dataset]]
     names = [name for part in parts for name in part.classes]
     longer = [f"{name} ({part.kind})" for part in parts for name in part.classes]
+    kinds = [part.kind for part in parts for _ in part.classes]
     splits = {name: _together(parts, name) for name in _SPLITS if all(name in part.splits for part in parts)}
     index = DatasetIndex(
         name=spec.dataset,
@@ -45,6 +47,7 @@ def load(spec: DataSpec, progress: object = None) -> DatasetIndex:
         train=splits["train"],
         val=splits.get("val"),
         test=splits["test"],
+        taxonomy=Taxonomy.of_columns(unique_names(longer, names), {"kind": kinds}) if len(parts) > 1 else None,
     )
     prefixes = [part[:3] for part in _PARTS[spec.dataset]]
     return checked(index, {name: " and ".join(f"{prefix}_{name}.txt" for prefix in prefixes) for name in _SPLITS})

@@ -68,6 +68,7 @@
     const lines = JSON.parse(chart.querySelector("script").textContent);
     const svg = chart.querySelector("svg");
     const [left, right, first, last] = ["left", "right", "first", "last"].map((name) => Number(svg.dataset[name]));
+    const axis = svg.dataset.axis;
     const keys = all(".key b", chart);
     const cursor = svg.querySelector(".cursor");
     const say = (when, entries) => {
@@ -77,12 +78,12 @@
     const tell = (epoch) => {
       const x = left + ((epoch - first) / Math.max(last - first, 1)) * (right - left);
       cursor.setAttribute("d", `M${x} 8V${svg.viewBox.baseVal.height - 28}`);
-      say(`epoch ${epoch}`, lines.map((line) => line.find(([at]) => at === epoch)));
+      say(`${axis} ${epoch}`, lines.map((line) => line.find(([at]) => at === epoch)));
     };
     const rest = () => {
       const ends = lines.map((line) => line.at(-1));
       cursor.setAttribute("d", "");
-      say(ends.every(([at]) => at === last) ? `epoch ${last}` : "at the end", ends);
+      say(ends.every(([at]) => at === last) ? `${axis} ${last}` : "at the end", ends);
     };
     svg.addEventListener("pointermove", (event) => {
       const box = svg.getBoundingClientRect();

@@ -48,6 +48,10 @@ class Fitting:
         index = open_training_index(run, spec, console)
         if load_weights:  # a run that has begun has this behind it
             check_image_size(spec, len(index.classes))
+        if any(spec.regularise.level_weights):
+            raise BadRequest(
+                f"regularise.level_weights: {spec.method.name} is fitted at once, without losses of levels"
+            )
         if len(set(index.train.labels.tolist())) < 2:
             raise BadRequest("the training images are all of one class: a classifier needs two")
         torch.manual_seed(spec.train.seed)

@@ -27,6 +27,7 @@ def test_flags_become_fields() -> None:
         "mixup_alpha": 0.2,
         "cutmix_alpha": 1.0,
         "mix_probability": 1.0,
+        "level_weights": (),
     }
     assert options.spec_of({}).train.ema_decay is None
     assert not options.spec_of({"class_balance": False}).train.class_balance

@@ -50,6 +50,11 @@ def test_aircraft_by_family_and_manufacturer(tmp_path: Path) -> None:
     assert makers.train.files == families.train.files == variants.train.files
     assert makers.train.boxes is not None
     assert makers.cut_bottom == 20
+    assert makers.taxonomy is None
+    assert families.taxonomy is not None
+    assert variants.taxonomy is not None
+    assert families.taxonomy.levels == ("manufacturer",)
+    assert variants.taxonomy.levels == ("manufacturer", "family")
     told = [index.notes[0].partition(": ")[2].partition(",")[0] for index in (variants, families, makers)]
     assert told == ["3 of 100 classes", "3 of 70 classes", "2 of 30 classes"]
     write_lines(data / "families.txt", "F-16", "A340")
@@ -57,6 +62,6 @@ def test_aircraft_by_family_and_manufacturer(tmp_path: Path) -> None:
         load_index(spec_of("aircraft", tmp_path, level="family"))
 
 
-def test_levels_are_for_aircraft_alone() -> None:
-    with pytest.raises(ValueError, match="level is only for aircraft, and cub has no levels"):
+def test_levels_need_a_tree() -> None:
+    with pytest.raises(ValueError, match="level family: cub has no levels"):
         spec_of("cub", level="family")

@@ -51,7 +51,7 @@ def test_a_probe_is_a_run_like_any_other(photos, tmp_path, head, val) -> None:
     assert (out / "calibration.json").is_file() == (val > 0)
     names = {path.name for path in out.iterdir() if not path.name.startswith(".")}
     known = {"run.json", "classes.json", "environment.json", "metrics.csv", "events", "eval", "model.safetensors"}
-    assert names - {"splits.json", "calibration.json"} == known
+    assert names - {"splits.json", "calibration.json", "validation.safetensors"} == known
     on_images = evaluate_run(RunFolder(out), EvalRequest("test", localisation=True), quiet())
     assert on_images["branches"] == result["branches"]
     (seen,) = look(open_model(out), find_pictures([str(photos / "test")])[:3], evidence=True)

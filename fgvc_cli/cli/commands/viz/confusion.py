@@ -38,13 +38,16 @@ def confusion(
     images = named(folder, request)
     file = picture_file(pictures_folder(folder, images), out, f"confusion-{images.name}", force)
 
+    from fgvc_cli.data.taxonomy import Taxonomy
     from fgvc_cli.evaluation.confusion import Confusion
     from fgvc_cli.evaluation.confusion_picture import draw_confusion
 
     measured = folder.evaluation_file(images.name).with_name(f"{images.name}-confusion.csv")
     if not (measured.exists() and _is_of_the_model(folder, images)):
         _evaluate(folder, request)
-    draw_confusion(file, Confusion.read(measured, folder.classes()), dpi)
+    kept, classes = folder.taxonomy(), folder.classes()
+    tree = None if kept is None else Taxonomy.of_record(kept).for_classes(classes)
+    draw_confusion(file, Confusion.read(measured, classes), tree, dpi=dpi)
     say(str(file))
 
 

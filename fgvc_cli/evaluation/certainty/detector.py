@@ -1,0 +1,151 @@
+"""Scores of whether an image is of a class that a model knows: higher means more likely known."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from fgvc_cli.data.splits import spread_order
+from fgvc_cli.evaluation.certainty.openset import auroc, threshold_at
+from fgvc_cli.evaluation.metrics import Floats
+from fgvc_cli.ops.vectors.mahalanobis import Metric
+from fgvc_cli.ops.vectors.neighbours import nearest
+
+NEIGHBOUR = 5  # the distance is that of the fifth nearest training image
+_MOST = 20_000  # training images that are kept: 100 MB at 1280 numbers
+_FOLDS = 5  # of classes that play unknown ones in turn
+_PLAIN = ("probability", "max_logit", "energy")
+SCORES = (*_PLAIN, "neighbours", "mahalanobis")
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A model's answers for N images."""
+
+    logits: Tensor  # (N, K) float32
+    embeddings: Tensor  # (N, D) float32
+
+    def take(self, rows: Tensor) -> Seen:
+        """The images of (M,) rows."""
+        return Seen(self.logits[rows], self.embeddings[rows])
+
+
+@dataclass(frozen=True)
+class Distances:
+    """Distances from a model's training images."""
+
+    gallery: Tensor  # (M, D) of length 1: at most _MOST of the images, spread over the classes
+    centres: Tensor  # (C, D) class means
+    within: Tensor  # (D, D) whitener of the covariance within classes
+    centre: Tensor  # (1, D) mean of all
+    around: Tensor  # (D, D) whitener of the covariance of all
+
+    @classmethod
+    def of(cls, embeddings: Tensor, labels: Tensor) -> Distances:
+        """From (N, D) embeddings and (N,) labels of the training images."""
+        present, row = torch.unique(labels, return_inverse=True)
+        sums = embeddings.new_zeros(len(present), embeddings.shape[1]).index_add_(0, row, embeddings)
+        centres = sums / torch.bincount(row)[:, None]
+        centre = embeddings.mean(0, keepdim=True)
+        chosen = torch.from_numpy(np.sort(spread_order(labels.cpu().numpy())[:_MOST])).to(embeddings.device)
+        gallery = F.normalize(embeddings[chosen], dim=1)
+        within, around = Metric.of(embeddings - centres[row]), Metric.of(embeddings - centre)
+        return cls(gallery, centres, within.whitener, centre, around.whitener)
+
+    def scores(self, embeddings: Tensor) -> dict[str, Tensor]:
+        """(N,) each. `neighbours`: cosine of the NEIGHBOUR-th nearest training image (Sun et al., Out-of-Distribution
+        Detection with Deep Nearest Neighbors, https://arxiv.org/abs/2204.06507). `mahalanobis`: minus the relative
+        Mahalanobis distance, that of the nearest class mean less that of the mean of all (Ren et al., A Simple Fix to
+        Mahalanobis Distance for Improving Near-OOD Detection, https://arxiv.org/abs/2106.09022).
+        """
+        cosine, _ = nearest(F.normalize(embeddings, dim=1), self.gallery, min(NEIGHBOUR, len(self.gallery)))
+        own = Metric(self.within).squared(embeddings, self.centres).amin(1)
+        background = Metric(self.around).squared(embeddings, self.centre)[:, 0]
+        return {"neighbours": cosine[:, -1], "mahalanobis": background - own}
+
+
+def of_logits(logits: Tensor, temperature: float) -> dict[str, Tensor]:
+    """(N,) each, from (N, K) logits. `probability`: the highest calibrated one (Hendrycks and Gimpel,
+    https://arxiv.org/abs/1610.02136); `max_logit` (Vaze et al., https://arxiv.org/abs/2110.06207); `energy`: minus it,
+    the log of the sum of exponentials (Liu et al., https://arxiv.org/abs/2010.03759).
+    """
+    return {
+        "probability": (logits / temperature).softmax(1).amax(1),
+        "max_logit": logits.amax(1),
+        "energy": logits.logsumexp(1),
+    }
+
+
+@dataclass(frozen=True)
+class Detector:
+    """The scores of a model, and what its validation split says of them."""
+
+    distances: Distances
+    temperature: float
+    thresholds: Mapping[str, float]  # at or above it 95 % of the validation images are
+    validation: Mapping[str, float]  # AUROC where classes of the validation split play unknown ones in turn
+    default: str  # the score with the highest
+
+    @classmethod
+    def fitted(cls, train: Seen, labels: Tensor, val: Seen, val_labels: Tensor, temperature: float) -> Detector:
+        """Fit to the training images; choose thresholds and the default by the validation split."""
+        distances = Distances.of(train.embeddings, labels)
+        found = all_scores(distances, val, temperature)
+        thresholds = {name: threshold_at(values) for name, values in found.items()}
+        judged = _judged(train, labels, val, val_labels, temperature)
+        return cls(distances, temperature, thresholds, judged, max(SCORES, key=lambda name: judged[name]))
+
+    def scores(self, seen: Seen) -> dict[str, Floats]:
+        """(N,) of every score."""
+        return all_scores(self.distances, seen, self.temperature)
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, str]]:
+        """Tensors and metadata, of which `restored` makes it again."""
+        about = {"temperature": self.temperature, "thresholds": dict(self.thresholds)}
+        about |= {"validation": dict(self.validation), "default": self.default}
+        return {name: value.cpu().contiguous() for name, value in vars(self.distances).items()}, {
+            "detector": json.dumps(about)
+        }
+
+    @classmethod
+    def restored(cls, tensors: Mapping[str, Tensor], metadata: Mapping[str, str], device: torch.device) -> Detector:
+        """What `state` gave. KeyError, TypeError or ValueError if it did not."""
+        about = json.loads(metadata["detector"])
+        if set(about["thresholds"]) != set(SCORES) or about["default"] not in SCORES:
+            raise ValueError("it has other scores")
+        return cls(Distances(**{name: value.to(device) for name, value in tensors.items()}), **about)
+
+
+def all_scores(distances: Distances, seen: Seen, temperature: float) -> dict[str, Floats]:
+    """(N,) of every score, float64."""
+    found = of_logits(seen.logits, temperature) | distances.scores(seen.embeddings)
+    return {name: found[name].double().cpu().numpy() for name in SCORES}
+
+
+def _judged(train: Seen, labels: Tensor, val: Seen, val_labels: Tensor, temperature: float) -> dict[str, float]:
+    """AUROC of every score, the mean over folds of the classes, whose validation images play unknown ones.
+
+    The fold's classes are taken from the logits and from the training images; the network has learnt them, so distances
+    look better than for classes that are really new. With fewer than three classes all are 0.5.
+    """
+    classes = val.logits.shape[1]
+    fold_of = torch.from_numpy(np.random.RandomState(0).permutation(classes) % min(_FOLDS, classes)).to(labels.device)
+    found: dict[str, list[float]] = {name: [] for name in SCORES}
+    for fold in range(min(_FOLDS, classes)):
+        columns = torch.nonzero(fold_of != fold)[:, 0]
+        unknown = fold_of[val_labels] == fold
+        if len(columns) < 2 or bool(unknown.all()) or not bool(unknown.any()):
+            continue
+        rows = torch.nonzero(fold_of[labels] != fold)[:, 0]
+        distances = Distances.of(train.embeddings[rows], labels[rows])
+        scores = all_scores(distances, Seen(val.logits[:, columns], val.embeddings), temperature)
+        mask = unknown.cpu().numpy()
+        for name, values in scores.items():
+            found[name].append(auroc(values[~mask], values[mask]))
+    return {name: float(np.mean(values)) if values else 0.5 for name, values in found.items()}

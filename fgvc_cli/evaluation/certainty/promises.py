@@ -1,0 +1,48 @@
+"""What a request promises of a model's answers, by its validation split, and whether that holds on some images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from fgvc_cli.evaluation.certainty.conformal import SetMeasures
+from fgvc_cli.evaluation.certainty.selective import RiskCoverage, answered
+from fgvc_cli.evaluation.certainty.validation import Validation, open_validation
+from fgvc_cli.evaluation.measures import OfProbabilities
+from fgvc_cli.evaluation.metrics import Predicted
+from fgvc_cli.inference.trained import EvalRequest, Trained
+from fgvc_cli.runs.folder import RunFolder
+
+
+@dataclass(frozen=True)
+class Promises:
+    """The thresholds of one request."""
+
+    precision: float | None = None  # asked for
+    threshold: float = 0.0  # of confidence, for it
+    validation_images: int = 0  # that it was chosen by
+    measures: dict[str, OfProbabilities] = field(default_factory=dict)  # of single passes over the images
+
+    @classmethod
+    def of(cls, run: RunFolder, trained: Trained, request: EvalRequest, device: torch.device) -> Promises:
+        """The thresholds for what is asked. BadRequest: the run has no validation split, or it cannot be promised."""
+        if request.target_precision is None and request.set_coverage is None:
+            return cls()
+        kept = open_validation(run.model_file, run, trained.epoch, trained.temperature)
+        threshold = 0.0 if request.target_precision is None else kept.threshold(request.target_precision)
+        return cls(request.target_precision, threshold, len(kept.right), _sets(kept, request.set_coverage, device))
+
+    def selective(self, predicted: Predicted) -> dict[str, Any]:
+        """`selective`: measures of the risk-coverage curve; with a wanted precision also `target`."""
+        right = predicted.labels == predicted.classes
+        found: dict[str, Any] = {"selective": RiskCoverage.of(predicted.calibrated, right).measures()}
+        if self.precision is not None:
+            about = {"asked": self.precision, "threshold": self.threshold, "validation_images": self.validation_images}
+            found["target"] = about | answered(predicted.calibrated, right, self.threshold)
+        return found
+
+
+def _sets(kept: Validation, coverage: float | None, device: torch.device) -> dict[str, OfProbabilities]:
+    return {} if coverage is None else {"sets": SetMeasures(coverage, kept.limit(coverage), device)}

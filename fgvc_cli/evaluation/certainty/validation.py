@@ -1,0 +1,106 @@
+"""What a run's model says of its validation images, kept in the run: thresholds are chosen by it, never by a test."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fgvc_cli.errors import BadRequest, FgvcError
+from fgvc_cli.evaluation.certainty.conformal import quantile, true_scores
+from fgvc_cli.evaluation.certainty.selective import RiskCoverage
+from fgvc_cli.files import explained, write_atomically
+from fgvc_cli.machine.tensor_files import DamagedError, read_metadata, read_tensors, write_tensors
+from fgvc_cli.runs.folder import RunFolder
+
+_ROWS = 1 << 22  # probabilities held at once
+
+
+@dataclass(frozen=True)
+class Validation:
+    """The N validation images; (N,) each."""
+
+    confidence: Tensor  # calibrated probability of the predicted class
+    right: Tensor  # uint8: whether that is the true class
+    score: Tensor  # the true class's, of `conformal`
+
+    @classmethod
+    def of(cls, logits: Tensor, labels: Tensor, temperature: float) -> Validation:
+        """From (N, K) final logits and (N,) labels."""
+        parts = []
+        step = max(1, _ROWS // logits.shape[1])
+        for first in range(0, len(labels), step):
+            probabilities = (logits[first : first + step].float() / temperature).softmax(1)
+            truth, best = labels[first : first + step], probabilities.max(1)
+            parts.append((best.values, (best.indices == truth).to(torch.uint8), true_scores(probabilities, truth)))
+        return cls(*(torch.cat(column) for column in zip(*parts, strict=True)))
+
+    def save(self, run: RunFolder, epoch: int, temperature: float) -> None:
+        """Write it into the run, complete or not at all."""
+        about = {"epoch": str(epoch), "temperature": repr(temperature)}
+        file = run.validation_file
+        with explained(f"cannot write {file}"):
+            write_atomically(file, lambda temporary: write_tensors(temporary, asdict(self), about))
+
+    def threshold(self, precision: float) -> float:
+        """The confidence from which answers have this precision on the validation split. BadRequest: none has."""
+        curve = RiskCoverage.of(self.confidence.double().numpy(), self.right.numpy().astype(np.bool_))
+        found = curve.threshold_for(precision)
+        if found is None:
+            raise BadRequest(
+                f"--target-precision {precision:g}: no threshold reaches it on the {len(self.right)} validation images"
+                f" (at best {100 * float(curve.accuracy.max()):.1f} %): ask for less"
+            )
+        return found
+
+    def limit(self, coverage: float) -> float:
+        """The quantile for prediction sets of this coverage. BadRequest: there are too few images for it."""
+        found = quantile(self.score, coverage)
+        if found == float("inf"):
+            least = int(np.ceil(coverage / (1 - coverage) - 1e-9))
+            raise BadRequest(
+                f"--set-coverage {coverage:g} needs at least {least} validation images, and there are {len(self.score)}"
+            )
+        return found
+
+
+def open_validation(file: Path, run: RunFolder | None, epoch: int, temperature: float) -> Validation:
+    """The record of a model's run.
+
+    Args:
+        file: the model's.
+        run: its run folder, if it is in one.
+        epoch: the model's.
+        temperature: the model's.
+
+    Raises:
+        BadRequest: there is none, as the run has no validation split.
+        FgvcError: it is damaged, or of another state of the model.
+    """
+    if run is None:
+        raise BadRequest(f"{file} is in no run folder, and thresholds are kept there: name the run's folder")
+    kept = run.validation_file
+    try:
+        about, tensors = read_metadata(kept), read_tensors(kept)
+        found = Validation(**tensors)
+    except FileNotFoundError:
+        raise BadRequest(_without(run)) from None
+    except OSError as error:
+        raise FgvcError(f"cannot read {kept}: {error.strerror or error}") from None
+    except (DamagedError, TypeError) as error:
+        raise FgvcError(f"cannot read {kept}: {error}; `fgvc train --resume {run.path}` writes it again") from None
+    if about.get("epoch") != str(epoch) or about.get("temperature") != repr(temperature):
+        raise FgvcError(f"{kept} is of another state of the model: `fgvc train --resume {run.path}` writes it again")
+    return found
+
+
+def _without(run: RunFolder) -> str:
+    if run.calibration_file.exists():
+        return f"{run.path} was trained by an older fgvc: `fgvc train --resume {run.path}` adds what is missing"
+    return (
+        f"{run.path} has no validation split, and a threshold must not be chosen by test images: "
+        "train with --val-fraction 0.1"
+    )

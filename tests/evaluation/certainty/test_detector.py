@@ -1,0 +1,74 @@
+"""Scores of known and unknown images beside loops in float64, and a detector that is stored and read again."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from fgvc_cli.evaluation.certainty.detector import SCORES, Detector, Distances, Seen, of_logits
+from fgvc_cli.ops.vectors.mahalanobis import shrunk_covariance
+
+
+def drawn(images: int, classes: int, width: int, seed: int) -> tuple[Seen, torch.Tensor]:
+    """Images around class means, and logits that know them."""
+    dice = torch.Generator().manual_seed(seed)
+    means = 3 * torch.randn(classes, width, generator=torch.Generator().manual_seed(99))
+    labels = torch.arange(images) % classes
+    embeddings = means[labels] + torch.randn(images, width, generator=dice)
+    return Seen(embeddings @ means.mT - means.square().sum(1) / 2, embeddings), labels
+
+
+def test_scores_are_what_loops_give() -> None:
+    train, labels = drawn(60, 4, 6, 0)
+    asked, _ = drawn(7, 4, 6, 1)
+    found = Distances.of(train.embeddings, labels).scores(asked.embeddings)
+    vectors = train.embeddings.double()
+    means = [vectors[labels == one].mean(0) for one in range(4)]
+    apart = torch.stack([vector - means[label] for vector, label in zip(vectors, labels.tolist(), strict=True)])
+    within = torch.linalg.inv(shrunk_covariance(apart))
+    around = torch.linalg.inv(shrunk_covariance(vectors - vectors.mean(0)))
+    for row, vector in enumerate(asked.embeddings.double()):
+        own = min(float((vector - mean) @ within @ (vector - mean)) for mean in means)
+        background = float((vector - vectors.mean(0)) @ around @ (vector - vectors.mean(0)))
+        assert float(found["mahalanobis"][row]) == pytest.approx(background - own, abs=1e-3)
+        cosines = sorted((float(torch.cosine_similarity(vector, other, 0)) for other in vectors), reverse=True)
+        assert float(found["neighbours"][row]) == pytest.approx(cosines[4], abs=1e-5)
+        logits = asked.logits[row].double()
+        plain = of_logits(asked.logits, 2.0)
+        assert float(plain["probability"][row]) == pytest.approx(float((logits / 2).softmax(0).max()), abs=1e-6)
+        assert float(plain["max_logit"][row]) == pytest.approx(float(logits.max()), abs=1e-4)
+        assert float(plain["energy"][row]) == pytest.approx(float(logits.exp().sum().log()), abs=1e-4)
+
+
+def test_thresholds_accept_95_per_cent_of_the_validation_images_and_unknown_ones_score_lower() -> None:
+    train, labels = drawn(200, 5, 8, 0)
+    val, val_labels = drawn(100, 5, 8, 1)
+    detector = Detector.fitted(train, labels, val, val_labels, 1.0)
+    assert set(detector.thresholds) == set(detector.validation) == set(SCORES)
+    assert detector.default == max(SCORES, key=lambda name: detector.validation[name])
+    known = detector.scores(val)
+    for name in SCORES:
+        assert (known[name] >= detector.thresholds[name]).mean() >= 0.95
+    far = torch.randn(50, 8, generator=torch.Generator().manual_seed(5))
+    unknown = detector.scores(Seen(torch.zeros(50, 5), far))
+    assert np.median(unknown["mahalanobis"]) < np.median(known["mahalanobis"])
+    assert detector.validation["mahalanobis"] > 0.9
+
+
+def test_what_is_stored_gives_the_same_scores() -> None:
+    train, labels = drawn(40, 3, 4, 0)
+    detector = Detector.fitted(train, labels, train, labels, 1.3)
+    again = Detector.restored(*detector.state(), torch.device("cpu"))
+    assert again.default == detector.default
+    for name, values in detector.scores(train).items():
+        assert np.array_equal(values, again.scores(train)[name])
+    with pytest.raises(KeyError):
+        Detector.restored({}, {}, torch.device("cpu"))
+
+
+def test_two_classes_and_one_image_each() -> None:
+    seen = Seen(torch.eye(2), torch.eye(2, 5))
+    detector = Detector.fitted(seen, torch.arange(2), seen, torch.arange(2), 1.0)
+    assert set(detector.validation.values()) == {0.5}
+    assert all(np.isfinite(values).all() for values in detector.scores(seen).values())

@@ -11,6 +11,7 @@ import typer
 
 from fgvc_cli import __version__
 from fgvc_cli.cli.commands import (
+    check_labels,
     datasets,
     download_data,
     embed,
@@ -21,6 +22,7 @@ from fgvc_cli.cli.commands import (
     report,
     runs,
     similar,
+    suggest,
     summary,
     train,
 )
@@ -46,6 +48,8 @@ app.command("predict")(predict.predict)
 app.command("embed")(embed.embed)
 app.command("similar")(similar.similar)
 app.command("enroll")(enroll.enroll)
+app.command("check-labels")(check_labels.check_labels)
+app.command("suggest")(suggest.suggest)
 app.command("report")(report.report)
 app.command("runs")(runs.runs)
 app.command("summary")(summary.summary)

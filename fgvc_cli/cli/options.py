@@ -149,6 +149,10 @@ TaxonomyFile = Annotated[
     Path | None,
     flag("CSV file of the taxa above each class: class,genus,family, or child,parent.", _DATA, "--taxonomy"),
 ]
+LabelFixes = Annotated[
+    Path | None,
+    flag("CSV file of corrected labels, image,label, as `fgvc check-labels` writes it and you fill it in.", _DATA),
+]
 LeaveOut = Annotated[
     str | None,
     flag(
@@ -191,6 +195,7 @@ _FIELDS = {
     "on_bad_image": "data.on_bad_image",
     "leave_out": "data.leave_out",
     "taxonomy": "data.taxonomy",
+    "label_fixes": "data.label_fixes",
     "limit_train": "data.limit_train",
     "limit_test": "data.limit_test",
 }

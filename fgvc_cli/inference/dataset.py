@@ -110,6 +110,7 @@ def open_index(run: RunFolder, data: DataSpec, console: Console) -> DatasetIndex
     # The record lists each split's images, so the groups that the splits were drawn by are no longer needed.
     tree = run.taxonomy()  # nor is the file of the tree, unless the classes are one of its levels
     gone: dict[str, Any] = {"group_by": None} if recorded else {}
+    gone |= {"label_fixes": run.label_fixes_file} if run.label_fixes_file.exists() else {}
     gone |= {"taxonomy": None} if tree is not None and data.level is None else {}
     index = load_index(data.model_copy(update=gone), progress=progress_of(console))
     index = apply_record(index, run.splits()) if recorded else apply_spec(index, data)

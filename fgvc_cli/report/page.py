@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -61,7 +63,8 @@ def write_report(
     views = []
     for number, (run, name) in enumerate(zip(runs, names_of([run.path for run in runs]), strict=True), 1):
         record = read_record(run, name, request, console)
-        views.append(run_view(number, record, make_gallery(record, request, sample, console)))
+        gallery = make_gallery(record, request, sample, console)
+        views.append(run_view(number, record, gallery, labels=file.parent == run.path))
     text = render(views)
     if out is not None:
         make_parent(file)
@@ -95,24 +98,35 @@ def _check(run: RunFolder, request: EvalRequest) -> None:
 
 
 def render(views: list[RunView]) -> str:
-    """The HTML of some runs. Class names, paths and messages are escaped; the page cannot load other resources."""
-    folder = files("fgvc_cli.report") / "templates"
-    script = (folder / "page.js").read_text(encoding="utf-8")
+    """The HTML of some runs."""
+    script = (_templates() / "page.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    loader = PackageLoader("fgvc_cli.report")
-    page = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    page.filters |= {"percent": percent}
-    return page.get_template("page.html").render(
+    return rendered(
+        "page.html",
         views=views,
         comparison=comparison(views) if len(views) > 1 else None,
-        made=f"{datetime.now():%Y-%m-%d %H:%M}",
-        version=__version__,
-        style=(folder / "style.css").read_text(encoding="utf-8"),
         script=script,
         script_hash=f"sha256-{digest}",
         chart_size=chart,
         longest_name=LONGEST_NAME,
     )
+
+
+def rendered(template: str, **values: Any) -> str:
+    """The HTML of a template. Names, paths and messages are escaped; the page cannot load other resources."""
+    loader = PackageLoader("fgvc_cli.report")
+    page = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    page.filters |= {"percent": percent}
+    return page.get_template(template).render(
+        made=f"{datetime.now():%Y-%m-%d %H:%M}",
+        version=__version__,
+        style=(_templates() / "style.css").read_text(encoding="utf-8"),
+        **values,
+    )
+
+
+def _templates() -> Traversable:
+    return files("fgvc_cli.report") / "templates"
 
 
 def percent(share: float | None) -> str:

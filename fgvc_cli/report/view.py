@@ -33,6 +33,7 @@ class RunView:
     chance: Chance
     interval: tuple[float, float] | None  # of top-1
     never: list[str]  # classes that are never predicted
+    labels: bool  # whether `fgvc check-labels` has written its page into the run's folder
     selected: str  # how the epoch was selected
 
 
@@ -47,8 +48,8 @@ class Comparison:
     ]  # class → F1 of each run, if all have the same classes, at most MOST_ROWS
 
 
-def run_view(number: int, record: Record, gallery: Gallery | None) -> RunView:
-    """The view of the run with a number on the page, from 1."""
+def run_view(number: int, record: Record, gallery: Gallery | None, *, labels: bool = False) -> RunView:
+    """The view of the run with a number on the page, from 1. `labels`: link the page of suspicious labels beside it."""
     measured = record.measured
     rows = (measured.rows if measured else None) or []
     confusion = measured.confusion if measured else None
@@ -66,6 +67,7 @@ def run_view(number: int, record: Record, gallery: Gallery | None) -> RunView:
         chance=chance(len(record.classes), rows),
         interval=None if measured is None else interval(measured.final["top1"], measured.images),
         never=never_predicted(rows),
+        labels=labels and (record.run.labels / "index.html").is_file(),
         selected=selected(record),
     )
 

@@ -98,6 +98,16 @@ class RunFolder:
         return self.path / "calibration.json"
 
     @property
+    def label_fixes_file(self) -> Path:
+        """The corrections of labels that the run was made with, if there are any."""
+        return self.path / "label-fixes.csv"
+
+    @property
+    def labels(self) -> Path:
+        """Folder of what `fgvc check-labels` finds."""
+        return self.path / "labels"
+
+    @property
     def taxonomy_file(self) -> Path:
         """The tree of the classes, if there is one."""
         return self.path / "taxonomy.json"

@@ -104,6 +104,9 @@ class DataSpec(Spec):
     )
     limit_train: int | None = Field(None, ge=1, description="use this many training images, spread over the classes")
     limit_test: int | None = Field(None, ge=1, description="use this many test images, spread over the classes")
+    label_fixes: Path | None = Field(
+        None, description="CSV file of corrected labels: image,label; `-` as a label leaves an image out"
+    )
     leave_out: Annotated[int, Field(ge=1)] | Annotated[str, Field(min_length=1)] | None = Field(
         None,
         description="classes to leave out of training, whose images `fgvc eval --unknown left-out` takes as unknown: "

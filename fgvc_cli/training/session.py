@@ -15,7 +15,7 @@ from fgvc_cli.data.loading.transforms import mix
 from fgvc_cli.data.splits import split_record
 from fgvc_cli.data.types import DatasetIndex
 from fgvc_cli.errors import BadRequest, FgvcError
-from fgvc_cli.files import write_json
+from fgvc_cli.files import expanded, read_text, write_json, write_text
 from fgvc_cli.inference.dataset import evaluation_loader, open_index
 from fgvc_cli.inference.features.batches import Batches
 from fgvc_cli.machine.compiling import check_compiler
@@ -27,6 +27,7 @@ from fgvc_cli.progress import Reporter, progress_of
 from fgvc_cli.runs.checkpoint import load_checkpoint, random_state, restore_random_state, save_checkpoint
 from fgvc_cli.runs.environment import describe
 from fgvc_cli.runs.folder import RunFolder
+from fgvc_cli.spec.data import DataSpec
 from fgvc_cli.spec.run import RunSpec
 from fgvc_cli.terminal import Console
 from fgvc_cli.training.features.embedding import with_embeddings
@@ -168,7 +169,7 @@ class Session:
 
     def record(self) -> None:
         """Write what a new run keeps beside its spec: classes, splits that fgvc drew, environment."""
-        write_record(self.run, self.index, self.learner.device)
+        write_record(self.run, self.spec.data, self.index, self.learner.device)
 
     def save(self) -> None:
         """Write a checkpoint of the current state. FgvcError if a value is not finite; then nothing is written."""
@@ -218,8 +219,10 @@ class Session:
             raise ValueError(f"position.batch: the epoch has {len(self.loader)} batches")
 
 
-def write_record(run: RunFolder, index: DatasetIndex, device: torch.device) -> None:
-    """Write what a new run keeps beside its spec: classes, splits that fgvc drew, environment."""
+def write_record(run: RunFolder, data: DataSpec, index: DatasetIndex, device: torch.device) -> None:
+    """Write what a new run keeps beside its spec: classes, their tree, splits that fgvc drew, fixes, environment."""
+    if data.label_fixes is not None and not run.label_fixes_file.exists():
+        write_text(run.label_fixes_file, read_text(expanded(data.label_fixes), errors="surrogateescape", newline=""))
     if index.drawn:
         write_json(run.splits_file, split_record(index))
     if index.taxonomy is not None:

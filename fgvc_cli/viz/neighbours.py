@@ -29,10 +29,10 @@ def draw_neighbours(
 def strip_of(model: Model, picture: Picture, near: Sequence[Neighbour], dpi: int) -> Strip:
     """The row of one picture."""
     most = model.spec.data.max_pixels
-    first = Panel(_card(picture.file, most, dpi), "image", short(picture.file.name, _LONGEST))
+    first = Panel(card_of(picture.file, most, dpi), "image", short(picture.file.name, _LONGEST))
     others = [
         Panel(
-            _card(one.picture.file, most, dpi),
+            card_of(one.picture.file, most, dpi),
             short(one.name or one.picture.file.name, _LONGEST),
             f"distance {one.distance:.3f}",
         )
@@ -41,8 +41,8 @@ def strip_of(model: Model, picture: Picture, near: Sequence[Neighbour], dpi: int
     return Strip((Row((first, *others)),), (Words(picture.name, bold=True),))
 
 
-def _card(file: Path, most: int, dpi: int) -> Pixels:
-    """The image in a square of a panel's size, its shape kept, on white."""
+def card_of(file: Path, most: int, dpi: int) -> Pixels:
+    """An image of at most so many pixels in a square of a panel's size, its shape kept, on white."""
     side = round(PANEL * dpi * 0.6)
     pixels = np.ascontiguousarray(read_image(file, most).permute(1, 2, 0).numpy())
     factor = side / max(pixels.shape[:2])

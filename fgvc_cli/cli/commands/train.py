@@ -65,6 +65,7 @@ def train(
     val_fraction: options.ValFraction = None,
     group_by: options.GroupBy = None,
     on_bad_image: options.OnBadImage = None,
+    label_fixes: options.LabelFixes = None,
     taxonomy: options.TaxonomyFile = None,
     leave_out: options.LeaveOut = None,
     limit_train: options.LimitTrain = None,

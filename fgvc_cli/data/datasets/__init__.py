@@ -27,6 +27,7 @@ from fgvc_cli.data.datasets import (
 )
 from fgvc_cli.data.formats.index import class_notes
 from fgvc_cli.data.images.survey import Progress
+from fgvc_cli.data.label_fixes import fix_labels
 from fgvc_cli.data.labelled import Labelled
 from fgvc_cli.data.taxonomy import at_level
 from fgvc_cli.data.taxonomy_file import read_taxonomy
@@ -62,6 +63,8 @@ def load_index(spec: DataSpec, *, progress: Progress | None = None) -> DatasetIn
     """
     index = _LOADERS[spec.dataset](spec, progress)
     _must_be_text(index)
+    if spec.label_fixes is not None:
+        index = fix_labels(index, expanded(spec.label_fixes))
     if spec.taxonomy is not None:
         index = replace(index, taxonomy=read_taxonomy(expanded(spec.taxonomy), index.classes))
     if spec.level is not None and spec.dataset not in OWN_LEVELS:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -130,6 +130,35 @@ def difference_hash(path: Path, max_pixels: int = MAX_PIXELS) -> str:
     return np.packbits(levels[:, 1:] > levels[:, :-1]).tobytes().hex()
 
 
+def relabelled_copies(
+    root: Path, files: Sequence[str], labels: Codes, progress: Progress | None = None, *, max_pixels: int = MAX_PIXELS
+) -> dict[int, int]:
+    """Image → an image that is nearly the same and has another label, as positions in `files`.
+
+    Args:
+        root: the files' folder.
+        files: N paths relative to it.
+        labels: (N,).
+        progress: called during slow work.
+        max_pixels: images with more are ignored, as are unreadable ones.
+    """
+    codes, first, second = _near_codes(root, files, max_pixels, progress)
+    members: dict[int, list[int]] = {}
+    for place in np.flatnonzero(codes >= 0).tolist():
+        members.setdefault(int(codes[place]), []).append(place)
+    groups = [
+        *members.values(),
+        *([*members[a], *members[b]] for a, b in zip(first.tolist(), second.tolist(), strict=True)),
+    ]
+    found: dict[int, int] = {}
+    for group in groups:
+        for one in group:
+            other = next((place for place in group if labels[place] != labels[one]), None)
+            if other is not None:
+                found.setdefault(one, other)
+    return found
+
+
 def near_pairs(hashes: Hashes, bits: int = NEAR_BITS) -> tuple[Codes, Codes]:
     """Positions a < b of all pairs of hashes that differ in at most `bits` bits. The hashes, (U,), are all different.
 
@@ -166,14 +195,21 @@ def _distance(a: Hashes, b: Hashes) -> NDArray[np.int64]:
 
 
 def _near_partners(root: Path, pool: _Pool, max_pixels: int, progress: Progress | None) -> Partners:
-    words = survey("looking for copies", root, pool.files, partial(difference_hash, max_pixels=max_pixels), progress)
+    return _partners(pool, *_near_codes(root, pool.files, max_pixels, progress))
+
+
+def _near_codes(
+    root: Path, files: Sequence[str], max_pixels: int, progress: Progress | None
+) -> tuple[Codes, Codes, Codes]:
+    """A code (N,) for each file, -1 for none, equal ones sharing it; and (P,) codes of pairs that are nearly alike."""
+    words = survey("looking for copies", root, files, partial(difference_hash, max_pixels=max_pixels), progress)
     chosen = np.array([i for i, word in enumerate(words) if isinstance(word, str) and word], dtype=np.int64)
     values = np.array([int(str(words[i]), 16) for i in chosen], dtype=np.uint64)
     hashes, inverse = np.unique(values, return_inverse=True)
-    codes = np.full(len(pool.files), -1, dtype=np.int64)
+    codes = np.full(len(files), -1, dtype=np.int64)
     codes[chosen] = inverse
     first, second = near_pairs(hashes)
-    return _partners(pool, codes, first, second)
+    return codes, first, second
 
 
 # ---- shared by both

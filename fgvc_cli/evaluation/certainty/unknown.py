@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from fgvc_cli.data.left_out import known_names
 from fgvc_cli.data.types import DatasetIndex, Split
@@ -15,7 +16,7 @@ from fgvc_cli.evaluation.certainty.openset import RECALL, measures
 from fgvc_cli.files import expanded, explained, write_atomically
 from fgvc_cli.inference.features.embedder import Embedder
 from fgvc_cli.inference.look import Model, look
-from fgvc_cli.inference.pictures import Picture, find_pictures, split_pictures
+from fgvc_cli.inference.pictures import OnBad, Picture, find_pictures, split_pictures
 from fgvc_cli.machine.tensor_files import DamagedError, read_metadata, read_tensors, write_tensors
 from fgvc_cli.progress import Reporter
 from fgvc_cli.runs.folder import RunFolder
@@ -24,26 +25,42 @@ LEFT_OUT = "left-out"
 _BATCH = 4096  # embeddings that are classified at once
 
 
-@torch.inference_mode()
 def seen(model: Model, pictures: Sequence[Picture], reporter: Reporter) -> Seen:
     """The model's logits and embeddings of images. ImageError for one that cannot be read."""
+    return looked_at(model, pictures, reporter)[0]
+
+
+@torch.inference_mode()
+def looked_at(
+    model: Model, pictures: Sequence[Picture], reporter: Reporter, on_bad: OnBad | None = None
+) -> tuple[Seen, list[Picture]]:
+    """The model's logits and embeddings of images, and the images that could be read.
+
+    `on_bad` is called with each that cannot; None: the ImageError is raised.
+    """
     if model.spec.method.behind:
-        embeddings = Embedder.of_model(model).embed(pictures, reporter, shared=False).to(model.device)
+        embeddings = Embedder.of_model(model).embed(pictures, reporter, on_bad=on_bad, shared=False).to(model.device)
+        sound = embeddings.isfinite().all(1)
+        embeddings = embeddings[sound]
         logits = [model.trained.method.classify(part).logits for part in torch.split(embeddings, _BATCH)]
-        return Seen(torch.cat(logits).float(), embeddings)
-    logits, found = [], []
+        there = [picture for picture, good in zip(pictures, sound.tolist(), strict=True) if good]
+        return Seen(torch.cat(logits).float(), embeddings), there
+    found: list[tuple[Tensor, Tensor]] = []
+    there = []
     reporter.begin("looking at images", len(pictures))
     try:
-        for batch in look(model, pictures, evidence=True):
+        for batch in look(model, pictures, evidence=True, on_bad=on_bad):
             evidence = batch.output.evidence
             if evidence is None or evidence.embedding is None:
                 raise BadRequest(f"method {model.spec.method.name} gives no embedding")
-            logits.append(batch.output.logits.float())
-            found.append(evidence.embedding.float())
+            found.append((batch.output.logits.float(), evidence.embedding.float()))
+            there += batch.pictures
             reporter.advance(len(batch.pictures))
     finally:
         reporter.end()
-    return Seen(torch.cat(logits), torch.cat(found))
+    if not found:
+        raise BadRequest("no image could be read")
+    return Seen(*(torch.cat(parts) for parts in zip(*found, strict=True))), there
 
 
 def open_detector(model: Model, reporter: Reporter, index: DatasetIndex | None = None) -> Detector:

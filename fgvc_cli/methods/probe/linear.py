@@ -81,3 +81,11 @@ def folds_of(labels: Tensor, folds: int) -> Tensor:
     fold = torch.empty_like(order)
     fold[order] = torch.arange(len(order)) % folds
     return fold.to(labels.device)
+
+
+def out_of_fold(images: Labelled, classes: int, strength: float, folds: int) -> Tensor:
+    """(N, K) logits of each image, of a classifier that was fitted to the other folds. All are one batched problem."""
+    fold = folds_of(images.labels, folds)
+    out = torch.stack([fold == number for number in range(folds)])
+    found = _rough(images, classes, torch.full((folds,), strength), (~out).float())
+    return (found.logits(images.embeddings) * out[:, :, None]).sum(0)

@@ -65,7 +65,7 @@ class Fitting:
 
     def record(self) -> None:
         """Write what a new run keeps beside its spec: classes, splits that fgvc drew, environment."""
-        write_record(self.run, self.index, self.device)
+        write_record(self.run, self.spec.data, self.index, self.device)
 
     def fit(self, journal: Journal, reporter: Reporter) -> None:
         """Compute the embeddings that are not at hand, fit, write one row of metrics and the model."""

@@ -16,6 +16,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from fgvc_cli.data.datasets import load_index
+from fgvc_cli.errors import FgvcError
 from fgvc_cli.runs.journal import read_rows
 from fgvc_cli.spec.build import build_spec
 from fgvc_cli.spec.methods import METHOD_SPECS
@@ -59,7 +60,11 @@ def main() -> None:
         for method in chosen.methods.split(","):
             spec = build_spec(preset="light-folder", method=method, dataset="csv", flags=flags, sets=sets)
             started = time.monotonic()
-            result = train(spec, Path(folder) / method, Console(file=io.StringIO()))
+            try:
+                result = train(spec, Path(folder) / method, Console(file=io.StringIO()))
+            except FgvcError as error:
+                print(f"{method}: {error}", flush=True)
+                continue
             rows = read_rows(Path(folder) / method / "metrics.csv")
             validation = [f"{100 * float(row['val_top1']):.1f}" for row in rows]
             print(

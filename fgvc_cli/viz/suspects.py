@@ -24,7 +24,7 @@ def _strip(number: int, one: Suspect, most: int, dpi: int) -> Strip:
     near = ([one.copy] if one.copy else []) + list(one.near)
     others = [_panel(other, one.copy, most, dpi) for other in near]
     words = f"{number}. {one.given}: rather {one.suggested}?"
-    return Strip((Row((first, *others)),), (Words(words, bold=True), Words(one.image)))
+    return Strip((Row((first, *others)),), (Words(words, bold=True), Words(f"  {one.image}")))
 
 
 def _panel(other: Near, copy: Near | None, most: int, dpi: int) -> Panel:

@@ -82,7 +82,7 @@ def check_labels(
     embeddings = embedder.embed(pool.pictures, reporter, shared=False).to(embedder.device)
     if not models:
         rows = _not_alone(labels)
-        probabilities = _by_folds(embeddings[rows], labels[rows], len(index.classes), folds, reporter)
+        probabilities = by_folds(embeddings[rows], labels[rows], len(index.classes), folds, reporter)
     else:
         probabilities, rows = _of_runs(pool, models, reporter)
     if len(rows) < 2:
@@ -99,7 +99,7 @@ def _not_alone(labels: Tensor) -> Tensor:
     return torch.nonzero(torch.bincount(labels)[labels] > 1)[:, 0]
 
 
-def _by_folds(embeddings: Tensor, labels: Tensor, classes: int, folds: int, reporter: Reporter) -> Tensor:
+def by_folds(embeddings: Tensor, labels: Tensor, classes: int, folds: int, reporter: Reporter) -> Tensor:
     """(N, K) probabilities of classifiers that were fitted to the other folds."""
     images = Labelled(embeddings, labels.to(embeddings.device))
     with torch.no_grad():

@@ -38,9 +38,8 @@ class Metric:
     def of(cls, centred: Tensor) -> Metric:
         """The metric of the covariance of centred vectors (N, D)."""
         covariance = shrunk_covariance(centred)
-        least = 1e-10 * covariance.diagonal().mean().clamp_min(
-            1e-30
-        )  # vectors that are all equal have a covariance of 0
+        # Vectors that are all equal have a covariance of 0.
+        least = 1e-10 * covariance.diagonal().mean().clamp_min(1e-12)
         factor = torch.linalg.cholesky(covariance + least * torch.eye(len(covariance), device=covariance.device))
         identity = torch.eye(len(factor), dtype=factor.dtype, device=factor.device)
         return cls(torch.linalg.solve_triangular(factor, identity, upper=False).mT.float().contiguous())

@@ -1,0 +1,183 @@
+"""What a model's doubts are worth on photographs: unknown classes, promised coverage, wrong labels, taxa.
+
+python -m benchmarks.doubt unknown ROOT [--methods probe,baseline] [--draws 3] [--epochs 6]
+    20 classes of CUB left out; Stanford Cars as far unknowns
+python -m benchmarks.doubt promises ROOT
+    prediction sets and wanted precision on five random splits of CUB
+python -m benchmarks.doubt labels ROOT
+    5 % of CUB's training labels flipped
+python -m benchmarks.doubt taxa ROOT
+    makes and models of Stanford Cars
+
+ROOT is the folder of the datasets. EfficientNet-Lite0 at 224 pixels; a fifth of the training images is the validation
+split, which chooses thresholds and the default score.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.stats import rankdata
+
+from fgvc_cli.data.datasets import load_index
+from fgvc_cli.evaluation.evaluate import evaluate_run
+from fgvc_cli.evaluation.labels.judging import by_folds
+from fgvc_cli.evaluation.labels.ranking import WAYS, Judged, ranked
+from fgvc_cli.inference.features.embedder import Embedder
+from fgvc_cli.inference.look import open_model
+from fgvc_cli.inference.pictures import split_pictures
+from fgvc_cli.inference.trained import EvalRequest
+from fgvc_cli.progress import Reporter
+from fgvc_cli.runs.folder import RunFolder
+from fgvc_cli.spec.build import build_spec
+from fgvc_cli.spec.run import RunSpec
+from fgvc_cli.terminal import Console
+from fgvc_cli.training.train import train
+
+NETWORK = "timm:tf_efficientnet_lite0"
+LEFT_OUT, FLIPPED = 20, 0.05
+QUIET = Console(file=io.StringIO())
+
+
+def spec_of(method: str, dataset: str, root: Path, *sets: str) -> RunSpec:
+    """A probe on frozen features, or another method by the preset light-folder."""
+    flags = {"data.root": str(root), "backbone.name": NETWORK}
+    every = ["data.val_fraction=0.2", "data.duplicates=off", *sets]
+    if method == "probe":
+        return build_spec(method=method, dataset=dataset, flags=flags, sets=every)
+    return build_spec(preset="light-folder", method=method, dataset=dataset, flags=flags, sets=every)
+
+
+def trained(spec: RunSpec, folder: Path) -> RunFolder:
+    """The run, trained."""
+    train(spec, folder, QUIET)
+    return RunFolder(folder)
+
+
+def measured(run: RunFolder, **request: Any) -> dict[str, Any]:
+    """The run's test split."""
+    return evaluate_run(run, EvalRequest("test", localisation=False, retrieval=False, **request), QUIET)
+
+
+def several(values: Sequence[float]) -> str:
+    """Mean and standard deviation in per cent."""
+    return f"{100 * np.mean(values):.1f} ± {100 * np.std(values, ddof=min(1, len(values) - 1)):.1f}"
+
+
+def unknown(root: Path, methods: Sequence[str], draws: int, epochs: int, folder: Path) -> None:
+    """Scores of unknown images: classes left out, and cars."""
+    cars = next(root.glob("stanford_cars/cars_test*"))
+    for method in methods:
+        near: list[dict[str, Any]] = []
+        far: list[dict[str, Any]] = []
+        for draw in range(draws):
+            sets = [f"data.leave_out={LEFT_OUT}", f"data.split_seed={draw}"]
+            sets += [] if method == "probe" else [f"train.epochs={epochs}", f"train.seed={draw}"]
+            run = trained(spec_of(method, "cub", root, *sets), folder / f"{method}{draw}")
+            near.append(measured(run, unknown="left-out")["unknown"])
+            far.append(measured(run, unknown=str(cars))["unknown"])
+            top = measured(run)["branches"]["final"]["top1"]
+            print(f"{method}, draw {draw}: top-1 {100 * top:.1f} %; default {near[-1]['default']}", flush=True)
+        for score in near[0]["scores"]:
+            cells = [
+                several([one["scores"][score][key] for one in found])
+                for found in (near, far)
+                for key in ("auroc", "fpr95", "open_set_accuracy")
+            ]
+            judged = several([one["scores"][score]["validation"] for one in near])
+            print(f"| {method} | {score} | {judged} | {' | '.join(cells)} |", flush=True)
+
+
+def promises(root: Path, folder: Path) -> None:
+    """Coverage of prediction sets and precision of answers on five random splits."""
+    for asked in (0.9, 0.95):
+        rows = []
+        for seed in range(5):
+            place = folder / f"split{seed}"
+            spec = spec_of("probe", "cub", root, f"data.split_seed={seed}")
+            run = RunFolder(place) if place.exists() else trained(spec, place)
+            found = measured(run, set_coverage=asked, target_precision=asked + 0.04)
+            rows.append((found["sets"], found["target"]))
+        coverage = ", ".join(f"{100 * sets['coverage']:.1f}" for sets, _ in rows)
+        precision = ", ".join(f"{100 * target['precision']:.1f}" for _, target in rows)
+        sizes = several([sets["mean_size"] / 100 for sets, _ in rows])
+        print(f"sets for {asked:.0%}: coverage {coverage} %; mean size {sizes} classes", flush=True)
+        answered = several([target["coverage"] for _, target in rows])
+        print(f"precision {asked + 0.04:.0%}: {precision} %; answered {answered} % of the images", flush=True)
+
+
+def labels(root: Path, folder: Path) -> None:
+    """Precision at 50 and 150 and average precision of flipped labels."""
+    run = trained(spec_of("probe", "cub", root), folder / "features")
+    index = load_index(build_spec(method="baseline", dataset="cub", flags={"data.root": str(root)}).data)
+    reporter, classes = Reporter(QUIET), len(index.classes)
+    pictures = split_pictures(index, index.train, index.classes)
+    embeddings = Embedder.of_model(open_model(run.path)).embed(pictures, reporter)
+    truth = torch.from_numpy(index.train.labels)
+    shares = by_folds(embeddings, truth, classes, 5, reporter)
+    shares = shares.scatter(1, truth[:, None], 0.0)
+    confused = torch.zeros(classes, classes).index_add_(0, truth, shares).argmax(1)
+    for kind in ("random", "most confused"):
+        found: dict[str, list[tuple[float, ...]]] = {way: [] for way in WAYS}
+        for draw in range(3):
+            dice = np.random.RandomState(draw)
+            rows = dice.permutation(len(truth))[: round(FLIPPED * len(truth))]
+            given = truth.clone()
+            other = torch.from_numpy((truth[rows].numpy() + dice.randint(1, classes, len(rows))) % classes)
+            given[rows] = other if kind == "random" else confused[truth[rows]]
+            judged = Judged(given, by_folds(embeddings, given, classes, 5, reporter), embeddings)
+            for way in WAYS:
+                wrong = np.isin(ranked(judged, {}, way).rows, rows)
+                found[way].append((wrong[:50].mean(), wrong[:150].mean(), average_precision(wrong)))
+        for way, values in found.items():
+            print(f"| {kind} | {way} | {' | '.join(map(several, zip(*values, strict=True)))} |", flush=True)
+
+
+def average_precision(wrong: np.ndarray) -> float:
+    """Of a ranking: the mean over wrong labels of the precision up to each."""
+    places = np.flatnonzero(wrong) + 1
+    return float(np.mean(rankdata(places) / places))
+
+
+def taxa(root: Path, folder: Path) -> None:
+    """Severity and rollup on cars."""
+    run = trained(spec_of("probe", "cars", root), folder / "cars")
+    for least in (0.5, 0.8, 0.9, 0.95):
+        found = measured(run, rollup=least)["taxonomy"]
+        rolled = found["rollup"]
+        at = ", ".join(f"{name} {100 * share:.1f} %" for name, share in found["accuracy"].items())
+        by = ", ".join(f"{name} {100 * share:.1f}" for name, share in rolled["levels"].items())
+        print(
+            f"| {least:.0%} | {100 * rolled['coverage']:.1f} ({by}) | {100 * rolled['precision']:.1f} | "
+            f"{100 * rolled['promised']:.1f} | {rolled['specificity']:.2f} |  accuracy {at}; severity "
+            f"{found['severity']:.2f} of {found['height']}",
+            flush=True,
+        )
+
+
+def main() -> None:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["unknown", "promises", "labels", "taxa"])
+    parser.add_argument("root", type=Path)
+    parser.add_argument("--methods", default="probe,baseline")
+    parser.add_argument("--draws", type=int, default=3)
+    parser.add_argument("--epochs", type=int, default=6)
+    chosen = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        if chosen.what == "unknown":
+            unknown(chosen.root, chosen.methods.split(","), chosen.draws, chosen.epochs, folder)
+        else:
+            {"promises": promises, "labels": labels, "taxa": taxa}[chosen.what](chosen.root, folder)
+
+
+if __name__ == "__main__":
+    main()

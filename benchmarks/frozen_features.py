@@ -95,7 +95,7 @@ def heads(chosen: argparse.Namespace) -> None:
                     print(f"{dataset} {network} {head}: top-1 {top1:.2f} %, {seconds:.0f} s", flush=True)
                 parts = features_of(chosen.root, dataset, network)
                 for strength in (0.1, 1.0, 10.0):
-                    theirs = LogisticRegression(C=strength, max_iter=3000).fit(*parts[0])
+                    theirs = LogisticRegression(C=strength, max_iter=20_000, tol=1e-7).fit(*parts[0])
                     out = Path(folder) / f"{dataset}-{network}-C{strength:g}"
                     ours, _ = probe(chosen.root, dataset, network, out, [f"method.strengths=[{strength}]"])
                     print(

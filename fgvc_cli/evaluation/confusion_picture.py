@@ -50,9 +50,10 @@ def _matrix(confusion: Confusion, rules: dict[int, int]) -> Figure:
     colours = ScalarMappable(PowerNorm(0.5, 0, 1), colormaps["Blues"].with_extremes(bad="#e0e0e0"))
     axes.imshow(colours.to_rgba(np.ma.masked_invalid(shares), bytes=True), interpolation="nearest")
     _name_classes(axes, confusion.classes, min(9, cell * 72 * 0.75) if classes <= _NAMED else 6)
+    thick = min(1.2, 30 / max(len(rules), 1))  # many lines would hide the cells
     for place, level in rules.items():
         for line in (axes.axhline, axes.axvline):
-            line(place - 0.5, color="#c05020", linewidth=max(1.2 - 0.4 * level, 0.3), alpha=0.8)
+            line(place - 0.5, color="#c05020", linewidth=thick * max(1 - 0.35 * level, 0.25), alpha=0.7)
     if classes <= _NUMBERED:
         _number_cells(axes, counts, shares)
     axes.set_xlabel("predicted")

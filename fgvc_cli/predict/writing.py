@@ -14,7 +14,7 @@ from fgvc_cli.data.images.names import has_image_ending
 from fgvc_cli.errors import BadRequest
 from fgvc_cli.files import make_parent, write_atomically
 from fgvc_cli.machine.interrupt import Stopped, listening
-from fgvc_cli.predict.answers import Answer, Answers, Failed
+from fgvc_cli.predict.answers import UNSURE, Answer, Answers, Failed
 from fgvc_cli.predict.rows import Rows
 from fgvc_cli.progress import Reporter
 from fgvc_cli.streams import DATA, explained_output, visible_lines
@@ -26,6 +26,7 @@ class Counts:
 
     predicted: int = 0
     unsure: int = 0  # of the predicted
+    unknown: int = 0  # of the predicted
     failed: int = 0
     written: int = 0  # bytes of the complete lines, in UTF-8
 
@@ -33,10 +34,12 @@ class Counts:
         """Count one image."""
         self.failed += isinstance(row, Failed)
         self.predicted += isinstance(row, Answer)
-        self.unsure += isinstance(row, Answer) and row.unsure
+        self.unsure += isinstance(row, Answer) and row.text == UNSURE and not row.plain
+        self.unknown += isinstance(row, Answer) and row.known is not None and not row.known.known
 
     def __str__(self) -> str:
-        return f"{self.predicted} predicted, {self.unsure} of them unsure, {self.failed} failed"
+        unknown = f", {self.unknown} unknown" if self.unknown else ""
+        return f"{self.predicted} predicted, {self.unsure} of them unsure{unknown}, {self.failed} failed"
 
 
 def check_output(path: Path | None) -> None:

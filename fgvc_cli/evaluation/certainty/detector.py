@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from fgvc_cli.data.splits import spread_order
 from fgvc_cli.evaluation.certainty.openset import auroc, threshold_at
 from fgvc_cli.evaluation.metrics import Floats
-from fgvc_cli.ops.vectors.mahalanobis import Metric
+from fgvc_cli.ops.vectors.mahalanobis import Metric, shrunk_covariance
 from fgvc_cli.ops.vectors.neighbours import nearest
 
 NEIGHBOUR = 5  # the distance is that of the fifth nearest training image
@@ -44,7 +44,7 @@ class Distances:
     centres: Tensor  # (C, D) class means
     within: Tensor  # (D, D) whitener of the covariance within classes
     centre: Tensor  # (1, D) mean of all
-    around: Tensor  # (D, D) whitener of the covariance of all
+    around: Tensor  # (D, D) whitener of the covariance of all, within classes and between them
 
     @classmethod
     def of(cls, embeddings: Tensor, labels: Tensor) -> Distances:
@@ -55,8 +55,11 @@ class Distances:
         centre = embeddings.mean(0, keepdim=True)
         chosen = torch.from_numpy(np.sort(spread_order(labels.cpu().numpy())[:_MOST])).to(embeddings.device)
         gallery = F.normalize(embeddings[chosen], dim=1)
-        within, around = Metric.of(embeddings - centres[row]), Metric.of(embeddings - centre)
-        return cls(gallery, centres, within.whitener, centre, around.whitener)
+        within = shrunk_covariance(embeddings - centres[row])
+        apart = (centres - centre).double()
+        between = apart.mT @ (apart * (torch.bincount(row) / len(row))[:, None])
+        # Not a covariance shrunk on its own: where the two are shrunk by different shares, far images seem near.
+        return cls(gallery, centres, Metric.of(within).whitener, centre, Metric.of(within + between).whitener)
 
     def scores(self, embeddings: Tensor) -> dict[str, Tensor]:
         """(N,) each. `neighbours`: cosine of the NEIGHBOUR-th nearest training image (Sun et al., Out-of-Distribution

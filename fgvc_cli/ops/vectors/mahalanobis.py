@@ -35,9 +35,9 @@ class Metric:
     whitener: Tensor  # (D, D) float32; the covariance of vectors times it is the identity
 
     @classmethod
-    def of(cls, centred: Tensor) -> Metric:
-        """The metric of the covariance of centred vectors (N, D)."""
-        covariance = shrunk_covariance(centred)
+    def of(cls, covariance: Tensor) -> Metric:
+        """The metric of a covariance (D, D)."""
+        covariance = covariance.double()
         # Vectors that are all equal have a covariance of 0.
         least = 1e-10 * covariance.diagonal().mean().clamp_min(1e-12)
         factor = torch.linalg.cholesky(covariance + least * torch.eye(len(covariance), device=covariance.device))

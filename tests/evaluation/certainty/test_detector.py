@@ -26,8 +26,10 @@ def test_scores_are_what_loops_give() -> None:
     vectors = train.embeddings.double()
     means = [vectors[labels == one].mean(0) for one in range(4)]
     apart = torch.stack([vector - means[label] for vector, label in zip(vectors, labels.tolist(), strict=True)])
-    within = torch.linalg.inv(shrunk_covariance(apart))
-    around = torch.linalg.inv(shrunk_covariance(vectors - vectors.mean(0)))
+    covariance = shrunk_covariance(apart)
+    gaps = [means[label] - vectors.mean(0) for label in labels.tolist()]
+    between = sum(torch.outer(gap, gap) for gap in gaps) / len(gaps)
+    within, around = torch.linalg.inv(covariance), torch.linalg.inv(covariance + between)
     for row, vector in enumerate(asked.embeddings.double()):
         own = min(float((vector - mean) @ within @ (vector - mean)) for mean in means)
         background = float((vector - vectors.mean(0)) @ around @ (vector - vectors.mean(0)))
@@ -54,6 +56,16 @@ def test_thresholds_accept_95_per_cent_of_the_validation_images_and_unknown_ones
     unknown = detector.scores(Seen(torch.zeros(50, 5), far))
     assert np.median(unknown["mahalanobis"]) < np.median(known["mahalanobis"])
     assert detector.validation["mahalanobis"] > 0.9
+
+
+def test_images_far_from_everything_score_lowest() -> None:
+    """More numbers than images: the covariances are shrunk, and a far image must not seem near for that."""
+    dice = torch.Generator().manual_seed(0)
+    labels = torch.arange(60) % 6
+    embeddings = torch.randn(6, 100, generator=dice)[labels] + 0.5 * torch.randn(60, 100, generator=dice)
+    scores = Distances.of(embeddings, labels).scores
+    far = scores(10 * torch.randn(40, 100, generator=dice))["mahalanobis"]
+    assert float(far.max()) < float(scores(embeddings)["mahalanobis"].min())
 
 
 def test_what_is_stored_gives_the_same_scores() -> None:

@@ -23,6 +23,7 @@ from fgvc_cli.cli.commands import (
     runs,
     similar,
     suggest,
+    suite,
     summary,
     train,
 )
@@ -51,6 +52,7 @@ app.command("enroll")(enroll.enroll)
 app.command("check-labels")(check_labels.check_labels)
 app.command("suggest")(suggest.suggest)
 app.command("report")(report.report)
+app.command("suite")(suite.suite)
 app.command("runs")(runs.runs)
 app.command("summary")(summary.summary)
 app.command("methods")(methods.methods)

@@ -230,6 +230,21 @@ def spec_of(flags: dict[str, Any]) -> RunSpec:
     return spec
 
 
+_PATHS = ("config", "data_dir", "train_dir", "val_dir", "test_dir", "taxonomy", "label_fixes")
+
+
+def spec_of_row(row: dict[str, Any]) -> RunSpec:
+    """The spec of a suite's row: flags by their names with underscores, and `set`. BadRequest for another name."""
+    from fgvc_cli.errors import BadRequest
+
+    known = {*_RECIPE_KEYS, *_FIELDS, "set"}
+    odd = next((key for key in row if key not in known), None)
+    if odd is not None:
+        raise BadRequest(f"{odd} is no flag of a suite's rows: {', '.join(sorted(known))}")
+    flags = {key: Path(value) if key in _PATHS else value for key, value in row.items() if key != "set"}
+    return spec_of(flags | {"sets": row.get("set", [])})
+
+
 def resolved_spec_of(flags: dict[str, Any]) -> RunSpec:
     """As `spec_of`, with the preprocessing of the starting weights in place of `auto`."""
     spec = spec_of(flags)

@@ -73,12 +73,15 @@ def test_a_recipe_takes_any_method(name: str, method: str) -> None:
     assert spec.preset == name
     assert spec.method == load_preset(f"{method}-folder").method
     plain = load_preset(name)
-    assert spec == plain.model_copy(update={"method": spec.method, "backbone": spec.backbone, "optim": spec.optim})
+    assert spec == plain.model_copy(
+        update={part: getattr(spec, part) for part in ("method", "backbone", "optim", "regularise")}
+    )
     changed = {"freeze": "all"} if spec.method.at_once else {}
     first = plain.backbone.probe_first and method == "baseline"
     assert spec.backbone == plain.backbone.model_copy(update=changed | {"probe_first": first})
     random = plain.backbone.probe_first and not spec.method.behind
-    assert spec.optim == plain.optim.model_copy(update={"head_lr": 10.0} if random else {})
+    assert spec.optim == plain.optim.model_copy(update={"head_lr": 3.0} if random else {})
+    assert spec.regularise == plain.regularise.model_copy(update={"mixup_alpha": 0.0} if random else {})
     assert validate(json.loads(spec.model_dump_json())) == spec
     assert not [setting for setting in settings(spec) if setting.preset is not None]
 

@@ -1,0 +1,158 @@
+"""`fgvc suite`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from fgvc_cli.cli import options
+from fgvc_cli.errors import BadRequest, FgvcError
+from fgvc_cli.machine.imports import quick_imports
+from fgvc_cli.streams import say, tell
+
+if TYPE_CHECKING:
+    from fgvc_cli.suite.plan import Job, Plan
+
+SHOW = "show"
+
+
+def suite(
+    suite: Annotated[
+        str,
+        typer.Argument(metavar="FILE|NAME|show", help="A .toml file, or a suite that ships; show: list or print it."),
+    ],
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="After show: the suite to print.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Folder of the runs and the table. Default: suites/NAME.")
+    ] = None,
+    seeds: Annotated[str | None, typer.Option(help="Seeds in the place of the file's, such as 0,1,2.")] = None,
+    rows: Annotated[str | None, typer.Option(help="Only these rows, names between commas.")] = None,
+    data_dir: options.DataDir = None,
+    dataset: options.Dataset = None,
+    epochs: options.Epochs = None,
+    sets: options.Sets = None,
+    one_by_one: Annotated[
+        bool, typer.Option("--one-by-one", help="One run at a time, also where there are several GPUs.")
+    ] = False,
+    table_only: Annotated[
+        bool, typer.Option("--table-only", help="Run nothing: write the table of what is finished.")
+    ] = False,
+    report: Annotated[bool, typer.Option("--report", help="Also write one report over the finished runs.")] = False,
+) -> None:
+    """Run rows of settings, each with every seed, and make one table of them.
+
+    Whatever stops it, the same command goes on: finished runs are never run again, half ones are continued. A run that
+    fails is named, and the others go on. On several GPUs, that many runs at once.
+
+    The file's rows have the flags of `fgvc train` (`method = "reaps"`, `epochs = 6`, `set = ["method.stages=2"]`).
+    """
+    from fgvc_cli.suite.plan import open_suite, plan, shipped, write_specs
+
+    if suite == SHOW:
+        _show(name, shipped())
+        return
+    if name is not None:
+        raise BadRequest(f"{name}: one suite at a time")
+    file, _ = open_suite(suite)
+    file = _chosen(file, seeds, rows)
+    folder = out or Path("suites") / Path(suite).stem
+    overrides = {"data_dir": data_dir, "dataset": dataset, "epochs": epochs, "set": list(sets or ())}
+    given = {key: value for key, value in overrides.items() if value}
+    planned = plan(file, folder, given, options.spec_of_row)
+    write_specs(planned)
+    failed = [] if table_only else _run(planned, one_by_one)
+    _write(planned)
+    if report:
+        _report(planned)
+    if failed:
+        names = ", ".join(job.label for job in failed)
+        raise FgvcError(
+            f"{len(failed)} of {len(planned.jobs)} runs failed: {names}; what they said is in {folder}/ROW/*.log"
+        )
+
+
+def _show(name: str | None, shipped: list[str]) -> None:
+    from fgvc_cli.suite.plan import open_suite
+
+    if name is not None:
+        say(open_suite(name)[1])
+        return
+    from fgvc_cli.cli.tables import new_table, show
+
+    table = new_table("suite", "rows", "what", numbers=("rows",))
+    for one in shipped:
+        file, _ = open_suite(one)
+        table.add_row(one, str(len(file.rows)), file.title)
+    show(table)
+
+
+def _chosen(file: Any, seeds: str | None, rows: str | None) -> Any:
+    """The suite with other seeds or fewer rows."""
+    from fgvc_cli.suite.plan import SuiteFile
+
+    tree = file.model_dump()
+    if seeds is not None:
+        words = [word.strip() for word in seeds.split(",")]
+        if not all(word.isdecimal() for word in words):
+            raise BadRequest(f"--seeds {seeds}: give whole numbers between commas")
+        tree["seeds"] = [int(word) for word in words]
+    if rows is not None:
+        wanted = [word.strip() for word in rows.split(",")]
+        known = [row.name for row in file.rows]
+        odd = next((word for word in wanted if word not in known), None)
+        if odd is not None:
+            raise BadRequest(f"--rows: there is no row {odd!r}; the rows are {', '.join(known)}")
+        tree["rows"] = [row for row in tree["rows"] if row["name"] in wanted]
+        tree["baseline"] = tree["baseline"] if tree["baseline"] in wanted else None
+    return SuiteFile.model_validate(tree)
+
+
+def _run(planned: Plan, one_by_one: bool) -> list[Job]:
+    with quick_imports():
+        from fgvc_cli.suite.running import run_all, visible_gpus
+
+    gpus = [] if one_by_one else visible_gpus()
+    states: dict[str, str] = {}
+
+    def heard(job: Job, state: str) -> None:
+        states[job.label] = state
+        done = sum(one == "finished" or one == "finished before" for one in states.values())
+        tell(f"[{done}/{len(planned.jobs)}] {job.label}: {state}")
+        sys.stderr.flush()
+
+    return run_all(planned, heard, gpus if len(gpus) > 1 else ())
+
+
+def _write(planned: Plan) -> None:
+    with quick_imports():
+        from fgvc_cli.cli.tables import new_table, show
+        from fgvc_cli.suite.results import collect
+        from fgvc_cli.suite.writing import HEADER, cells, write_table
+
+    results = collect(planned)
+    table = new_table(*HEADER, numbers=HEADER[1:])
+    for row in results:
+        table.add_row(*cells(row), style="bold" if row.name == planned.file.reference else None)
+    show(table, planned.file.title or "the suite")
+    say(
+        f"top-1 and errors in per cent, mean ± standard deviation over {len(planned.file.seeds)} seeds; difference to "
+        f"{planned.file.reference} in points, with the 95 % interval over test images and seeds",
+        "",
+    )
+    written = write_table(planned.out, results, planned.file.reference)
+    say(f"written to {planned.out}/: {', '.join(file.name for file in written.values())}")
+
+
+def _report(planned: Plan) -> None:
+    from fgvc_cli.inference.trained import EvalRequest
+    from fgvc_cli.report.page import write_report
+    from fgvc_cli.terminal import Console
+
+    runs = [job.run for job in planned.jobs if job.finished]
+    if runs:
+        file = planned.out / "report.html"
+        written = write_report(runs, file, EvalRequest(), Console(stderr=True), sample=12, force=True)
+        say(f"written: {written.file}")

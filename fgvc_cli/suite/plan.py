@@ -1,0 +1,188 @@
+"""A suite's file: rows of settings, seeds, and the runs that follow."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from fgvc_cli.errors import BadRequest
+from fgvc_cli.files import read_text, write_json
+from fgvc_cli.runs.folder import RunFolder
+from fgvc_cli.spec.complaints import readable
+from fgvc_cli.spec.run import RunSpec
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 .,+()_-]*$", max_length=80)]
+Values = dict[str, Any]
+
+
+class Row(BaseModel):
+    """One row of the table: the flags of `fgvc train` beside its name."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    name: Name
+    published: float | None = Field(None, description="the paper's number, in per cent")
+
+    @property
+    def flags(self) -> Values:
+        """The flags, by their names with underscores."""
+        return {key.replace("-", "_"): value for key, value in (self.model_extra or {}).items()}
+
+
+class SuiteFile(BaseModel):
+    """A suite as it is written."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    title: str = ""
+    baseline: str | None = Field(None, description="the row that others are compared with; none: the first")
+    seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1, max_length=1000)] = [0, 1, 2]
+    defaults: Values = Field({}, description="flags of every row, unless it has its own")
+    rows: Annotated[list[Row], Field(min_length=1, max_length=1000)]
+
+    @model_validator(mode="after")
+    def _names(self) -> Self:
+        names = [row.name for row in self.rows]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise ValueError(f"two rows are called {twice!r}")
+        if self.baseline is not None and self.baseline not in names:
+            raise ValueError(f"baseline {self.baseline!r} is none of the rows: {', '.join(names)}")
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError("seeds must differ")
+        return self
+
+    @property
+    def reference(self) -> str:
+        """The name of the row that others are compared with."""
+        return self.baseline or self.rows[0].name
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run of a suite."""
+
+    row: str
+    seed: int
+    spec: RunSpec
+    folder: Path  # of the run
+
+    @property
+    def run(self) -> RunFolder:
+        """The run."""
+        return RunFolder(self.folder)
+
+    @property
+    def spec_file(self) -> Path:
+        """The spec that it starts from, before what is `auto` is resolved."""
+        return self.folder.with_name(f"{self.folder.name}.json")
+
+    @property
+    def log(self) -> Path:
+        """What it says."""
+        return self.folder.with_name(f"{self.folder.name}.log")
+
+    @property
+    def finished(self) -> bool:
+        """Whether it is trained and evaluated."""
+        return self.run.evaluation_file("test").is_file()
+
+    @property
+    def label(self) -> str:
+        """Row and seed for messages."""
+        return f"{self.row}, seed {self.seed}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A suite and its runs."""
+
+    file: SuiteFile
+    jobs: tuple[Job, ...]
+    out: Path
+
+    def of_row(self, row: str) -> list[Job]:
+        """A row's runs, by seed."""
+        return [job for job in self.jobs if job.row == row]
+
+
+def read_suite(text: str, source: str) -> SuiteFile:
+    """A suite of TOML. BadRequest, one line per wrong field."""
+    try:
+        return SuiteFile.model_validate(tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
+        raise BadRequest(f"{source} is not valid TOML: {error}") from None
+    except ValidationError as error:
+        raise BadRequest(*(f"{source}: {line.removeprefix('spec: ')}" for line in readable(error, SuiteFile))) from None
+
+
+def open_suite(name: str) -> tuple[SuiteFile, str]:
+    """The suite in a file, or one that ships, and its text. BadRequest if there is neither."""
+    path = Path(name)
+    if path.suffix == ".toml" or path.exists():
+        try:
+            text = read_text(path)
+        except (OSError, UnicodeDecodeError) as error:
+            raise BadRequest(f"cannot read {path}: {getattr(error, 'strerror', None) or 'not a text file'}") from None
+        return read_suite(text, str(path)), text
+    if name not in shipped():
+        raise BadRequest(f"there is no suite {name}: name a .toml file or one of {', '.join(shipped())}")
+    text = (files("fgvc_cli.suite") / "shipped" / f"{name.replace('/', '-')}.toml").read_text(encoding="utf-8")
+    return read_suite(text, name), text
+
+
+def shipped() -> list[str]:
+    """The names of the suites that ship, such as tdsa/table3."""
+    found = (entry.name for entry in (files("fgvc_cli.suite") / "shipped").iterdir())
+    return sorted(name.removesuffix(".toml").replace("-", "/", 1) for name in found if name.endswith(".toml"))
+
+
+def plan(file: SuiteFile, out: Path, overrides: Mapping[str, Any], build: Callable[[Values], RunSpec]) -> Plan:
+    """The runs of a suite, row after row.
+
+    Args:
+        file: the suite.
+        out: their folder.
+        overrides: flags of every row, which win over its own.
+        build: the spec of flags.
+
+    Raises:
+        BadRequest: a row's settings are wrong; it is named.
+    """
+    jobs = []
+    for row in file.rows:
+        flags = {key.replace("-", "_"): value for key, value in file.defaults.items()} | row.flags
+        flags["set"] = [*_listed(file.defaults.get("set")), *_listed(row.flags.get("set"))]
+        for seed in file.seeds:
+            try:
+                spec = build(flags | dict(overrides) | {"seed": seed})
+            except BadRequest as error:
+                raise BadRequest(*(f"row {row.name}: {line}" for line in error.args)) from None
+            jobs.append(Job(row.name, seed, spec, out / row.name / f"seed-{seed}"))
+    return Plan(file, tuple(jobs), out)
+
+
+def _listed(value: object) -> list[Any]:
+    return [] if value is None else list(value) if isinstance(value, list) else [value]
+
+
+def write_specs(plan: Plan) -> None:
+    """Write the spec of every run beside its folder. BadRequest if another is there: the suite has changed since."""
+    from fgvc_cli.runs.schema import RunJson, read_file
+
+    for job in plan.jobs:
+        tree = job.spec.model_dump(mode="json")
+        if not job.spec_file.exists():
+            job.spec_file.parent.mkdir(parents=True, exist_ok=True)
+            write_json(job.spec_file, tree)
+        elif read_file(job.spec_file, RunJson) != tree:
+            raise BadRequest(
+                f"{job.folder} was started with other settings than row {job.row} has now: "
+                "give another --out, or delete it"
+            )

@@ -127,6 +127,8 @@ def test_eval_writes_to_out_when_asked(command, read_only, tmp_path) -> None:
     names = sorted(path.name for path in (tmp_path / "new/numbers").iterdir())
     assert names == [
         *(f"test-{kind}" for kind in ("classes.csv", "confusion.csv", "confusion.png", "predictions.csv")),
+        "test-selective.csv",
+        "test-selective.png",
         "test.json",
     ]
     assert f"written to {tmp_path}/new/numbers/: test.json, test-classes.csv" in answer.out

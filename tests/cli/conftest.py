@@ -10,6 +10,7 @@ from typing import NamedTuple
 import pytest
 
 from fgvc_cli.cli.main import main
+from fgvc_cli.machine import interrupt
 
 
 class Answer(NamedTuple):
@@ -29,6 +30,7 @@ def command(
     monkeypatch.delenv("FGVC_DATA_DIR", raising=False)
 
     def run(*arguments: object) -> Answer:
+        monkeypatch.setattr(interrupt._handler, "said", False)  # by another test: a process says it once
         monkeypatch.setattr(sys, "argv", ["fgvc", *map(str, arguments)])
         with pytest.raises(SystemExit) as left:
             main()

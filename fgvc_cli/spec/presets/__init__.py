@@ -65,6 +65,7 @@ PRESETS: dict[str, Preset] = (
     | RECIPES
 )
 _NEW_RATE = 3.0  # of what begins at random, relative to the trained network (docs/results.md: at 10 some diverge)
+_CLIP = 10.0  # norm of the gradients: SCAPNet's are 50 to 140 then, and grow until they are not finite
 OWN_PHOTOS = "folder"  # dataset for which every method has a preset
 
 
@@ -98,7 +99,7 @@ def _with_method(recipe: RunSpec, own: RunSpec) -> RunSpec:
         backbone = backbone.model_copy(update={"freeze": "all", "probe_first": False})
     elif backbone.probe_first and not own.method.behind:
         backbone = backbone.model_copy(update={"probe_first": False})
-        optim = optim.model_copy(update={"head_lr": _NEW_RATE})
+        optim = optim.model_copy(update={"head_lr": _NEW_RATE, "clip_norm": _CLIP})
         regularise = regularise.model_copy(update={"mixup_alpha": 0.0})  # chosen for the classifier alone
     parts = {"method": own.method, "backbone": backbone, "optim": optim, "regularise": regularise}
     return recipe.model_copy(update=parts)

@@ -80,7 +80,7 @@ def test_a_recipe_takes_any_method(name: str, method: str) -> None:
     first = plain.backbone.probe_first and method == "baseline"
     assert spec.backbone == plain.backbone.model_copy(update=changed | {"probe_first": first})
     random = plain.backbone.probe_first and not spec.method.behind
-    assert spec.optim == plain.optim.model_copy(update={"head_lr": 3.0} if random else {})
+    assert spec.optim == plain.optim.model_copy(update={"head_lr": 3.0, "clip_norm": 10.0} if random else {})
     assert spec.regularise == plain.regularise.model_copy(update={"mixup_alpha": 0.0} if random else {})
     assert validate(json.loads(spec.model_dump_json())) == spec
     assert not [setting for setting in settings(spec) if setting.preset is not None]

@@ -42,7 +42,8 @@ def preset_note(spec: RunSpec) -> str | None:
 
 def _light(spec: RunSpec) -> str:
     """The flags, and what must be installed before."""
-    network = load_preset(_LIGHT).backbone.name.removeprefix(TIMM_PREFIX)
-    method = "" if spec.method.name == "baseline" else f" --method {spec.method.name}"
+    recipe = load_preset(_LIGHT)
+    network = recipe.backbone.name.removeprefix(TIMM_PREFIX)
+    method = "" if spec.method.name == recipe.method.name else f" --method {spec.method.name}"
     before = "" if has_package(network) else f" (after {install_hint(network)})"
     return f"--preset {_LIGHT}{method}{before}"

@@ -89,7 +89,7 @@ class Measured:
     tree: Taxonomy | None = None  # of the classes
 
     def save(self, run: RunFolder, out: Path | None = None) -> dict[str, Any]:
-        """Write NAME.json, NAME-classes.csv, -confusion.csv, -confusion.png and -predictions.csv into eval/ or `out`.
+        """Write NAME.json and the files of `write_tables` into eval/ or `out`.
 
         NAME is that of the split or of the new photos.
 

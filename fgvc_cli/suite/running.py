@@ -13,7 +13,6 @@ from queue import SimpleQueue
 from fgvc_cli.suite.plan import Job, Plan
 
 Tell = Callable[[Job, str], object]
-_ADVICE_LINES = 1  # of a failed run's log that are told
 
 
 def command_of(job: Job) -> list[str]:
@@ -53,7 +52,7 @@ def run_all(plan: Plan, tell: Tell, devices: Sequence[str] = ()) -> list[Job]:
         try:
             failed = [done for future in waiting if (done := future.result()) is not None]
         except BaseException:
-            stop.set()  # the runs have got the same signal, or get it now; they leave a checkpoint
+            stop.set()  # the runs finish their step and leave a checkpoint
             for process in running:
                 process.terminate()
             raise
@@ -66,7 +65,10 @@ def _run(job: Job, device: str, tell: Tell, running: list[subprocess.Popen[bytes
     environment = os.environ | ({"CUDA_VISIBLE_DEVICES": device} if device else {})
     with job.log.open("ab") as log:
         start = log.tell()
-        process = subprocess.Popen(command_of(job), stdout=log, stderr=subprocess.STDOUT, env=environment)
+        # In its own session: after a terminal's Ctrl-C our signal would be its second, which ends it at once.
+        process = subprocess.Popen(
+            command_of(job), stdout=log, stderr=subprocess.STDOUT, env=environment, start_new_session=True
+        )
         running.append(process)
         code = process.wait()
         running.remove(process)

@@ -31,10 +31,6 @@ class Seen:
     logits: Tensor  # (N, K) float32
     embeddings: Tensor  # (N, D) float32
 
-    def take(self, rows: Tensor) -> Seen:
-        """The images of (M,) rows."""
-        return Seen(self.logits[rows], self.embeddings[rows])
-
 
 @dataclass(frozen=True)
 class Distances:

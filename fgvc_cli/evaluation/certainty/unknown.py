@@ -13,7 +13,7 @@ from fgvc_cli.data.types import DatasetIndex, Split
 from fgvc_cli.errors import BadRequest, FgvcError
 from fgvc_cli.evaluation.certainty.detector import Detector, Seen
 from fgvc_cli.evaluation.certainty.openset import RECALL, measures
-from fgvc_cli.files import expanded, explained, write_atomically
+from fgvc_cli.files import NotWritable, expanded, explained, write_atomically
 from fgvc_cli.inference.features.embedder import Embedder
 from fgvc_cli.inference.look import Model, look
 from fgvc_cli.inference.pictures import OnBad, Picture, find_pictures, split_pictures
@@ -82,8 +82,11 @@ def open_detector(model: Model, reporter: Reporter, index: DatasetIndex | None =
         return kept
     detector = _fit(model, index or model.open_images(reporter.console).index, reporter)
     tensors, about = detector.state()
-    with explained(f"cannot write {run.unknown_file}"):
-        write_atomically(run.unknown_file, lambda path: write_tensors(path, tensors, about | _state_of(model)))
+    try:
+        with explained(str(run.unknown_file)):
+            write_atomically(run.unknown_file, lambda path: write_tensors(path, tensors, about | _state_of(model)))
+    except NotWritable as error:  # a run that is only to be read: it is fitted again next time
+        reporter.line(f"note: not kept: {error}")
     return detector
 
 

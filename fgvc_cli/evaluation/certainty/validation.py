@@ -42,7 +42,7 @@ class Validation:
         """Write it into the run, complete or not at all."""
         about = {"epoch": str(epoch), "temperature": repr(temperature)}
         file = run.validation_file
-        with explained(f"cannot write {file}"):
+        with explained(str(file)):
             write_atomically(file, lambda temporary: write_tensors(temporary, asdict(self), about))
 
     def threshold(self, precision: float) -> float:

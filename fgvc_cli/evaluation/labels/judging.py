@@ -73,20 +73,20 @@ def check_labels(
         folds: number of them.
 
     Raises:
-        BadRequest: a single class, or fewer than two images can be judged.
+        BadRequest: fewer than two classes have two images, or fewer than two images can be judged.
     """
     pool = Pool.of(index)
     labels = torch.from_numpy(pool.split.labels)
-    if len(set(pool.split.labels.tolist())) < 2:
-        raise BadRequest("all images are of one class: there is no other that a label could be")
+    rows = _not_alone(labels)
+    if len(set(labels[rows].tolist())) < 2:
+        raise BadRequest("fewer than two classes have two images: there is nothing to judge a label by")
     embeddings = embedder.embed(pool.pictures, reporter, shared=False).to(embedder.device)
     if not models:
-        rows = _not_alone(labels)
         probabilities = by_folds(embeddings[rows], labels[rows], len(index.classes), folds, reporter)
     else:
         probabilities, rows = _of_runs(pool, models, reporter)
     if len(rows) < 2:
-        raise BadRequest("no model has images that it was not trained on: name a run of method probe, or --dataset")
+        raise BadRequest("no run has images that it was not trained on: name one of method probe, or --dataset")
     judged = Judged(labels[rows].to(embedder.device), probabilities.to(embedder.device), embeddings[rows])
     place = {image: row for row, image in enumerate(rows.tolist())}
     found = relabelled_copies(index.root, pool.split.files, pool.split.labels, progress_of(reporter.console))

@@ -124,3 +124,17 @@ def test_suggest_lists_unsure_images_once_each(command: Command, photos: Path, t
     assert (tmp_path / "s.png").is_file()
     assert command("suggest", run, photos / "test").code == 2
     assert len(json.loads(command("suggest", run, photos / "test", "--json").out)) == 9
+
+
+def test_classes_of_one_image_cannot_be_judged(command: Command, tmp_path: Path) -> None:
+    rows = ["path,label,split"]
+    for number, name in enumerate(("a", "b", "c")):
+        Image.new("RGB", (40, 40), (80 * number, 60, 20)).save(tmp_path / f"{name}.png")
+        rows.append(f"{name}.png,{name},train")
+    Image.new("RGB", (40, 40), (9, 9, 200)).save(tmp_path / "d.png")
+    rows.append("d.png,a,test")
+    (tmp_path / "one.csv").write_text("\n".join(rows) + "\n")
+    small = ("--set", "data.image_size=32", "--set", "backbone.weights=none", "--set", "data.duplicates=off")
+    done = command("check-labels", "--dataset", "csv", "--data-dir", "one.csv", "--backbone", "tiny", *small)
+    assert done.code == 2
+    assert "fewer than two classes have two images" in done.err

@@ -6,6 +6,7 @@ import codecs
 import glob
 import itertools
 import os
+import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -21,7 +22,8 @@ from torch import Tensor
 
 from fgvc_cli.data.images.listing import is_own, list_images, passed_over_notes
 from fgvc_cli.data.images.names import has_image_ending, is_system
-from fgvc_cli.data.images.read import ImageError, read_image
+from fgvc_cli.data.images.read import ImageError, Part, read_image
+from fgvc_cli.data.images.tars import TAR_ENDING, is_tar, list_tar
 from fgvc_cli.data.loading.transforms import transform
 from fgvc_cli.data.types import Batch, DatasetIndex, Split
 from fgvc_cli.errors import BadRequest
@@ -36,14 +38,15 @@ Draw = Callable[["Picture"], torch.Generator]
 
 @dataclass(frozen=True)
 class Picture:
-    """One image file and what is known about it."""
+    """One image and what is known about it."""
 
     name: str  # for messages: the path as given, or relative to the dataset's folder
-    file: Path
+    file: Path  # of an image in a tar: the tar's path and the image's name in it
     label: int | None = None  # true class
     box: NDArray[np.float32] | None = None  # (4,) true box, xyxy half-open, pixels of the original image
     cut_bottom: int = 0  # rows at the bottom that do not belong to the image
     position: int | None = None  # index in its split
+    part: Part | None = None  # of another file: an image in a tar
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,7 @@ def find_pictures(
     lines: Iterable[str] = (),
     *,
     follow_links: bool = False,
+    tars: bool = False,
     note: Callable[[str], object] = lambda text: None,
 ) -> list[Picture]:
     """The images named by the words on the command line, in the order given, each once.
@@ -70,20 +74,23 @@ def find_pictures(
         lines: the same, one per line, from stdin. A line that names nothing becomes an image that cannot be read, so
             that one bad line does not stop the reading of a long list.
         follow_links: also read linked folders inside the named folders.
+        tars: also find the images in tars (`fgvc_cli.data.images.tars`): in a named one, in all that a pattern such as
+            `{000..099}.tar` names, and in those of a folder without other images. What is damaged there becomes an
+            image that cannot be read.
         note: called with notes about what is passed over in a folder.
 
     Raises:
         BadRequest: a word names no file, or no image.
     """
-    found: dict[Path, Picture] = {}
-    finder = _Finder(follow_links, note)
+    files: dict[Path, None] = {}  # each once
+    finder = _Finder(follow_links, tars, note)
     for word in words:
-        files = [f for line in lines if line.strip() for f in finder.listed(line.strip())] if word == STDIN else None
-        for file in finder.files(word) if files is None else files:
-            found.setdefault(file, Picture(str(file), file))
+        named = [f for line in lines if line.strip() for f in finder.listed(line.strip())] if word == STDIN else None
+        files |= dict.fromkeys(finder.files(word) if named is None else named)
+    found = [picture for file in files for picture in finder.pictures(file)]
     if not found:
         raise BadRequest("no image was named: give image files, folders or patterns, or - and a list on stdin")
-    return list(found.values())
+    return found
 
 
 def listed(stream: TextIO) -> Iterator[str]:
@@ -111,6 +118,7 @@ class _Finder:
     """Finds the images that a word names."""
 
     follow_links: bool
+    tars: bool
     note: Callable[[str], object]
 
     def listed(self, line: str) -> list[Path]:
@@ -124,7 +132,8 @@ class _Finder:
         try:
             status = path.stat()
         except FileNotFoundError:
-            return _matching(path, word)
+            numbered = _numbered(word) if self.tars else []
+            return [file for one in numbered for file in self.files(one)] or self.matching(path, word)
         except (OSError, ValueError) as error:  # a name that is too long, or holds a NUL
             raise BadRequest(f"{word}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
         return self.below(path, word) if S_ISDIR(status.st_mode) else [path]
@@ -133,20 +142,53 @@ class _Finder:
         listing = list_images(path, follow_links=self.follow_links)
         for text in passed_over_notes(path, listing, follow_links=self.follow_links):
             self.note(f"{word}: {text}")
-        if not listing.images:
+        tars = [file for file in listing.others if file.lower().endswith(TAR_ENDING)] if self.tars else []
+        if not listing.images and not tars:
             raise BadRequest(f"{word}: no image in this folder or below it")
-        return sorted(path / file for file in listing.images)
+        if listing.images and tars:
+            self.note(f"{word}: {len(tars)} tars between images are passed over (first: {tars[0]}); name them")
+        return sorted(path / file for file in listing.images or tars)
+
+    def matching(self, path: Path, word: str) -> list[Path]:
+        """The images, or else the tars, that a pattern matches. Hidden ones must be asked for, as everywhere."""
+        matches = [Path(match) for match in sorted(glob.glob(str(path), recursive=True))]  # noqa: PTH207 - may be absolute
+        start = len(list(itertools.takewhile(lambda part: not glob.has_magic(part), path.parts)))
+        files = [match for match in matches if match.is_file() and not _passed_over(match, start)]
+        images = [file for file in files if has_image_ending(file.name)]
+        found = images or [file for file in files if self.tars and file.suffix.lower() == TAR_ENDING]
+        if not found:
+            raise BadRequest(f"{word}: there is no such file or folder, and no image matches it as a pattern")
+        return found
+
+    def pictures(self, file: Path) -> Iterator[Picture]:
+        """The images in a file: itself, or those in a tar."""
+        if not (self.tars and is_tar(file)):
+            yield Picture(str(file), file)
+            return
+        try:
+            entry = None
+            for entry in list_tar(file):
+                place = file / entry.name.lstrip("/") if entry.name else file
+                yield Picture(str(place), place, part=entry.part)
+            if entry is None:
+                self.note(f"{file}: no image in this tar")
+        except OSError as error:
+            yield Picture(str(file), file, part=Part(file, wrong=f"cannot be read ({error.strerror or error})"))
 
 
-def _matching(path: Path, word: str) -> list[Path]:
-    """The images that a pattern matches. Hidden ones match only a pattern that asks for them, as everywhere."""
-    matches = [Path(match) for match in sorted(glob.glob(str(path), recursive=True))]  # noqa: PTH207 - may be absolute
-    start = len(list(itertools.takewhile(lambda part: not glob.has_magic(part), path.parts)))
-    images = [match for match in matches if has_image_ending(match.name) and match.is_file()]
-    images = [match for match in images if not _passed_over(match, start)]
-    if not images:
-        raise BadRequest(f"{word}: there is no such file or folder, and no image matches it as a pattern")
-    return images
+_NUMBERS = re.compile(r"\{(\d+)\.\.(\d+)\}")
+_MOST_SHARDS = 1_000_000
+
+
+def _numbered(word: str) -> list[str]:
+    """`{000..099}.tar` → 000.tar, 001.tar, …; empty without such a pattern."""
+    found = _NUMBERS.search(word)
+    if found is None:
+        return []
+    first, last = found.groups()
+    if not int(first) <= int(last) < int(first) + _MOST_SHARDS:
+        raise BadRequest(f"{word}: {found[0]} must go up, to at most {_MOST_SHARDS:,} files")
+    return [f"{word[: found.start()]}{n:0{len(first)}d}{word[found.end() :]}" for n in range(int(first), int(last) + 1)]
 
 
 def _passed_over(match: Path, start: int) -> bool:
@@ -215,7 +257,7 @@ class _Read:
 
 
 def _read(picture: Picture, spec: DataSpec, keep: bool, draw: Draw | None) -> _Read:
-    original = read_image(picture.file, spec.max_pixels)
+    original = read_image(picture.file, spec.max_pixels, picture.part)
     generator = None if draw is None else draw(picture)
     pixels, to_original, _ = transform(original, spec, cut_bottom=picture.cut_bottom, generator=generator)
     size = (original.shape[1], original.shape[2])

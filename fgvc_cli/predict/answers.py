@@ -100,7 +100,7 @@ def predict(
         gallery: the images among which the nearest are found.
         neighbours: number of nearest images of the gallery to name.
     """
-    order = {picture.file: place for place, picture in enumerate(pictures)}
+    order = {id(picture): place for place, picture in enumerate(pictures)}  # a tar may hold a name twice
     failed: list[Failed] = []
 
     def on_bad(picture: Picture, error: Exception) -> None:
@@ -111,7 +111,7 @@ def predict(
         near = _nearest(gallery, seen, neighbours) if gallery is not None and compares else None
         rows = [*failed, *_answers(model.classes, seen, top, rules, boxes=boxes, near=near)]
         failed.clear()
-        yield sorted(rows, key=lambda row: order[row.picture.file])
+        yield sorted(rows, key=lambda row: order[id(row.picture)])
     if failed:
         yield [*failed]
 

@@ -143,15 +143,15 @@ def write_embeddings(
     Returns:
         The number of images written.
     """
-    lost: set[Path] = set()
+    lost: set[int] = set()  # a tar may hold a name twice
 
     def note(picture: Picture, error: Exception) -> None:
-        lost.add(picture.file)
+        lost.add(id(picture))
         on_bad(picture, error)  # type: ignore[arg-type]
 
     for start in range(0, len(pictures), _PIECE):  # bounded: only the store's file grows
         embedder.embed(pictures[start : start + _PIECE], reporter, on_bad=note)
-    kept = [picture for picture in pictures if picture.file not in lost]
+    kept = [picture for picture in pictures if id(picture) not in lost]
     if not kept:
         raise BadRequest("no image could be read: nothing is written")
     if world().main:

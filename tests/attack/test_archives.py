@@ -290,7 +290,7 @@ def test_a_negative_size(tmp_path: Path, kind: bytes) -> None:
 
 def test_a_zip_with_a_huge_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """zipfile reads the whole directory before it says how many members there are."""
-    monkeypatch.setattr(extracting, "_LARGEST_READ", 1 << 10)
+    monkeypatch.setattr(extracting, "LARGEST_READ", 1 << 10)
     source = zipped(tmp_path / "x.zip", *(f"SET/{'n' * 50}{i}" for i in range(40)))
     refused(tmp_path, source, "is damaged", Limits(members=3))
 

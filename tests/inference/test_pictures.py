@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import tarfile
 from pathlib import Path
 from typing import TextIO
 
@@ -11,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from fgvc_cli.data.images.read import ImageError
+from fgvc_cli.data.images.read import ImageError, read_image
 from fgvc_cli.data.loading.transforms import transform
 from fgvc_cli.data.types import DatasetIndex, Split
 from fgvc_cli.errors import BadRequest
@@ -139,3 +140,54 @@ def test_linked_folders_are_said_and_read_on_request(tmp_path: Path) -> None:
     assert "2 linked folders are passed over" in said[0]
     found = find_pictures([str(tmp_path / "photos")], follow_links=True)
     assert names(found) == ["0.jpg", "1.jpg", "0.jpg"]
+
+
+# ---- tars
+
+
+def tar_of(path: Path, **files: bytes) -> Path:
+    path.parent.mkdir(exist_ok=True)
+    with tarfile.open(path, "w") as archive:
+        for name, content in files.items():
+            member = tarfile.TarInfo(name.replace("_", "."))
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    return path
+
+
+def test_images_in_tars(folder: Path, tmp_path: Path) -> None:
+    one = (folder / "b.png").read_bytes()
+    for number in range(3):
+        tar_of(tmp_path / f"shards/{number:02d}.tar", a_png=one, a_json=b"{}", c_png=one[:-40] if number == 1 else one)
+    every = [f"{tmp_path}/shards/{number:02d}.tar/{name}" for number in range(3) for name in ("a.png", "c.png")]
+    for words in ([str(tmp_path / "shards")], [f"{tmp_path}/shards/{{00..02}}.tar"], [f"{tmp_path}/shards/*.tar"]):
+        assert [picture.name for picture in find_pictures(words, tars=True)] == every
+    bad: list[str] = []
+    pictures = find_pictures([str(tmp_path / "shards")], tars=True)
+    loaded = list(load_pictures(pictures, DataSpec(image_size=32), 4, on_bad=lambda p, _: bad.append(p.name)))
+    assert bad == [every[3]]
+    alone = next(load_pictures(find_pictures([str(folder / "b.png")]), DataSpec(image_size=32), 1))
+    assert all(torch.equal(image, alone.batch.images[0]) for batch in loaded for image in batch.batch.images)
+
+
+def test_words_that_name_tars(folder: Path, tmp_path: Path) -> None:
+    one, said = (folder / "b.png").read_bytes(), list[str]()
+    shard = tar_of(tmp_path / "shards/0.tar", a_png=one)
+    with pytest.raises(BadRequest, match=r"1.tar: there is no such file"):
+        find_pictures([f"{tmp_path}/shards/{{0..2}}.tar"], tars=True)
+    with pytest.raises(BadRequest, match="must go up"):
+        find_pictures([f"{tmp_path}/shards/{{5..2}}.tar"], tars=True)
+    with pytest.raises(BadRequest, match="no image in this folder"):
+        find_pictures([str(tmp_path / "shards")])  # a command that reads no tars
+    empty = tar_of(tmp_path / "empty.tar", a_txt=b"")
+    with pytest.raises(BadRequest, match="no image was named"):
+        find_pictures([str(empty)], tars=True, note=said.append)
+    assert said == [f"{empty}: no image in this tar"]
+    noise_jpeg(tmp_path / "shards/photo.jpg")
+    assert names(find_pictures([str(shard.parent)], tars=True, note=said.append)) == ["photo.jpg"]
+    assert "1 tars between images are passed over (first: 0.tar)" in said[1]
+    assert len(find_pictures(["-"], [f"{shard}\n", f"{shard}\n"], tars=True)) == 1
+    shard.write_bytes(shard.read_bytes()[:560])
+    (cut,) = find_pictures(["-"], [f"{shard}\n", f"{shard}\n"], tars=True)
+    with pytest.raises(ImageError, match="is cut off"):
+        read_image(cut.file, part=cut.part)

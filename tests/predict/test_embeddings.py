@@ -105,13 +105,14 @@ def test_an_error_in_the_middle_leaves_no_file(photos, tmp_path, monkeypatch, en
 
 
 def test_what_cannot_be_read_is_left_out(photos, folder, tmp_path) -> None:
-    (folder / "bad.png").write_bytes(b"no image")
+    for name in ("bad.png", "worse.png"):
+        (folder / name).write_bytes(b"no image")
     told: list[str] = []
     pictures = find_pictures([str(folder)])
     count = write_embeddings(
         tmp_path / "v.npz", embedder(photos), pictures, quiet(), lambda picture, error: told.append(picture.file.name)
     )
-    assert (count, told) == (4, ["bad.png"])
+    assert (count, told) == (4, ["bad.png", "worse.png"])  # equal files, which are read once
     bad = [picture for picture in pictures if picture.file.name == "bad.png"]
     with pytest.raises(BadRequest, match="no image could be read"):
         write_embeddings(tmp_path / "w.npz", embedder(photos), bad, quiet(), lambda picture, error: None)

@@ -15,7 +15,7 @@ from fgvc_cli.machine.imports import quick_imports
 def embed(
     paths: Annotated[
         list[str],
-        typer.Argument(metavar="PATH...", help="Images, folders, patterns, or - for a list of paths on stdin."),
+        typer.Argument(metavar="PATH...", help="Images, folders, tars, patterns, or - for a list of paths on stdin."),
     ],
     out: Annotated[
         Path, typer.Option("--out", "--output", "-o", help="File to write: NAME.npz, NAME.csv or NAME.parquet.")
@@ -62,7 +62,11 @@ def embed(
         reporter.line(f"{picture.name}: {str(error).removeprefix(f'{picture.file}: ')}")
 
     pictures = find_pictures(
-        paths, listed(sys.stdin), follow_links=bool(follow_links), note=lambda text: reporter.line(f"note: {text}")
+        paths,
+        listed(sys.stdin),
+        follow_links=bool(follow_links),
+        tars=True,
+        note=lambda text: reporter.line(f"note: {text}"),
     )
     with joined(30.0):
         path = run or newest_model()

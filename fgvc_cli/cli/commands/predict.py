@@ -25,7 +25,7 @@ _ENDINGS = {".json": "json", ".jsonl": "json", ".ndjson": "json", ".csv": "csv"}
 def predict(
     paths: Annotated[
         list[str],
-        typer.Argument(metavar="PATH...", help="Images, folders, patterns, or - for a list of paths on stdin."),
+        typer.Argument(metavar="PATH...", help="Images, folders, tars, patterns, or - for a list of paths on stdin."),
     ],
     run: Annotated[
         Path | None, typer.Option(help="Run folder, or a model.safetensors. Default: the newest under runs/.")
@@ -81,7 +81,11 @@ def predict(
     check_output(output)
     reporter = Reporter(Console(stderr=True))
     pictures = find_pictures(
-        paths, listed(sys.stdin), follow_links=bool(follow_links), note=lambda text: reporter.line(f"note: {text}")
+        paths,
+        listed(sys.stdin),
+        follow_links=bool(follow_links),
+        tars=True,
+        note=lambda text: reporter.line(f"note: {text}"),
     )
     model = open_model(run or _newest(boxes, reporter), EvalRequest("test", device, precision, batch_size))
     _tell(model, boxes, min_confidence, reporter)

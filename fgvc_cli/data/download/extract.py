@@ -28,7 +28,7 @@ from fgvc_cli.data.download.progress import Progress
 from fgvc_cli.errors import FgvcError
 
 _CHUNK = 1 << 20  # bytes copied at a time
-_LARGEST_READ = 1 << 20  # bytes of one header: names may be long, but not that long
+LARGEST_READ = 1 << 20  # bytes of one header: names may be long, but not that long
 _ENTRY = 512  # bytes of a member in a zip file's directory, on average
 _HEADERS = 2048  # bytes of a tar's headers and padding for one member
 _STEP_BACK = 1024  # bytes: tarfile steps back by one byte
@@ -40,7 +40,7 @@ _OUTSIDE = "which would be written outside of the dataset's folder"
 _NOT_A_FILE = "which is a link, device or pipe, and no dataset needs one"
 _TWICE = "which is there twice, or differs from another name only in a way that this disk does not tell"
 
-_PLAIN_TYPES = (tarfile.REGTYPE, tarfile.AREGTYPE)
+PLAIN_TYPES = (tarfile.REGTYPE, tarfile.AREGTYPE)
 _ZIP_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _OPENERS: dict[bytes, Callable[[IO[bytes]], Any]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
 
@@ -170,13 +170,19 @@ class _Place:
             raise EOFError(f"{name!r} is cut off")
 
 
-class _Bounded:
+class Bounded:
     """A file in which no read is large, no position is far, and nobody goes back far: a damaged header can ask for it.
 
     The readers of archives believe the sizes in headers. A large one would take all memory, a negative one never end.
     """
 
-    def __init__(self, file: IO[bytes], largest: int, most: int | None, too_much: Callable[[str], Unsafe]) -> None:
+    def __init__(
+        self,
+        file: IO[bytes],
+        largest: int,
+        most: int | None = None,
+        too_much: Callable[[str], Exception] = ValueError,
+    ) -> None:
         self._file, self._largest, self._most, self._too_much = file, largest, most, too_much
 
     def read(self, count: int = -1) -> bytes:
@@ -220,13 +226,13 @@ class _Bounded:
 
 
 @contextmanager
-def _opened_tar(place: _Place) -> Iterator[tuple[tarfile.TarFile, _Bounded, IO[bytes]]]:
+def _opened_tar(place: _Place) -> Iterator[tuple[tarfile.TarFile, Bounded, IO[bytes]]]:
     """The tar, the unpacked bytes below it, and the file itself."""
     with place.source.open("rb") as raw:
         head = raw.read(6)
         raw.seek(0)
         opened = next((opener(raw) for magic, opener in _OPENERS.items() if head.startswith(magic)), raw)
-        bounded = _Bounded(opened, _LARGEST_READ, place.most + _HEADERS * place.limits.members, place.too_much)
+        bounded = Bounded(opened, LARGEST_READ, place.most + _HEADERS * place.limits.members, place.too_much)
         with tarfile.TarFile(fileobj=bounded) as tar:  # type: ignore[arg-type]
             yield tar, bounded, raw
 
@@ -247,7 +253,7 @@ def _extract_member(place: _Place, tar: tarfile.TarFile, member: tarfile.TarInfo
         place.count(member.name, 0)
         place.target(member.name, folder=True)
         return
-    if member.type not in _PLAIN_TYPES or member.issparse():
+    if member.type not in PLAIN_TYPES or member.issparse():
         raise place.refuse(member.name, _NOT_A_FILE)
     place.count(member.name, member.size)
     stream = tar.extractfile(member)
@@ -259,7 +265,7 @@ def _extract_member(place: _Place, tar: tarfile.TarFile, member: tarfile.TarInfo
 def _extract_zip(place: _Place, progress: Progress) -> None:
     """zipfile compares the CRCs, and unpacks no more of a member than its header says."""
     with place.source.open("rb") as raw:
-        bounded = _Bounded(raw, max(_LARGEST_READ, _ENTRY * place.limits.members), None, place.too_much)
+        bounded = Bounded(raw, max(LARGEST_READ, _ENTRY * place.limits.members), None, place.too_much)
         with zipfile.ZipFile(bounded) as archive:
             members = archive.infolist()
             for member in members:

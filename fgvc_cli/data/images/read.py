@@ -20,6 +20,8 @@ import importlib
 import io
 import os
 import warnings
+from dataclasses import dataclass
+from pathlib import Path
 from typing import IO
 
 import numpy as np
@@ -52,16 +54,43 @@ class ImageError(FgvcError):
     """An image file that cannot be read; the message names it."""
 
 
-def read_image(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> Tensor:
-    """The image in a file, (3, H, W) uint8 RGB, upright. ImageError if it cannot be read, or H × W > max_pixels."""
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The bytes of one file inside another."""
+
+    within: Path
+    offset: int = 0
+    size: int = 0
+    wrong: str = ""  # why it cannot be read, if that is known
+
+
+def read_image(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS, part: Part | None = None) -> Tensor:
+    """The image in a file, (3, H, W) uint8 RGB, upright. ImageError if it cannot be read, or H × W > max_pixels.
+
+    Args:
+        path: the file; the name of the image in messages.
+        max_pixels: the limit.
+        part: where the image is, if it is a part of another file.
+    """
     try:
-        with open_regular(path) as stream:
-            encoded = np.fromfile(stream, dtype=np.uint8)
+        encoded = read_bytes(path, part)
         if encoded.size == 0:
             raise ImageError("the image file is empty")
         return _decode(encoded, max_pixels)
     except Exception as error:  # Pillow's decoders raise exceptions of many kinds, from SyntaxError to struct.error
         raise ImageError(f"{os.fspath(path)}: {reason(error)}") from None
+
+
+def read_bytes(path: str | os.PathLike[str], part: Part | None = None) -> NDArray[np.uint8]:
+    """The bytes of a file, or of a part of another file. OSError or ImageError if they cannot be read."""
+    if part is not None and part.wrong:
+        raise ImageError(part.wrong)
+    if part is None:
+        with open_regular(path) as stream:
+            return np.fromfile(stream, dtype=np.uint8)
+    with open_regular(part.within) as stream:
+        stream.seek(part.offset)
+        return np.fromfile(stream, dtype=np.uint8, count=part.size)
 
 
 def _decode(encoded: NDArray[np.uint8], max_pixels: int) -> Tensor:

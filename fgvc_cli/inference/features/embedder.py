@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,12 +15,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fgvc_cli.backbones import EMBEDDING
-from fgvc_cli.data.images.read import ImageError
+from fgvc_cli.data.images.read import ImageError, read_bytes, read_image
 from fgvc_cli.data.loading.to_device import to_device
 from fgvc_cli.data.loading.transforms import generator_of
 from fgvc_cli.data.types import Batch
 from fgvc_cli.errors import BadRequest, FgvcError
-from fgvc_cli.files import open_regular
 from fgvc_cli.inference.features.store import FeatureStore, digest
 from fgvc_cli.inference.folding import fold_batch_norm
 from fgvc_cli.inference.look import Model
@@ -127,22 +126,35 @@ class Embedder:
             ImageError: as said.
             FgvcError: an embedding is not finite, or the store cannot be written.
         """
-        keys = self._keys(pictures, view, on_bad)
+        told: set[int] = set()
+        note = None if on_bad is None else _noted(on_bad, told)
+        keys = self._keys(pictures, view, note)
         wanted = [position for position in self.store.missing(keys) if keys[position]]
         here = world()
         if shared and here.size > 1:
             gathered(None)  # all know what is missing before any computes
-            self._compute([(keys[i], pictures[i]) for i in wanted[here.rank :: here.size]], view, reporter, on_bad)
+            self._compute([(keys[i], pictures[i]) for i in wanted[here.rank :: here.size]], view, reporter, note)
             gathered(None)
             self.store.refresh()
         else:
-            self._compute([(keys[i], pictures[i]) for i in wanted], view, reporter, on_bad)
+            self._compute([(keys[i], pictures[i]) for i in wanted], view, reporter, note)
         lost = set(self.store.missing(keys))
         lost_keys = {keys[position] for position in lost}
         found = torch.full((len(keys), self.store.width), float("nan"))
         rows = [row for row, key in enumerate(keys) if key not in lost_keys]
+        if note is not None:  # equal files are read once, and by one process
+            unread = [one for one, key in zip(pictures, keys, strict=True) if key in lost_keys]
+            self._tell(note, (one for one in unread if id(one) not in told))
         found[rows] = torch.from_numpy(self.store.vectors([keys[row] for row in rows]))
         return found
+
+    def _tell(self, on_bad: OnBad, pictures: Iterable[Picture]) -> None:
+        """Read images again that have no embedding, for the reason."""
+        for picture in pictures:
+            try:
+                read_image(picture.file, self.spec.data.max_pixels, picture.part)
+            except ImageError as error:
+                on_bad(picture, error)
 
     def kept(self, pictures: Sequence[Picture]) -> NDArray[np.float32]:
         """(N, D) of images whose embeddings are kept already, without computing. KeyError if one is not."""
@@ -157,8 +169,9 @@ class Embedder:
 
         def key_of(picture: Picture) -> bytes | ImageError:
             try:
-                with open_regular(picture.file) as stream:
-                    return digest(how, str(picture.cut_bottom).encode(), stream.read())
+                return digest(how, str(picture.cut_bottom).encode(), read_bytes(picture.file, picture.part).tobytes())
+            except ImageError as error:
+                return ImageError(f"{picture.file}: {error}")
             except OSError as error:
                 return ImageError(f"cannot read {picture.file}: {error.strerror or error}")
 
@@ -206,6 +219,16 @@ class Embedder:
             vectors = torch.cat([part.float() for part in self._parts(images).values()], 1)
         found: NDArray[np.float32] = vectors.float().cpu().numpy()
         return found
+
+
+def _noted(on_bad: OnBad, told: set[int]) -> OnBad:
+    """The callback, with a note of the images that it was called with."""
+
+    def note(picture: Picture, error: ImageError) -> None:
+        told.add(id(picture))
+        on_bad(picture, error)
+
+    return note
 
 
 def weights_key(state: Mapping[str, Tensor], method: Method) -> bytes:

@@ -33,7 +33,7 @@ from fgvc_cli.evaluation.labels.ranking import WAYS, Judged, ranked
 from fgvc_cli.inference.features.embedder import Embedder
 from fgvc_cli.inference.look import open_model
 from fgvc_cli.inference.pictures import split_pictures
-from fgvc_cli.inference.trained import EvalRequest
+from fgvc_cli.inference.request import EvalRequest
 from fgvc_cli.progress import Reporter
 from fgvc_cli.runs.folder import RunFolder
 from fgvc_cli.spec.build import build_spec

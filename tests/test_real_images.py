@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from fgvc_cli.evaluation.evaluate import evaluate_run
-from fgvc_cli.inference.trained import EvalRequest
+from fgvc_cli.inference.request import EvalRequest
 from fgvc_cli.runs.folder import RunFolder
 from fgvc_cli.spec.build import build_spec
 from fgvc_cli.terminal import Console

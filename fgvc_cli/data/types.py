@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # reading an exported model's answers needs no PyTorch
+    import torch
+    from torch import Tensor
+
     from fgvc_cli.data.taxonomy import Taxonomy
 
 

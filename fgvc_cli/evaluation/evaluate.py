@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,23 +10,22 @@ from torch import nn
 from fgvc_cli.data.loading.to_device import to_device
 from fgvc_cli.data.splits import limit
 from fgvc_cli.data.taxonomy import Taxonomy
-from fgvc_cli.data.types import DatasetIndex, Split
+from fgvc_cli.data.types import DatasetIndex
 from fgvc_cli.errors import BadRequest
 from fgvc_cli.evaluation.certainty.promises import Promises
 from fgvc_cli.evaluation.certainty.unknown import measure_unknown
 from fgvc_cli.evaluation.localisation import Localisation, TellingParts, mean_box
 from fgvc_cli.evaluation.measures import Measures, OfProbabilities
-from fgvc_cli.evaluation.metrics import ClassCounts, Predicted
-from fgvc_cli.evaluation.results import must_be_free, worst_of, write_tables
+from fgvc_cli.evaluation.results import Measured, must_be_free, worst_of
 from fgvc_cli.evaluation.retrieval import retrieval
 from fgvc_cli.evaluation.taxonomy import ROLLUP, TaxonomyMeasures, taxonomy_of
-from fgvc_cli.files import make_folder, make_parent, write_json
 from fgvc_cli.inference.dataset import Images, evaluation_loader
 from fgvc_cli.inference.features.batches import Batches
 from fgvc_cli.inference.features.shown import embedder_of, shown
 from fgvc_cli.inference.look import Model
 from fgvc_cli.inference.pictures import split_pictures
-from fgvc_cli.inference.trained import EvalRequest, Opened, open_trained
+from fgvc_cli.inference.request import EvalRequest
+from fgvc_cli.inference.trained import Opened, open_trained
 from fgvc_cli.machine.compiling import Compiled, told
 from fgvc_cli.machine.device import autocast
 from fgvc_cli.machine.distributed import on_main
@@ -75,39 +72,6 @@ def run_through(
                     output = method(batch.images, evidence=measures.located is not None)
                 measures.update(output, batch)
                 reporter.advance(len(batch.labels))
-
-
-@dataclass(frozen=True)
-class Measured:
-    """What was measured on a split of a run or on new photos, and the counts behind it."""
-
-    result: dict[str, Any]  # what NAME.json holds, without the names of the files; NAME is `result["split"]`
-    split: Split
-    classes: tuple[str, ...]
-    counts: ClassCounts
-    predicted: Predicted
-    tree: Taxonomy | None = None  # of the classes
-
-    def save(self, run: RunFolder, out: Path | None = None) -> dict[str, Any]:
-        """Write NAME.json and the files of `write_tables` into eval/ or `out`.
-
-        NAME is that of the split or of the new photos.
-
-        Returns:
-            the content of NAME.json.
-
-        Raises:
-            FgvcError: they cannot be written, or the run's folder is gone.
-        """
-        json_file = run.evaluation_file(self.result["split"]) if out is None else out / f"{self.result['split']}.json"
-        if out is not None:
-            make_parent(json_file)
-        make_folder(json_file.parent)
-        files = write_tables(json_file, self.split, self.classes, self.counts, self.predicted, self.tree)
-        home = run.path if out is None else out
-        whole = self.result | {"files": {name: file.relative_to(home).as_posix() for name, file in files.items()}}
-        write_json(json_file, whole)
-        return whole
 
 
 def evaluate_run(

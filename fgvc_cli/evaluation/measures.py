@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fgvc_cli.data.types import Batch
+from fgvc_cli.evaluation.counting.branches import BranchMetrics, Predictions
 from fgvc_cli.evaluation.localisation import Localisation
-from fgvc_cli.evaluation.metrics import BranchMetrics, Predictions
 from fgvc_cli.machine.distributed import gathered, total
 from fgvc_cli.methods.base import Output
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from fgvc_cli.evaluation.confusion import Confusion, class_rows, worst_classes, 
 from fgvc_cli.evaluation.confusion_picture import draw_confusion
 from fgvc_cli.evaluation.metrics import ClassCounts, Predicted
 from fgvc_cli.evaluation.predictions import write_predictions
+from fgvc_cli.files import make_folder, make_parent, write_json
 from fgvc_cli.inference.new_photos import Named, kept_place
 from fgvc_cli.runs.folder import RunFolder
 
@@ -79,3 +81,36 @@ def worst_of(classes: tuple[str, ...], counts: ClassCounts, predicted: Predicted
     """The worst confusions and the worst classes."""
     rows = class_rows(classes, counts)
     return {"confusions": Confusion.of(classes, predicted).worst(), "worst_classes": worst_classes(rows)}
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What was measured on a split of a run or on new photos, and the counts behind it."""
+
+    result: dict[str, Any]  # what NAME.json holds, without the names of the files; NAME is `result["split"]`
+    split: Split
+    classes: tuple[str, ...]
+    counts: ClassCounts
+    predicted: Predicted
+    tree: Taxonomy | None = None  # of the classes
+
+    def save(self, run: RunFolder, out: Path | None = None) -> dict[str, Any]:
+        """Write NAME.json and the files of `write_tables` into eval/ or `out`.
+
+        NAME is that of the split or of the new photos.
+
+        Returns:
+            the content of NAME.json.
+
+        Raises:
+            FgvcError: they cannot be written, or the run's folder is gone.
+        """
+        json_file = run.evaluation_file(self.result["split"]) if out is None else out / f"{self.result['split']}.json"
+        if out is not None:
+            make_parent(json_file)
+        make_folder(json_file.parent)
+        files = write_tables(json_file, self.split, self.classes, self.counts, self.predicted, self.tree)
+        home = run.path if out is None else out
+        whole = self.result | {"files": {name: file.relative_to(home).as_posix() for name, file in files.items()}}
+        write_json(json_file, whole)
+        return whole

@@ -19,7 +19,8 @@ from fgvc_cli.data.taxonomy import Taxonomy
 from fgvc_cli.data.types import DatasetIndex, Split
 from fgvc_cli.errors import BadRequest
 from fgvc_cli.inference.new_photos import OWN_SPLIT, Named, find_new
-from fgvc_cli.inference.trained import EvalRequest, Trained, with_request
+from fgvc_cli.inference.request import EvalRequest, with_request
+from fgvc_cli.inference.trained import Trained
 from fgvc_cli.machine.distributed import world
 from fgvc_cli.progress import progress_of
 from fgvc_cli.runs.folder import RunFolder

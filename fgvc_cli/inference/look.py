@@ -13,8 +13,11 @@ from torch import Tensor, nn
 
 from fgvc_cli.data.loading.to_device import to_device
 from fgvc_cli.data.types import Batch
-from fgvc_cli.inference.pictures import OnBad, Picture, load_pictures
-from fgvc_cli.inference.trained import EvalRequest, Trained, load_trained, make_ready, with_request
+from fgvc_cli.inference.loaded import load_pictures
+from fgvc_cli.inference.outcome import Floats, Outcome, PlacedBoxes
+from fgvc_cli.inference.pictures import OnBad, Picture
+from fgvc_cli.inference.request import EvalRequest, with_request
+from fgvc_cli.inference.trained import Trained, load_trained, make_ready
 from fgvc_cli.machine.device import autocast, prepare_device
 from fgvc_cli.methods.base import Output
 from fgvc_cli.ops.geometry import to_original
@@ -56,6 +59,13 @@ class Model:
         """Softmax of the final logits (B, K), calibrated if the run has a temperature: (B, K) float32."""
         return (logits.detach().float() / self.trained.temperature).softmax(1)
 
+    def answer(
+        self, pictures: Sequence[Picture], *, evidence: bool = False, on_bad: OnBad | None = None
+    ) -> Iterator[Outcome]:
+        """As `fgvc_cli.inference.outcome.Answers.answer`."""
+        for seen in look(self, pictures, evidence=evidence, on_bad=on_bad):
+            yield seen.outcome()
+
     def open_images(self, console: Console) -> Images:
         """The images that the request names: a split of the data that the model was trained on, or new photos."""
         from fgvc_cli.inference.dataset import open_images  # the readers of datasets would delay `fgvc predict`
@@ -74,6 +84,20 @@ class Seen:
     output: Output
     probabilities: Tensor  # (B, K) float32
 
+    def outcome(self) -> Outcome:
+        """What the model says, as arrays."""
+        evidence = self.output.evidence
+        sure = _array(self.probabilities)
+        if evidence is None:
+            return Outcome(self.pictures, self.sizes, sure)
+        maps, embedding = _array(self.batch.to_original), evidence.embedding
+        boxes = {
+            name: PlacedBoxes.of_input(_array(one.xyxy), _array(one.scores), one.valid.cpu().numpy(), maps, self.sizes)
+            for name, one in evidence.boxes.items()
+        }
+        logits = _array(self.output.logits)
+        return Outcome(self.pictures, self.sizes, sure, logits, None if embedding is None else _array(embedding), boxes)
+
     def original_boxes(self, boxes: Tensor) -> Tensor:
         """Boxes (B, R, 4) in network-input pixels → in the original images' pixels, clipped to the images: (B, R, 4).
 
@@ -82,6 +106,11 @@ class Seen:
         corners = to_original(self.batch.to_original, boxes.float().reshape(len(boxes), -1, 2)).reshape(boxes.shape)
         ends = torch.tensor([(width, height) * 2 for height, width in self.sizes], dtype=torch.float32)
         return torch.minimum(corners.clamp_min(0), ends.to(corners.device)[:, None])
+
+
+def _array(values: Tensor) -> Floats:
+    array: Floats = values.detach().float().cpu().numpy()
+    return array
 
 
 def open_model(path: Path, request: EvalRequest | None = None) -> Model:

@@ -26,7 +26,7 @@ from fgvc_cli.data.labelled import Labelled
 from fgvc_cli.data.types import DatasetIndex, Split
 from fgvc_cli.errors import BadRequest, FgvcError
 from fgvc_cli.files import expanded, read_text
-from fgvc_cli.inference.trained import EvalRequest
+from fgvc_cli.inference.request import EvalRequest
 from fgvc_cli.progress import progress_of
 from fgvc_cli.runs.folder import RunFolder
 from fgvc_cli.spec.data import DataSpec

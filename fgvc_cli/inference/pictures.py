@@ -13,27 +13,23 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from stat import S_ISDIR
-from typing import TextIO
+from typing import TextIO, TypeVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from fgvc_cli.data.images.listing import is_own, list_images, passed_over_notes
 from fgvc_cli.data.images.names import has_image_ending, is_system
-from fgvc_cli.data.images.read import ImageError, Part, read_image
+from fgvc_cli.data.images.read import ImageError, Part
 from fgvc_cli.data.images.tars import TAR_ENDING, is_tar, list_tar
-from fgvc_cli.data.loading.transforms import transform
-from fgvc_cli.data.types import Batch, DatasetIndex, Split
+from fgvc_cli.data.types import DatasetIndex, Split
 from fgvc_cli.errors import BadRequest
 from fgvc_cli.files import expanded
-from fgvc_cli.spec.data import DataSpec
 
 STDIN = "-"
 _READERS = 4
 OnBad = Callable[["Picture", ImageError], None]
-Draw = Callable[["Picture"], torch.Generator]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -47,16 +43,6 @@ class Picture:
     cut_bottom: int = 0  # rows at the bottom that do not belong to the image
     position: int | None = None  # index in its split
     part: Part | None = None  # of another file: an image in a tar
-
-
-@dataclass(frozen=True)
-class Loaded:
-    """B images as input of the network."""
-
-    pictures: tuple[Picture, ...]
-    originals: tuple[Tensor, ...]  # (3, H, W) uint8 each, as in the file; empty unless requested
-    sizes: tuple[tuple[int, int], ...]  # (H, W) of each original
-    batch: Batch  # images uint8; labels are -1 if the true class is not known
 
 
 def find_pictures(
@@ -215,31 +201,24 @@ def split_pictures(index: DatasetIndex, split: Split, classes: Sequence[str]) ->
     ]
 
 
-def load_pictures(
-    pictures: Sequence[Picture],
-    spec: DataSpec,
-    size: int,
-    *,
-    originals: bool = False,
-    on_bad: OnBad | None = None,
-    draw: Draw | None = None,
-) -> Iterator[Loaded]:
-    """Batches of `size` images, in order, transformed as in evaluation; threads read the next batch meanwhile.
+def read_ahead(
+    pictures: Sequence[Picture], size: int, read: Callable[[Picture], T], on_bad: OnBad | None = None
+) -> Iterator[list[tuple[Picture, T]]]:
+    """What `read` gives of the pictures, `size` at a time and in order; threads read the next ones meanwhile.
 
     Args:
         pictures: the images.
-        spec: how they become the network's input.
         size: images in a batch.
-        originals: whether to keep the images as they are in their files.
-        on_bad: called with each image that cannot be read, which is then left out; None: the ImageError is raised.
-        draw: the generator for an image's random transform, as in training; None: as in evaluation.
+        read: reads one; may raise ImageError.
+        on_bad: called with each image that cannot be read, which is then left out, also if no other is in its batch;
+            None: the ImageError is raised.
     """
     with ThreadPoolExecutor(_READERS) as pool:
-        waiting: deque[list[tuple[Picture, Future[_Read]]]] = deque()
+        waiting: deque[list[tuple[Picture, Future[T]]]] = deque()
         try:
             for start in range(0, len(pictures), size):
                 chosen = pictures[start : start + size]
-                waiting.append([(picture, pool.submit(_read, picture, spec, originals, draw)) for picture in chosen])
+                waiting.append([(picture, pool.submit(read, picture)) for picture in chosen])
                 if len(waiting) > 1:
                     yield from _gather(waiting.popleft(), on_bad)
             while waiting:
@@ -248,25 +227,9 @@ def load_pictures(
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-@dataclass(frozen=True)
-class _Read:
-    original: Tensor | None  # kept only if requested: a photo takes 100 times the memory of the network's input
-    size: tuple[int, int]
-    pixels: Tensor
-    to_original: Tensor
-
-
-def _read(picture: Picture, spec: DataSpec, keep: bool, draw: Draw | None) -> _Read:
-    original = read_image(picture.file, spec.max_pixels, picture.part)
-    generator = None if draw is None else draw(picture)
-    pixels, to_original, _ = transform(original, spec, cut_bottom=picture.cut_bottom, generator=generator)
-    size = (original.shape[1], original.shape[2])
-    return _Read(original if keep else None, size, pixels, to_original)
-
-
-def _gather(waiting: list[tuple[Picture, Future[_Read]]], on_bad: OnBad | None) -> Iterator[Loaded]:
-    """The batch of the images that could be read; nothing if none could."""
-    good: list[tuple[Picture, _Read]] = []
+def _gather(waiting: list[tuple[Picture, Future[T]]], on_bad: OnBad | None) -> Iterator[list[tuple[Picture, T]]]:
+    """The images that could be read; nothing if none could."""
+    good: list[tuple[Picture, T]] = []
     for picture, future in waiting:
         try:
             good.append((picture, future.result()))
@@ -275,16 +238,4 @@ def _gather(waiting: list[tuple[Picture, Future[_Read]]], on_bad: OnBad | None) 
                 raise
             on_bad(picture, error)
     if good:
-        yield _stack(good)
-
-
-def _stack(good: list[tuple[Picture, _Read]]) -> Loaded:
-    pictures = tuple(picture for picture, _ in good)
-    batch = Batch(
-        images=torch.stack([read.pixels for _, read in good]),
-        labels=torch.tensor([-1 if picture.label is None else picture.label for picture in pictures]),
-        index=torch.tensor([-1 if picture.position is None else picture.position for picture in pictures]),
-        to_original=torch.stack([read.to_original for _, read in good]),
-    )
-    originals = tuple(read.original for _, read in good if read.original is not None)
-    return Loaded(pictures, originals, tuple(read.size for _, read in good), batch)
+        yield good

@@ -7,8 +7,6 @@ import os
 import threading
 from collections.abc import Iterator
 
-import torch
-
 from fgvc_cli.errors import FgvcError
 
 
@@ -45,6 +43,8 @@ def torch_threads(threads: int | None) -> Iterator[None]:
     Dividing one small image among threads takes up to 5 times as long. Threads started inside the context keep its
     number.
     """
+    import torch  # here, as reading images for an exported model needs none
+
     before = torch.get_num_threads()
     torch.set_num_threads(threads or before)  # also called for None: the call itself may change BLAS's later behaviour
     try:

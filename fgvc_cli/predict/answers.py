@@ -7,9 +7,12 @@ from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from fgvc_cli.data.taxonomy import CLASS
 from fgvc_cli.errors import BadRequest
-from fgvc_cli.inference.look import Model, Seen, look
+from fgvc_cli.inference import outcome
+from fgvc_cli.inference.outcome import Outcome
 from fgvc_cli.inference.pictures import Picture
 from fgvc_cli.predict.rules import Known, Rules, Taxon
 
@@ -80,7 +83,7 @@ Answers = Generator[list[Answer | Failed], None, None]
 
 
 def predict(
-    model: Model,
+    model: outcome.Answers,
     pictures: Sequence[Picture],
     *,
     top: int = 5,
@@ -92,7 +95,7 @@ def predict(
     """Yield an answer or a failure for each picture, in their order, one list per batch.
 
     Args:
-        model: the trained model.
+        model: the trained model, a run's or an exported one.
         pictures: each file once.
         top: number of most likely classes to name, at most all.
         rules: when an answer is unsure, unknown or a taxon; None: always the most likely class.
@@ -107,7 +110,8 @@ def predict(
         failed.append(Failed(picture, str(error).removeprefix(f"{picture.file}: ")))
 
     compares, rules = gallery is not None and neighbours > 0, rules or Rules()
-    for seen in look(model, pictures, evidence=boxes or compares or rules.detector is not None, on_bad=on_bad):
+    evidence = boxes or compares or rules.detector is not None
+    for seen in model.answer(pictures, evidence=evidence, on_bad=on_bad):
         near = _nearest(gallery, seen, neighbours) if gallery is not None and compares else None
         rows = [*failed, *_answers(model.classes, seen, top, rules, boxes=boxes, near=near)]
         failed.clear()
@@ -118,17 +122,18 @@ def predict(
 
 def _answers(
     classes: tuple[str, ...],
-    seen: Seen,
+    seen: Outcome,
     top: int,
     rules: Rules,
     *,
     boxes: bool,
     near: list[list[Neighbour]] | None,
 ) -> Iterator[Answer | Failed]:
-    found = seen.probabilities.topk(min(top, len(classes)))
+    labels_of = np.argsort(-seen.probabilities, axis=1, kind="stable")[:, :top]
+    shares_of = np.take_along_axis(seen.probabilities, labels_of, 1)
     boxes_of = _boxes(seen) if boxes else [{} for _ in seen.pictures]
     near = near or [[] for _ in seen.pictures]
-    values = (found.values.tolist(), found.indices.tolist(), boxes_of, near, rules.verdicts(seen, classes))
+    values = (shares_of.tolist(), labels_of.tolist(), boxes_of, near, rules.verdicts(seen, classes))
     for picture, (height, width), probabilities, labels, own, like, verdict in zip(
         seen.pictures, seen.sizes, *values, strict=True
     ):
@@ -142,21 +147,21 @@ def _answers(
         yield Answer(picture, height, width, guesses, unsure, own, tuple(like), *about)
 
 
-def _nearest(gallery: Gallery, seen: Seen, count: int) -> list[list[Neighbour]]:
+def _nearest(gallery: Gallery, seen: Outcome, count: int) -> list[list[Neighbour]]:
     """For each picture the nearest images of the gallery."""
-    evidence = seen.output.evidence
-    if evidence is None or evidence.embedding is None:
+    import torch
+
+    if seen.embedding is None:
         raise BadRequest("--neighbours: this method gives no embedding")
-    return gallery.nearest(evidence.embedding.cpu(), count, [picture.file for picture in seen.pictures])
+    return gallery.nearest(torch.from_numpy(seen.embedding), count, [picture.file for picture in seen.pictures])
 
 
-def _boxes(seen: Seen) -> list[dict[str, tuple[FoundBox | None, ...]]]:
+def _boxes(seen: Outcome) -> list[dict[str, tuple[FoundBox | None, ...]]]:
     """For each picture its boxes by name; empty unless evidence was computed."""
     by_picture: list[dict[str, tuple[FoundBox | None, ...]]] = [{} for _ in seen.pictures]
-    evidence = seen.output.evidence
-    for name, boxes in evidence.boxes.items() if evidence is not None else ():
-        original, scores = seen.original_boxes(boxes.xyxy).tolist(), boxes.scores.float().tolist()
-        for place, rows in enumerate(zip(original, scores, boxes.valid.tolist(), strict=True)):
+    for name, boxes in seen.boxes.items():
+        columns = (boxes.xyxy.tolist(), boxes.scores.tolist(), boxes.valid.tolist())
+        for place, rows in enumerate(zip(*columns, strict=True)):
             by_picture[place][name] = tuple(
                 FoundBox(tuple(xyxy), score) if valid else None for xyxy, score, valid in zip(*rows, strict=True)
             )

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+import numpy as np
+
+from fgvc_cli.data.taxonomy import Taxonomy
 from fgvc_cli.errors import BadRequest
-from fgvc_cli.inference.look import Model, Seen
+from fgvc_cli.inference.outcome import Outcome
 from fgvc_cli.progress import Reporter
 
 if TYPE_CHECKING:  # what reads them would delay predictions without rules
     from fgvc_cli.evaluation.certainty.detector import Detector
-    from fgvc_cli.evaluation.taxonomy import Rollup
+    from fgvc_cli.evaluation.certainty.validation import Validation
+    from fgvc_cli.inference.look import Model
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,27 @@ class Verdict(NamedTuple):
 
 
 @dataclass(frozen=True)
+class Rollup:
+    """Answers with the most specific taxon whose probability, the sum over its classes, is high enough."""
+
+    tree: Taxonomy
+    least: float  # the probability, 0..1
+
+    def answers(self, seen: Outcome) -> list[Taxon | None]:
+        """For each image; as `fgvc_cli.evaluation.taxonomy.Rollup` measures it."""
+        tree, shares = self.tree, seen.probabilities
+        found: list[Taxon | None] = [None] * len(shares)
+        for level, (codes, names) in enumerate(zip(tree.codes, tree.names, strict=True)):  # the lowest likely one stays
+            summed = np.zeros((len(names), len(shares)), dtype=shares.dtype)
+            np.add.at(summed, codes, shares.T)
+            for image, taxon in enumerate(summed.argmax(0).tolist()):
+                share = float(summed[taxon, image])
+                if share >= self.least:
+                    found[image] = Taxon(names[taxon], tree.every_level[level], share)
+        return found
+
+
+@dataclass(frozen=True)
 class Rules:
     """The rules of one request."""
 
@@ -51,46 +76,40 @@ class Rules:
     rollup: Rollup | None = None  # answers with the most specific taxon that is likely enough
     detector: Detector | None = None  # tells images of unknown classes
 
-    def verdicts(self, seen: Seen, classes: tuple[str, ...]) -> list[Verdict]:
+    def verdicts(self, seen: Outcome, classes: tuple[str, ...]) -> list[Verdict]:
         """What the rules say of each image of a batch."""
         return [
             Verdict(*columns)
             for columns in zip(self._known(seen), self._taxa(seen), self._sets(seen, classes), strict=True)
         ]
 
-    def _known(self, seen: Seen) -> list[Known | None]:
+    def _known(self, seen: Outcome) -> list[Known | None]:
         if self.detector is None:
             return [None] * len(seen.pictures)
-        from fgvc_cli.evaluation.certainty.detector import Seen as Answers
+        import torch
 
-        evidence = seen.output.evidence
-        if evidence is None or evidence.embedding is None:
+        from fgvc_cli.evaluation.certainty.detector import Seen
+
+        if seen.logits is None or seen.embedding is None:
             raise BadRequest("--unknown: this method gives no embedding")
+        device = self.detector.distances.gallery.device
+        said = Seen(*(torch.from_numpy(values).to(device) for values in (seen.logits, seen.embedding)))
         name = self.detector.default
         least = self.detector.thresholds[name]
-        found = self.detector.scores(Answers(seen.output.logits.float(), evidence.embedding.float()))[name]
+        found = self.detector.scores(said)[name]
         return [Known(score >= least, score, least, name) for score in found.tolist()]
 
-    def _taxa(self, seen: Seen) -> list[Taxon | None]:
-        if self.rollup is None:
-            return [None] * len(seen.pictures)
-        taxa, shares = self.rollup.best(seen.probabilities)
-        levels = self.rollup.answers(shares).tolist()
-        tree = self.rollup.tree
-        return [
-            None
-            if level < 0
-            else Taxon(tree.names[level][int(taxa[level, row])], tree.every_level[level], float(shares[level, row]))
-            for row, level in enumerate(levels)
-        ]
+    def _taxa(self, seen: Outcome) -> list[Taxon | None]:
+        return [None] * len(seen.pictures) if self.rollup is None else self.rollup.answers(seen)
 
-    def _sets(self, seen: Seen, classes: tuple[str, ...]) -> list[tuple[str, ...]]:
+    def _sets(self, seen: Outcome, classes: tuple[str, ...]) -> list[tuple[str, ...]]:
+        """As `fgvc_cli.evaluation.certainty.conformal` measures them."""
         if self.limit is None:
             return [()] * len(seen.pictures)
-        from fgvc_cli.evaluation.certainty.conformal import scores, set_sizes
-
-        order, score = scores(seen.probabilities)
-        sizes = set_sizes(score, self.limit).tolist()
+        order = np.argsort(-seen.probabilities, axis=1, kind="stable")
+        ordered = np.take_along_axis(seen.probabilities, order, 1)
+        score = ordered.cumsum(1) - ordered / 2
+        sizes = np.maximum((score <= self.limit).sum(1), 1).tolist()
         return [tuple(classes[one] for one in order[row, :size].tolist()) for row, size in enumerate(sizes)]
 
 
@@ -108,46 +127,83 @@ class Wishes:
     unknown: bool = False
 
 
-def rules_for(model: Model, wishes: Wishes, reporter: Reporter) -> Rules:
+class Kept(Protocol):
+    """What is kept with a trained model, by which its answers are judged."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names in label order."""
+
+    def validation(self) -> Validation:
+        """What the model says of its validation split. BadRequest if there is none."""
+
+    def tree(self, file: Path | None) -> Taxonomy | None:
+        """The tree of its classes, or that of a file."""
+
+    def detector(self, reporter: Reporter) -> Detector:
+        """What tells images of unknown classes."""
+
+
+@dataclass(frozen=True)
+class OfRun:
+    """What a run keeps."""
+
+    model: Model
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """As `Kept.classes`."""
+        return self.model.classes
+
+    def validation(self) -> Validation:
+        """As `Kept.validation`."""
+        from fgvc_cli.evaluation.certainty.validation import open_validation
+
+        trained = self.model.trained
+        return open_validation(self.model.file, self.model.run, trained.epoch, trained.temperature)
+
+    def tree(self, file: Path | None) -> Taxonomy | None:
+        """As `Kept.tree`."""
+        from fgvc_cli.evaluation.taxonomy import taxonomy_of
+
+        return taxonomy_of(self.model.run, self.model.classes, file)
+
+    def detector(self, reporter: Reporter) -> Detector:
+        """As `Kept.detector`."""
+        from fgvc_cli.evaluation.certainty.unknown import open_detector
+
+        return open_detector(self.model, reporter)
+
+
+def rules_for(kept: Kept, wishes: Wishes, reporter: Reporter) -> Rules:
     """The rules of a model for what is asked.
 
     Raises:
         BadRequest: a threshold needs a validation split, or taxa a tree of the classes, and there is none.
     """
-    sure, limit = _thresholds(model, wishes, reporter)
-    return Rules(sure, limit, _rollup(model, wishes), _detector(model, reporter) if wishes.unknown else None)
+    sure, limit = _thresholds(kept, wishes, reporter)
+    return Rules(sure, limit, _rollup(kept, wishes), kept.detector(reporter) if wishes.unknown else None)
 
 
-def _thresholds(model: Model, wishes: Wishes, reporter: Reporter) -> tuple[float, float | None]:
+def _thresholds(kept: Kept, wishes: Wishes, reporter: Reporter) -> tuple[float, float | None]:
     """The confidence from which an answer is sure, and the quantile of prediction sets."""
     if wishes.target_precision is None and wishes.set_coverage is None:
         return wishes.min_confidence, None
-    from fgvc_cli.evaluation.certainty.validation import open_validation
-
-    trained, sure = model.trained, wishes.min_confidence
-    kept = open_validation(model.file, model.run, trained.epoch, trained.temperature)
+    said, sure = kept.validation(), wishes.min_confidence
     if wishes.target_precision is not None:
-        threshold = kept.threshold(wishes.target_precision)
+        threshold = said.threshold(wishes.target_precision)
         reporter.line(
             f"answers below a probability of {threshold:.4f} are unsure: from there on, {wishes.target_precision:.1%} "
-            f"and more of the answers on {len(kept.right)} validation images were right"
+            f"and more of the answers on {len(said.right)} validation images were right"
         )
         sure = max(sure, threshold)
-    return sure, None if wishes.set_coverage is None else kept.limit(wishes.set_coverage)
+    return sure, None if wishes.set_coverage is None else said.limit(wishes.set_coverage)
 
 
-def _rollup(model: Model, wishes: Wishes) -> Rollup | None:
+def _rollup(kept: Kept, wishes: Wishes) -> Rollup | None:
     if wishes.rollup is None:
         return None
-    from fgvc_cli.evaluation.taxonomy import Rollup, taxonomy_of
-
-    tree = taxonomy_of(model.run, model.classes, wishes.taxonomy)
+    tree = kept.tree(wishes.taxonomy)
     if tree is None:
         raise BadRequest("--rollup needs a tree of the classes: name it with --taxonomy FILE")
-    return Rollup(tree, wishes.rollup, model.device)
-
-
-def _detector(model: Model, reporter: Reporter) -> Detector:
-    from fgvc_cli.evaluation.certainty.unknown import open_detector
-
-    return open_detector(model, reporter)
+    return Rollup(tree, wishes.rollup)

@@ -18,7 +18,7 @@ from fgvc_cli.evaluation.predictions import read_predictions
 from fgvc_cli.inference.dataset import Images
 from fgvc_cli.inference.look import Model, Seen, look, open_model
 from fgvc_cli.inference.pictures import Picture, split_pictures
-from fgvc_cli.inference.trained import EvalRequest, with_request
+from fgvc_cli.inference.request import EvalRequest, with_request
 from fgvc_cli.progress import Reporter
 from fgvc_cli.report.record import Record, Tree
 from fgvc_cli.terminal import Console

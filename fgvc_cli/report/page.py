@@ -18,7 +18,7 @@ from fgvc_cli import __version__
 from fgvc_cli.errors import BadRequest
 from fgvc_cli.files import expanded, make_parent, write_text
 from fgvc_cli.inference.new_photos import named
-from fgvc_cli.inference.trained import EvalRequest, with_request
+from fgvc_cli.inference.request import EvalRequest, with_request
 from fgvc_cli.machine.device import prepare_device
 from fgvc_cli.report import chart
 from fgvc_cli.report.gallery import make_gallery

@@ -16,7 +16,7 @@ from fgvc_cli.evaluation.evaluate import evaluate_run
 from fgvc_cli.evaluation.results import kept_result
 from fgvc_cli.inference.dataset import NoSplitError
 from fgvc_cli.inference.new_photos import Named, named
-from fgvc_cli.inference.trained import EvalRequest
+from fgvc_cli.inference.request import EvalRequest
 from fgvc_cli.runs.checkpoint import about_model
 from fgvc_cli.runs.folder import RunFolder
 from fgvc_cli.runs.journal import read_metrics

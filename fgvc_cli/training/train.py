@@ -14,7 +14,7 @@ from fgvc_cli.evaluation.calibration import calibrate_run
 from fgvc_cli.evaluation.evaluate import evaluate_run
 from fgvc_cli.evaluation.results import kept_result
 from fgvc_cli.inference.new_photos import Named
-from fgvc_cli.inference.trained import EvalRequest
+from fgvc_cli.inference.request import EvalRequest
 from fgvc_cli.machine.distributed import joined, launched, on_main, world
 from fgvc_cli.machine.interrupt import listening
 from fgvc_cli.progress import Reporter

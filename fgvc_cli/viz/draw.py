@@ -13,7 +13,7 @@ from fgvc_cli.inference.find import Wanted, evidence_of, methods_with, newest_mo
 from fgvc_cli.inference.look import Model, look, open_model
 from fgvc_cli.inference.new_photos import pictures_folder
 from fgvc_cli.inference.pictures import OnBad, Picture
-from fgvc_cli.inference.trained import EvalRequest
+from fgvc_cli.inference.request import EvalRequest
 from fgvc_cli.methods.base import Evidence
 from fgvc_cli.progress import Reporter
 from fgvc_cli.runs.folder import RunFolder

@@ -16,7 +16,8 @@ from fgvc_cli.evaluation.calibration import calibrate_run, fit, fit_temperature
 from fgvc_cli.evaluation.evaluate import evaluate_run
 from fgvc_cli.evaluation.metrics import calibration_error
 from fgvc_cli.inference.dataset import open_index
-from fgvc_cli.inference.trained import EvalRequest, load_trained
+from fgvc_cli.inference.request import EvalRequest
+from fgvc_cli.inference.trained import load_trained
 from fgvc_cli.runs.checkpoint import load_model, save_model
 from fgvc_cli.runs.folder import RunFolder
 from fgvc_cli.terminal import Console

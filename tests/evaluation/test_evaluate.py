@@ -23,7 +23,8 @@ from fgvc_cli.evaluation.localisation import Localisation, TellingParts
 from fgvc_cli.evaluation.measures import Measures
 from fgvc_cli.evaluation.predictions import read_predictions
 from fgvc_cli.inference.dataset import evaluation_loader, open_index
-from fgvc_cli.inference.trained import EvalRequest, open_trained
+from fgvc_cli.inference.request import EvalRequest
+from fgvc_cli.inference.trained import open_trained
 from fgvc_cli.methods.base import Boxes, Evidence, Maps, Output
 from fgvc_cli.progress import Reporter
 from fgvc_cli.runs.folder import RunFolder

@@ -15,7 +15,8 @@ from sklearn.metrics import (
     top_k_accuracy_score,
 )
 
-from fgvc_cli.evaluation.metrics import BranchMetrics, Predictions, calibration_error
+from fgvc_cli.evaluation.counting.branches import BranchMetrics, Predictions
+from fgvc_cli.evaluation.metrics import calibration_error
 
 
 def counted(logits: torch.Tensor, labels: torch.Tensor, sizes: list[int]) -> BranchMetrics:
@@ -162,7 +163,7 @@ from pathlib import Path
 import torch
 from fgvc_cli.evaluation.confusion import Confusion, class_rows, write_classes
 from fgvc_cli.evaluation.confusion_picture import draw_confusion
-from fgvc_cli.evaluation.metrics import BranchMetrics, Predictions
+from fgvc_cli.evaluation.counting.branches import BranchMetrics, Predictions
 torch.set_num_threads(1)
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)

@@ -14,7 +14,7 @@ from fgvc_cli.errors import BadRequest
 from fgvc_cli.inference.find import evidence_of, methods_with, newest_model
 from fgvc_cli.inference.look import look, open_model
 from fgvc_cli.inference.pictures import find_pictures, split_pictures
-from fgvc_cli.inference.trained import EvalRequest
+from fgvc_cli.inference.request import EvalRequest
 from fgvc_cli.methods.base import Evidence
 from fgvc_cli.runs.folder import RunFolder
 from fgvc_cli.spec.presets import load_preset

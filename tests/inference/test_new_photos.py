@@ -16,7 +16,7 @@ from fgvc_cli.evaluation.evaluate import evaluate_run
 from fgvc_cli.evaluation.predictions import read_predictions
 from fgvc_cli.inference.look import open_model
 from fgvc_cli.inference.new_photos import named
-from fgvc_cli.inference.trained import EvalRequest
+from fgvc_cli.inference.request import EvalRequest
 from fgvc_cli.report.page import write_report
 from fgvc_cli.runs.folder import RunFolder
 from fgvc_cli.terminal import Console

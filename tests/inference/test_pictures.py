@@ -16,7 +16,8 @@ from fgvc_cli.data.images.read import ImageError, read_image
 from fgvc_cli.data.loading.transforms import transform
 from fgvc_cli.data.types import DatasetIndex, Split
 from fgvc_cli.errors import BadRequest
-from fgvc_cli.inference.pictures import Picture, find_pictures, listed, load_pictures, split_pictures
+from fgvc_cli.inference.loaded import load_pictures
+from fgvc_cli.inference.pictures import Picture, find_pictures, listed, split_pictures
 from fgvc_cli.spec.data import DataSpec
 from tests.making import mk, noise_jpeg
 

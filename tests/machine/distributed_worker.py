@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from fgvc_cli.evaluation.evaluate import evaluate_run
-from fgvc_cli.inference.trained import EvalRequest
+from fgvc_cli.inference.request import EvalRequest
 from fgvc_cli.machine import compiling
 from fgvc_cli.machine.distributed import joined
 from fgvc_cli.machine.interrupt import Wish

@@ -16,7 +16,7 @@ from torch._dynamo.utils import counters
 from fgvc_cli.backbones import build_backbone
 from fgvc_cli.errors import BadRequest, FgvcError
 from fgvc_cli.evaluation.evaluate import evaluate_run
-from fgvc_cli.inference.trained import EvalRequest
+from fgvc_cli.inference.request import EvalRequest
 from fgvc_cli.machine import compiling
 from fgvc_cli.machine.compiling import Compiled, check_compiler
 from fgvc_cli.methods import METHODS

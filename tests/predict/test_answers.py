@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 from fgvc_cli.inference.look import Model, look, open_model
 from fgvc_cli.inference.pictures import find_pictures
-from fgvc_cli.inference.trained import EvalRequest
+from fgvc_cli.inference.request import EvalRequest
 from fgvc_cli.predict.answers import Answer, Failed, predict
 from fgvc_cli.predict.rules import Rules
 from fgvc_cli.runs.checkpoint import load_model, save_model

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fgvc_cli.inference.trained import EvalRequest
+from fgvc_cli.inference.request import EvalRequest
 from fgvc_cli.report.record import Record, read_record
 from fgvc_cli.runs.folder import RunFolder
 from fgvc_cli.terminal import Console

@@ -18,7 +18,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 
-from fgvc_cli.inference.trained import EvalRequest
+from fgvc_cli.inference.request import EvalRequest
 from fgvc_cli.report.page import write_report
 from fgvc_cli.runs.folder import RunFolder
 from tests.report.conftest import IMAGE, QUIET, SCRIPT

@@ -8,7 +8,7 @@ from PIL import Image
 
 from fgvc_cli.inference.look import look
 from fgvc_cli.inference.pictures import Picture
-from fgvc_cli.inference.trained import EvalRequest
+from fgvc_cli.inference.request import EvalRequest
 from fgvc_cli.report.gallery import Answer, choose, make_gallery
 from fgvc_cli.report.record import Record
 from tests.report.conftest import QUIET

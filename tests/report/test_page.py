@@ -15,7 +15,7 @@ from PIL import Image
 
 from fgvc_cli.errors import BadRequest, FgvcError
 from fgvc_cli.evaluation.confusion import Confusion
-from fgvc_cli.inference.trained import EvalRequest
+from fgvc_cli.inference.request import EvalRequest
 from fgvc_cli.report.gallery import Card, Gallery, data_uri
 from fgvc_cli.report.page import Written, render, write_report
 from fgvc_cli.report.record import Measured, Record

@@ -16,7 +16,8 @@ from safetensors.torch import load_file
 
 from fgvc_cli.errors import BadRequest, FgvcError
 from fgvc_cli.evaluation.evaluate import evaluate_run
-from fgvc_cli.inference.trained import EvalRequest, load_trained
+from fgvc_cli.inference.request import EvalRequest
+from fgvc_cli.inference.trained import load_trained
 from fgvc_cli.machine.interrupt import Stopped
 from fgvc_cli.runs.folder import RunFolder
 from fgvc_cli.terminal import Console

@@ -142,7 +142,7 @@ class TokenNetwork(TimmBackbone):
         if tap.endswith(_BESIDE):
             carried: Tensor = tokens[:, : self._prefix]
             return carried
-        grid: Tensor = tokens[:, self._prefix :].transpose(1, 2).reshape(len(tokens), -1, height, width)
+        grid: Tensor = tokens[:, self._prefix :].transpose(1, 2).reshape(tokens.shape[0], -1, height, width)
         if tap.endswith(".up"):
             return F.interpolate(grid, scale_factor=2, mode="nearest")
         return F.avg_pool2d(grid, 2, ceil_mode=True) if tap.endswith(".down") else grid

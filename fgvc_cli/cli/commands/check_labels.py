@@ -89,7 +89,7 @@ def check_labels(
 def _of_runs(runs: list[Path], flags: dict[str, Any], reporter: Reporter) -> Opened:
     from fgvc_cli.inference.features.embedder import Embedder
     from fgvc_cli.inference.look import open_model
-    from fgvc_cli.inference.trained import EvalRequest
+    from fgvc_cli.inference.request import EvalRequest
 
     for key in ("backbone", "sets", "label_fixes"):
         if flags[key]:

@@ -48,7 +48,7 @@ def embed(
         from fgvc_cli.inference.find import newest_model
         from fgvc_cli.inference.look import open_model
         from fgvc_cli.inference.pictures import Picture, find_pictures, listed
-        from fgvc_cli.inference.trained import EvalRequest
+        from fgvc_cli.inference.request import EvalRequest
         from fgvc_cli.machine.distributed import joined, launched
         from fgvc_cli.predict.embeddings import check_out, write_embeddings
         from fgvc_cli.progress import Reporter

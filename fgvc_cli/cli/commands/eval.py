@@ -76,7 +76,7 @@ def evaluate(
         from fgvc_cli.evaluation.confusion import class_rows
         from fgvc_cli.evaluation.evaluate import measure_run
         from fgvc_cli.files import NotWritable
-        from fgvc_cli.inference.trained import EvalRequest
+        from fgvc_cli.inference.request import EvalRequest
 
     request = EvalRequest(
         split,

@@ -71,10 +71,10 @@ def predict(
     with quick_imports():
         from fgvc_cli.inference.look import open_model
         from fgvc_cli.inference.pictures import find_pictures, listed
-        from fgvc_cli.inference.trained import EvalRequest
+        from fgvc_cli.inference.request import EvalRequest
         from fgvc_cli.predict.answers import predict
         from fgvc_cli.predict.rows import new_rows
-        from fgvc_cli.predict.rules import Wishes, rules_for
+        from fgvc_cli.predict.rules import OfRun, Wishes, rules_for
         from fgvc_cli.predict.writing import check_output, write_answers
         from fgvc_cli.progress import Reporter
 
@@ -90,7 +90,7 @@ def predict(
     model = open_model(run or _newest(boxes, reporter), EvalRequest("test", device, precision, batch_size))
     _tell(model, boxes, min_confidence, reporter)
     wishes = Wishes(min_confidence, target_precision, set_coverage, rollup, taxonomy, unknown)
-    rules = rules_for(model, wishes, reporter)
+    rules = rules_for(OfRun(model), wishes, reporter)
     gallery = _training_images(model, reporter) if neighbours else None
     answers = predict(
         model,

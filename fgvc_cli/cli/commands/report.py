@@ -43,7 +43,7 @@ def report(
         console.print(f"newest run: {folders[0].path}")
 
     with quick_imports():
-        from fgvc_cli.inference.trained import EvalRequest
+        from fgvc_cli.inference.request import EvalRequest
         from fgvc_cli.report.page import write_report
 
     number = (48 if len(folders) == 1 else 24) if sample is None else sample

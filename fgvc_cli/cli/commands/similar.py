@@ -42,7 +42,7 @@ def similar(
         from fgvc_cli.inference.find import newest_model
         from fgvc_cli.inference.look import open_model
         from fgvc_cli.inference.pictures import find_pictures
-        from fgvc_cli.inference.trained import EvalRequest
+        from fgvc_cli.inference.request import EvalRequest
         from fgvc_cli.progress import Reporter
 
     reporter = Reporter(Console(stderr=True))

@@ -35,7 +35,7 @@ def suggest(
     with quick_imports():
         from fgvc_cli.inference.look import open_model
         from fgvc_cli.inference.pictures import find_pictures
-        from fgvc_cli.inference.trained import EvalRequest
+        from fgvc_cli.inference.request import EvalRequest
         from fgvc_cli.predict.suggestions import suggest, write_suggestions
         from fgvc_cli.progress import Reporter
 

@@ -147,7 +147,7 @@ def _write(planned: Plan) -> None:
 
 
 def _report(planned: Plan) -> None:
-    from fgvc_cli.inference.trained import EvalRequest
+    from fgvc_cli.inference.request import EvalRequest
     from fgvc_cli.report.page import write_report
     from fgvc_cli.terminal import Console
 

@@ -20,23 +20,24 @@ import importlib
 import io
 import os
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING, TypeVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError, features
 from PIL.TiffImagePlugin import TiffImageFile
-from torch import Tensor
-from torchvision.io import ImageReadMode, decode_image
 
 from fgvc_cli.data.images.claims import claimed_sizes
 from fgvc_cli.data.images.headers import phone_format, plain_size
 from fgvc_cli.errors import FgvcError
 from fgvc_cli.files import open_regular
 from fgvc_cli.spec.data import MAX_PIXELS
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Image.MAX_IMAGE_PIXELS = None  # `must_fit` replaces Pillow's own limit, since the limit here is data.max_pixels
 warnings.filterwarnings("ignore", module=r"PIL\.")  # what matters of damaged metadata is an ImageError
@@ -47,6 +48,7 @@ _ON_PHONES = {"AVIF": "AVIF", "HEIC": "HEIF"}  # → Pillow's name
 _TILE_WIDTH, _TILE_HEIGHT = 322, 323  # TIFF tags
 _LEAST_TILE = 1 << 24  # pixels that a tile may always have; a small image may lie in one large tile
 _ON_ITS_SIDE = (5, 6, 7, 8)  # EXIF orientations that swap height and width
+T = TypeVar("T")
 _SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 
 
@@ -72,11 +74,22 @@ def read_image(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS, part:
         max_pixels: the limit.
         part: where the image is, if it is a part of another file.
     """
+    return _read(path, part, lambda encoded: _decode(encoded, max_pixels))
+
+
+def read_pixels(
+    path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS, part: Part | None = None
+) -> NDArray[np.uint8]:
+    """The same pixels as those of `read_image`, (H, W, 3), without PyTorch and torchvision."""
+    return _read(path, part, lambda encoded: _decode_with_pillow(encoded, max_pixels))
+
+
+def _read(path: str | os.PathLike[str], part: Part | None, decode: Callable[[NDArray[np.uint8]], T]) -> T:
     try:
         encoded = read_bytes(path, part)
         if encoded.size == 0:
             raise ImageError("the image file is empty")
-        return _decode(encoded, max_pixels)
+        return decode(encoded)
     except Exception as error:  # Pillow's decoders raise exceptions of many kinds, from SyntaxError to struct.error
         raise ImageError(f"{os.fspath(path)}: {reason(error)}") from None
 
@@ -94,6 +107,9 @@ def read_bytes(path: str | os.PathLike[str], part: Part | None = None) -> NDArra
 
 
 def _decode(encoded: NDArray[np.uint8], max_pixels: int) -> Tensor:
+    import torch  # here, as an exported model needs none
+    from torchvision.io import ImageReadMode, decode_image
+
     size = plain_size(encoded)
     if size is not None:
         must_fit(size, max_pixels)
@@ -102,9 +118,13 @@ def _decode(encoded: NDArray[np.uint8], max_pixels: int) -> Tensor:
             return pixels
         except RuntimeError:  # Pillow may still decode it, and gives a better error message
             pass
+    return torch.from_numpy(_decode_with_pillow(encoded, max_pixels)).permute(2, 0, 1)
+
+
+def _decode_with_pillow(encoded: NDArray[np.uint8], max_pixels: int) -> NDArray[np.uint8]:
     with open_image(io.BytesIO(encoded.tobytes()), max_pixels) as image:
         image.load()
-        return torch.from_numpy(np.array(to_rgb(ImageOps.exif_transpose(image) or image))).permute(2, 0, 1)
+        return np.array(to_rgb(ImageOps.exif_transpose(image) or image))
 
 
 def image_size(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> tuple[int, int]:

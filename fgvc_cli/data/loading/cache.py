@@ -53,8 +53,8 @@ from fgvc_cli.data.loading.cache_files import (
     shared_memory,
 )
 from fgvc_cli.data.loading.checksums import checksum_of, header_of, read_facts
-from fgvc_cli.data.loading.fit import fitted, resized
-from fgvc_cli.data.loading.transforms import without_banner
+from fgvc_cli.data.loading.fit import fitted
+from fgvc_cli.data.loading.transforms import resized, without_banner
 from fgvc_cli.data.types import DatasetIndex, Split
 from fgvc_cli.errors import BadRequest, FgvcError
 from fgvc_cli.machine.threads import cores, torch_threads

@@ -14,8 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fgvc_cli.data.loading.light.window import copy_window
 from fgvc_cli.data.loading.samples import ImageDataset, Key
-from fgvc_cli.data.loading.transforms import Geometry, copy_window, geometry_of
+from fgvc_cli.data.loading.transforms import Geometry, geometry_of
 from fgvc_cli.data.types import Batch
 from fgvc_cli.machine.threads import cores
 

@@ -9,10 +9,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from torch import Tensor
-from torchvision.transforms import InterpolationMode
-from torchvision.transforms.v2 import functional as F
-
 from fgvc_cli.spec.data import DataSpec
 
 MOST_STRETCHED = (
@@ -52,13 +48,3 @@ def fitted(height: int, width: int, spec: DataSpec) -> Fitted:
     wide, high = min(width, MOST_STRETCHED * short), min(height, MOST_STRETCHED * short)
     columns, rows = side * wide // short, side * high // short  # rounded down, like torchvision's Resize
     return Fitted((width - wide) // 2, (height - high) // 2, wide, high, columns, rows, columns, rows, mode)
-
-
-def resized(picture: Tensor, found: Fitted) -> Tensor:
-    """(3, H, W) uint8 → (3, rows, columns) uint8. This precedes every random transform, so it can be cached."""
-    part = picture[:, found.y : found.y + found.height, found.x : found.x + found.width]
-    if tuple(part.shape[1:]) == (found.rows, found.columns):
-        return part
-    mode = InterpolationMode(found.interpolation)
-    result: Tensor = F.resize(part, [found.rows, found.columns], mode, antialias=True)
-    return result

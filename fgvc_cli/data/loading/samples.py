@@ -15,7 +15,8 @@ from torch.utils.data import Dataset, default_collate
 
 from fgvc_cli.data.images.read import ImageError, read_image
 from fgvc_cli.data.loading.cache import Cache
-from fgvc_cli.data.loading.transforms import copy_window, finish, generator_of, geometry_of, transform
+from fgvc_cli.data.loading.light.window import copy_window
+from fgvc_cli.data.loading.transforms import finish, generator_of, geometry_of, transform
 from fgvc_cli.data.types import Batch, Split
 from fgvc_cli.spec.data import DataSpec
 

@@ -8,13 +8,8 @@ pixel.
 
 from __future__ import annotations
 
-import functools
 import hashlib
-import importlib
-import math
 import struct
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -24,11 +19,9 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
 from fgvc_cli.data.loading.augment import augment
-from fgvc_cli.data.loading.fit import Fitted, fitted, resized
-from fgvc_cli.errors import FgvcError
+from fgvc_cli.data.loading.fit import Fitted, fitted
+from fgvc_cli.data.loading.light.window import Window
 from fgvc_cli.spec.data import DataSpec
-
-Matrix = NDArray[np.float64]
 
 
 def mix(*words: int) -> int:
@@ -42,35 +35,22 @@ def generator_of(seed: int, epoch: int, index: int) -> torch.Generator:
     return torch.Generator().manual_seed(mix(seed, epoch, index))
 
 
-@dataclass(frozen=True)
-class Geometry:
-    """How an image becomes the network's input. Lengths are in pixels, the angle in degrees.
+def resized(picture: Tensor, found: Fitted) -> Tensor:
+    """(3, H, W) uint8 → (3, rows, columns) uint8. This precedes every random transform, so it can be cached."""
+    part = picture[:, found.y : found.y + found.height, found.x : found.x + found.width]
+    if tuple(part.shape[1:]) == (found.rows, found.columns):
+        return part
+    mode = InterpolationMode(found.interpolation)
+    result: Tensor = F.resize(part, [found.rows, found.columns], mode, antialias=True)
+    return result
 
-    The image is resized as `fitted` says. A window of `size` × `size` with its corner at (left, top) of the resized
-    image is cropped; it is black outside the resized image. It is flipped horizontally if `flip`, then rotated about
-    its centre, counter-clockwise as seen.
-    """
 
-    fitted: Fitted
-    size: int
-    left: int
-    top: int
-    flip: bool = False
-    angle: float = 0.0
-
-    def forward(self) -> Matrix:
-        """Matrix from image pixels to network-input pixels, (3, 3)."""
-        found = self.fitted
-        across, down = found.columns / found.width, found.rows / found.height
-        matrix = np.diag([across, down, 1.0])
-        matrix[:2, 2] = -self.left - found.x * across, -self.top - found.y * down
-        if self.flip:
-            matrix = np.array([[-1.0, 0.0, self.size], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]) @ matrix
-        return _turn(self.angle, self.size / 2) @ matrix if self.angle else matrix
+class Geometry(Window):
+    """A window, and what it does to tensors."""
 
     def to_original(self) -> Tensor:
         """Matrix from network-input pixels to image pixels, (2, 3) float32."""
-        return torch.from_numpy(np.linalg.inv(self.forward())[:2].astype(np.float32))
+        return torch.from_numpy(self.backward())
 
     def apply(self, picture: Tensor) -> Tensor:
         """(3, height, width) uint8 → (3, size, size) uint8."""
@@ -84,13 +64,6 @@ class Geometry:
             window = image.new_zeros(3, self.size, self.size)
             window[:, y1 - self.top : y2 - self.top, x1 - self.left : x2 - self.left] = image[:, y1:y2, x1:x2]
         return F.horizontal_flip(window) if self.flip else window
-
-    def covered(self) -> tuple[tuple[int, int], tuple[int, int]]:
-        """The columns and the rows of the resized image that lie in the window, each from and to; maybe none."""
-        pairs = (self.left, self.fitted.columns), (self.top, self.fitted.rows)
-        ends = [(min(max(start, 0), most), min(start + self.size, most)) for start, most in pairs]
-        (x1, x2), (y1, y2) = ((start, max(start, end)) for start, end in ends)
-        return (x1, x2), (y1, y2)
 
     def turned(self, pixels: Tensor) -> Tensor:
         """(3, size, size) uint8, cropped and flipped → rotated."""
@@ -116,47 +89,9 @@ def without_banner(image: Tensor, cut_bottom: int) -> Tensor:
     return image[:, : max(1, image.shape[1] - cut_bottom)]
 
 
-def copy_window(image: NDArray[np.uint8], geometry: Geometry, out: NDArray[np.uint8]) -> None:
-    """The same as Geometry.window, from (rows, columns, 3) into (size, size, 3). Each byte is copied once."""
-    size, left, top = geometry.size, geometry.left, geometry.top
-    (x1, x2), (y1, y2) = geometry.covered()
-    if (x2 - x1, y2 - y1) != (size, size):
-        out.fill(0)  # black outside
-    if x1 == x2 or y1 == y2:
-        return
-    rows = slice(y1 - top, y2 - top)
-    source = image[y1:y2, x1:x2]
-    if geometry.flip:
-        _cv2().flip(source, 1, out[rows, size - (x2 - left) : size - (x1 - left)])
-    else:
-        out[rows, x1 - left : x2 - left] = source
-
-
-@functools.cache
-def _cv2() -> Any:
-    """OpenCV, which flips images horizontally 10 times as fast as numpy."""
-    try:
-        return importlib.import_module("cv2")
-    except ImportError as error:
-        raise FgvcError(
-            f"cannot load OpenCV ({error}), which --cache needs: apt-get install libgl1 libglib2.0-0, "
-            "or pip install opencv-python-headless instead of opencv-python"
-        ) from None
-
-
-def _turn(angle: float, centre: float) -> Matrix:
-    """Rotation about (centre, centre), (3, 3), counter-clockwise as seen, with y pointing down."""
-    cos, sin = math.cos(math.radians(angle)), math.sin(math.radians(angle))
-    shift = centre * (1 - cos)
-    return np.array([[cos, sin, shift - centre * sin], [-sin, cos, shift + centre * sin], [0.0, 0.0, 1.0]])
-
-
 def eval_geometry(height: int, width: int, spec: DataSpec) -> Geometry:
-    """Resize and centre crop, rounded like torchvision's center_crop."""
-    found = fitted(height, width, spec)
-    across, down = found.bars
-    left, top = round((found.across - spec.side) / 2), round((found.down - spec.side) / 2)
-    return Geometry(found, spec.side, left - across, top - down)
+    """Resize and centre crop."""
+    return Geometry.centred(height, width, spec)
 
 
 def train_geometry(height: int, width: int, spec: DataSpec, generator: torch.Generator) -> Geometry:

@@ -10,7 +10,6 @@ any score.
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
@@ -30,12 +29,6 @@ def true_scores(probabilities: Tensor, labels: Tensor) -> Tensor:
     """The score (B,) of each image's true class: (B, K) probabilities, (B,) labels."""
     order, score = scores(probabilities)
     return score.gather(1, (order == labels[:, None]).int().argmax(1, keepdim=True))[:, 0]
-
-
-def quantile(validation: Tensor, coverage: float) -> float:
-    """The ceil((n + 1) · coverage)-th smallest of n scores of true classes; infinity if n is smaller than that."""
-    place = math.ceil((len(validation) + 1) * coverage - 1e-9)
-    return float(validation.sort().values[place - 1]) if place <= len(validation) else math.inf
 
 
 def set_sizes(score: Tensor, limit: float) -> Tensor:

@@ -12,7 +12,8 @@ from fgvc_cli.evaluation.certainty.selective import RiskCoverage, answered
 from fgvc_cli.evaluation.certainty.validation import Validation, open_validation
 from fgvc_cli.evaluation.measures import OfProbabilities
 from fgvc_cli.evaluation.metrics import Predicted
-from fgvc_cli.inference.trained import EvalRequest, Trained
+from fgvc_cli.inference.request import EvalRequest
+from fgvc_cli.inference.trained import Trained
 from fgvc_cli.runs.folder import RunFolder
 
 

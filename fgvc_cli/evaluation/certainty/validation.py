@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+import math
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
+from numpy.typing import NDArray
 
 from fgvc_cli.errors import BadRequest, FgvcError
-from fgvc_cli.evaluation.certainty.conformal import quantile, true_scores
 from fgvc_cli.evaluation.certainty.selective import RiskCoverage
 from fgvc_cli.files import explained, write_atomically
-from fgvc_cli.machine.tensor_files import DamagedError, read_metadata, read_tensors, write_tensors
 from fgvc_cli.runs.folder import RunFolder
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _ROWS = 1 << 22  # probabilities held at once
 
@@ -23,31 +25,40 @@ _ROWS = 1 << 22  # probabilities held at once
 class Validation:
     """The N validation images; (N,) each."""
 
-    confidence: Tensor  # calibrated probability of the predicted class
-    right: Tensor  # uint8: whether that is the true class
-    score: Tensor  # the true class's, of `conformal`
+    confidence: NDArray[np.float32]  # calibrated probability of the predicted class
+    right: NDArray[np.uint8]  # whether that is the true class
+    score: NDArray[np.float32]  # the true class's, of `conformal`
 
     @classmethod
     def of(cls, logits: Tensor, labels: Tensor, temperature: float) -> Validation:
         """From (N, K) final logits and (N,) labels."""
+        import torch
+
+        from fgvc_cli.evaluation.certainty.conformal import true_scores
+
         parts = []
         step = max(1, _ROWS // logits.shape[1])
         for first in range(0, len(labels), step):
             probabilities = (logits[first : first + step].float() / temperature).softmax(1)
             truth, best = labels[first : first + step], probabilities.max(1)
             parts.append((best.values, (best.indices == truth).to(torch.uint8), true_scores(probabilities, truth)))
-        return cls(*(torch.cat(column) for column in zip(*parts, strict=True)))
+        return cls(*(torch.cat(column).cpu().numpy() for column in zip(*parts, strict=True)))
 
     def save(self, run: RunFolder, epoch: int, temperature: float) -> None:
         """Write it into the run, complete or not at all."""
+        import torch
+
+        from fgvc_cli.machine.tensor_files import write_tensors
+
+        tensors = {name: torch.from_numpy(column) for name, column in vars(self).items()}
         about = {"epoch": str(epoch), "temperature": repr(temperature)}
         file = run.validation_file
         with explained(str(file)):
-            write_atomically(file, lambda temporary: write_tensors(temporary, asdict(self), about))
+            write_atomically(file, lambda temporary: write_tensors(temporary, tensors, about))
 
     def threshold(self, precision: float) -> float:
         """The confidence from which answers have this precision on the validation split. BadRequest: none has."""
-        curve = RiskCoverage.of(self.confidence.double().numpy(), self.right.numpy().astype(np.bool_))
+        curve = RiskCoverage.of(self.confidence.astype(np.float64), self.right.astype(np.bool_))
         found = curve.threshold_for(precision)
         if found is None:
             raise BadRequest(
@@ -67,6 +78,12 @@ class Validation:
         return found
 
 
+def quantile(validation: NDArray[np.float32], coverage: float) -> float:
+    """The ceil((n + 1) · coverage)-th smallest of n scores of true classes; infinity if n is smaller than that."""
+    place = math.ceil((len(validation) + 1) * coverage - 1e-9)
+    return float(np.sort(validation)[place - 1]) if place <= len(validation) else math.inf
+
+
 def open_validation(file: Path, run: RunFolder | None, epoch: int, temperature: float) -> Validation:
     """The record of a model's run.
 
@@ -80,12 +97,14 @@ def open_validation(file: Path, run: RunFolder | None, epoch: int, temperature: 
         BadRequest: there is none, as the run has no validation split.
         FgvcError: it is damaged, or of another state of the model.
     """
+    from fgvc_cli.machine.tensor_files import DamagedError, read_metadata, read_tensors
+
     if run is None:
         raise BadRequest(f"{file} is in no run folder, and thresholds are kept there: name the run's folder")
     kept = run.validation_file
     try:
         about, tensors = read_metadata(kept), read_tensors(kept)
-        found = Validation(**tensors)
+        found = Validation(**{name: tensor.numpy() for name, tensor in tensors.items()})
     except FileNotFoundError:
         raise BadRequest(_without(run)) from None
     except OSError as error:

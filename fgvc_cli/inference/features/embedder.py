@@ -22,8 +22,9 @@ from fgvc_cli.data.types import Batch
 from fgvc_cli.errors import BadRequest, FgvcError
 from fgvc_cli.inference.features.store import FeatureStore, digest
 from fgvc_cli.inference.folding import fold_batch_norm
+from fgvc_cli.inference.loaded import load_pictures
 from fgvc_cli.inference.look import Model
-from fgvc_cli.inference.pictures import OnBad, Picture, load_pictures
+from fgvc_cli.inference.pictures import OnBad, Picture
 from fgvc_cli.machine.device import autocast
 from fgvc_cli.machine.distributed import gathered, world
 from fgvc_cli.methods.base import Method, precise

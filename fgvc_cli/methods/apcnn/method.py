@@ -188,7 +188,7 @@ class ApCnn(Method):
         """
         stride = 1 if self.refined_map == INPUT else self.backbone.strides[self.refined_map]
         size = size_of(source)
-        everything = whole_image(len(source), *size, source.device)
+        everything = whole_image(source.shape[0], *size, source.device)
         cells = merged_cells(joined(rois), stride, size) if self.spec.zoom else everything
         if self.spec.erase and self.training:
             box, present = chosen_roi(rois, self.layout.drop_rates)

@@ -116,7 +116,7 @@ def random_rois(pyramid: RoiPyramid, maps: Sequence[Size], image: Size, like: Te
     """
     rois = []
     for level, (h, w) in enumerate(maps):
-        shape, device = (len(like), 1, h, w), like.device
+        shape, device = (like.shape[0], 1, h, w), like.device
         noise = torch.rand(shape, device=device) if training else torch.zeros(shape, device=device)
         rois.append(pyramid.select(level, noise, image))
     return rois
@@ -143,7 +143,7 @@ def merged_cells(rois: Rois, stride: int, size: Size) -> Tensor:
     first = torch.where(valid, rois.boxes[..., :2], torch.inf).amin(1)
     end = torch.where(valid, rois.boxes[..., 2:], -torch.inf).amax(1)
     cells = whole_cells(torch.cat([first, end], 1), stride, size)
-    return torch.where(valid.any(1), cells, whole_image(len(cells), *size, cells.device))
+    return torch.where(valid.any(1), cells, whole_image(cells.shape[0], *size, cells.device))
 
 
 @torch.no_grad()

@@ -100,7 +100,7 @@ class KnnHead(ProbeHead):
 
     def forward(self, embeddings: Tensor) -> Tensor:
         """(B, D) → (B, K)."""
-        shares = embeddings.new_zeros(len(embeddings), self.classes)
+        shares = embeddings.new_zeros(embeddings.shape[0], self.classes)
         if len(self.gallery):
             queries = F.normalize(embeddings.float(), dim=1)
             cosine, place = nearest(queries, self.gallery, min(self.spec.neighbours, len(self.gallery)))

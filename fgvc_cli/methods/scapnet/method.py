@@ -165,7 +165,7 @@ class ScapNet(Method):
         means = window_means(middle.float(), grid, scales)
         pooled = torch.cat([mean.flatten(2) for mean in means], 2).transpose(1, 2)  # (B, windows of all scales, C)
         scored = torch.split(self.location(pooled), [mean[0, 0].numel() for mean in means], 1)
-        log_probs = [s.view(len(s), *mean.shape[2:], 2) for s, mean in zip(scored, means, strict=True)]
+        log_probs = [s.view(s.shape[0], *mean.shape[2:], 2) for s, mean in zip(scored, means, strict=True)]
         return Attention(log_probs, self._gate(log_probs[0]))
 
     def _gate(self, log_probs: Tensor) -> Tensor | None:
@@ -209,7 +209,7 @@ class ScapNet(Method):
         for u, count in enumerate(counts, 1):
             windows = window_boxes(grid, u, map_size, size, images.device)  # (n, 4)
             if attention is None:
-                keep = torch.ones(len(images), len(windows), device=images.device)
+                keep = torch.ones(images.shape[0], len(windows), device=images.device)
             else:
                 keep = attention.keep(u).flatten(1)
             chosen = top_windows(self._random_scores(keep) if self.spec.selection == "random" else keep, count)

@@ -18,7 +18,8 @@ from fgvc_cli.data.loading.loader import make_loader
 from fgvc_cli.data.loading.transforms import eval_geometry, generator_of, train_geometry, transform
 from fgvc_cli.data.types import DatasetIndex, Split
 from fgvc_cli.errors import BadRequest, FgvcError
-from fgvc_cli.inference.pictures import Picture, load_pictures
+from fgvc_cli.inference.loaded import load_pictures
+from fgvc_cli.inference.pictures import Picture
 from fgvc_cli.spec.build import build_spec
 from fgvc_cli.spec.data import DataSpec
 from tests.data.loading.test_loader import assert_same

@@ -16,7 +16,8 @@ from fgvc_cli.errors import BadRequest
 from fgvc_cli.evaluation.evaluate import evaluate_run
 from fgvc_cli.inference.look import look, open_model
 from fgvc_cli.inference.pictures import Picture, find_pictures
-from fgvc_cli.inference.trained import EvalRequest, load_trained
+from fgvc_cli.inference.request import EvalRequest
+from fgvc_cli.inference.trained import load_trained
 from fgvc_cli.progress import Reporter
 from fgvc_cli.runs.folder import RunFolder
 from fgvc_cli.terminal import Console

@@ -17,7 +17,7 @@ from fgvc_cli.evaluation.evaluate import evaluate_run
 from fgvc_cli.inference.features.embedder import Embedder
 from fgvc_cli.inference.look import look, open_model
 from fgvc_cli.inference.pictures import find_pictures
-from fgvc_cli.inference.trained import EvalRequest
+from fgvc_cli.inference.request import EvalRequest
 from fgvc_cli.runs.folder import RunFolder
 from fgvc_cli.terminal import Console
 from fgvc_cli.training.train import Machine, resume, train

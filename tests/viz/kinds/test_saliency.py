@@ -17,7 +17,7 @@ from fgvc_cli.data.types import Batch
 from fgvc_cli.errors import BadRequest
 from fgvc_cli.inference.look import Seen, look, open_model
 from fgvc_cli.inference.pictures import find_pictures
-from fgvc_cli.inference.trained import EvalRequest
+from fgvc_cli.inference.request import EvalRequest
 from fgvc_cli.methods import METHODS
 from fgvc_cli.methods.base import Evidence, Head, Output
 from fgvc_cli.methods.reaps import PartSequence

@@ -12,7 +12,7 @@ import torch
 from fgvc_cli.backbones import EMBEDDING
 from fgvc_cli.inference.look import look, open_model
 from fgvc_cli.inference.pictures import Picture
-from fgvc_cli.inference.trained import EvalRequest
+from fgvc_cli.inference.request import EvalRequest
 from fgvc_cli.progress import Reporter
 from fgvc_cli.terminal import Console
 from fgvc_cli.viz.plots.embedding import Features, embedding_figure, gather, picked_classes

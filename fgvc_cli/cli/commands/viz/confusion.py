@@ -9,7 +9,7 @@ from fgvc_cli.streams import say
 
 if TYPE_CHECKING:
     from fgvc_cli.inference.new_photos import Named
-    from fgvc_cli.inference.trained import EvalRequest
+    from fgvc_cli.inference.request import EvalRequest
     from fgvc_cli.runs.folder import RunFolder
 
 from fgvc_cli.cli.commands.viz.whole_run import Dpi, Force, Out, Run, open_run, picture_file
@@ -29,7 +29,7 @@ def confusion(
 ) -> None:
     """Draw the confusion matrix that `fgvc eval` saved; what is not evaluated yet is evaluated first."""
     from fgvc_cli.inference.new_photos import named, pictures_folder
-    from fgvc_cli.inference.trained import EvalRequest
+    from fgvc_cli.inference.request import EvalRequest
 
     folder = open_run(run)
     request = EvalRequest(

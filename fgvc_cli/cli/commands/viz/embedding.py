@@ -27,7 +27,7 @@ def embedding(
 ) -> None:
     """Draw the features of a split's images in two dimensions: look-alike classes overlap, hollow points are wrong."""
     from fgvc_cli.inference.new_photos import named, pictures_folder
-    from fgvc_cli.inference.trained import EvalRequest
+    from fgvc_cli.inference.request import EvalRequest
 
     folder = open_run(run)
     request = EvalRequest(

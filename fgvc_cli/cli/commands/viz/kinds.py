@@ -49,7 +49,7 @@ def _draw(kind: str, given: dict[str, Any]) -> None:
     from fgvc_cli.terminal import Console
 
     with quick_imports():
-        from fgvc_cli.inference.trained import EvalRequest
+        from fgvc_cli.inference.request import EvalRequest
         from fgvc_cli.viz.draw import VizRequest, draw_pictures
         from fgvc_cli.viz.scene import Options
         from fgvc_cli.viz.selection import Selection

@@ -35,7 +35,7 @@ def neighbours(
         from fgvc_cli.inference.find import newest_model
         from fgvc_cli.inference.look import open_model
         from fgvc_cli.inference.pictures import find_pictures
-        from fgvc_cli.inference.trained import EvalRequest
+        from fgvc_cli.inference.request import EvalRequest
         from fgvc_cli.progress import Reporter
         from fgvc_cli.viz.neighbours import draw_neighbours
 

@@ -1,0 +1,1 @@
+"""What a pass over a split counts on the device."""

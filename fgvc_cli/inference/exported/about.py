@@ -1,0 +1,76 @@
+"""What an exported file says of itself: everything beside the network that an answer needs. Needs no PyTorch."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from fgvc_cli.runs.schema import Count, Number, Share, TaxonomyRecord, Temperature
+from fgvc_cli.spec.data import DataSpec
+
+KEY = "fgvc"  # of the file's metadata
+LAYOUT: Literal[1] = 1  # increased when a reader of an older fgvc would answer wrongly
+IMAGES, PROBABILITIES = "images", "probabilities"  # the graph's input and its first output
+LOGITS, EMBEDDING = "logits", "embedding"
+Precision = Literal["fp32", "fp16", "int8"]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+
+class Validated(_Part):
+    """The answers to the run's validation images, by which thresholds are chosen; N numbers each."""
+
+    confidence: list[Share]  # calibrated probability of the predicted class
+    right: list[Annotated[int, Field(ge=0, le=1)]]  # whether that is the true class
+    score: list[Number]  # the true class's, of conformal prediction
+
+    @model_validator(mode="after")
+    def _as_many(self) -> Self:
+        if not len(self.confidence) == len(self.right) == len(self.score) > 0:
+            raise ValueError("must hold as many numbers in each list, and at least one")
+        return self
+
+
+class Evidences(_Part):
+    """Names of the evidence that the graph gives, and its kind: name → kind. See docs/export.md for the outputs."""
+
+    boxes: dict[str, str] = {}
+    maps: dict[str, str] = {}
+    grids: dict[str, str] = {}
+    relations: list[str] = []
+    embedding: bool = False
+
+
+class ExportAbout(_Part):
+    """The metadata key `fgvc` of an exported file."""
+
+    layout: int
+    fgvc: str  # version that wrote it
+    run: str  # name of the run
+    spec: dict[str, Any]
+    classes: Annotated[list[str], Field(min_length=1)]
+    epoch: Count
+    temperature: Temperature = 1.0
+    precision: Precision = "fp32"
+    preprocessing: dict[str, Any] = {}  # for other programs; fgvc reads the spec
+    validation: Validated | None = None
+    taxonomy: TaxonomyRecord | None = None
+    evidence: Evidences | None = None  # exported with --evidence
+
+
+def preprocessing_of(spec: DataSpec) -> dict[str, Any]:
+    """How an image file becomes the graph's input, in words and exact numbers."""
+    mean, std = spec.normalisation
+    return {
+        "decode": "RGB, 8 bit, turned as EXIF says, transparency on white",
+        "fit": spec.fit,
+        "resize": spec.resize_side,
+        "interpolation": spec.interpolation,
+        "antialias": spec.interpolation != "nearest",
+        "crop": spec.side,
+        "input": f"{IMAGES}: uint8, (batch, 3, {spec.side}, {spec.side}), RGB",
+        "in_the_graph": {"mean": list(mean), "std": list(std), "scale": 255, "temperature and softmax": True},
+    }

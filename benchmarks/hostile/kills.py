@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 from benchmarks.hostile.forked import Answer, run, start, wait
 from benchmarks.hostile.material import TINY, environment
 from benchmarks.hostile.mutate import copied
+from fgvc_cli.runs.journal import COSTS
 
 _EVERY = "--set train.checkpoint_every=2"
 WAYS = {
@@ -63,7 +64,8 @@ def facts(folder: Path) -> tuple[Any, ...]:
     """Weights as bytes, the table of metrics without times, and the measures on the test split."""
     rows = list(csv.DictReader(io.StringIO((folder / "metrics.csv").read_text())))
     for row in rows:
-        del row["seconds"]
+        for cost in COSTS:
+            row.pop(cost, None)
     tensors = {key: value.numpy().tobytes() for key, value in load_file(folder / "model.safetensors").items()}
     return tensors, rows, json.loads((folder / "eval/test.json").read_text())["branches"]
 

@@ -26,6 +26,7 @@ from fgvc_cli.cli.commands import (
     suite,
     summary,
     train,
+    tune,
 )
 from fgvc_cli.cli.commands import eval as evaluation
 from fgvc_cli.cli.commands.bench import bench
@@ -53,6 +54,7 @@ app.command("check-labels")(check_labels.check_labels)
 app.command("suggest")(suggest.suggest)
 app.command("report")(report.report)
 app.command("suite")(suite.suite)
+app.command("tune")(tune.tune)
 app.command("runs")(runs.runs)
 app.command("summary")(summary.summary)
 app.command("methods")(methods.methods)

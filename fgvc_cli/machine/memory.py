@@ -1,9 +1,14 @@
-"""Memory that runs out: how its errors are recognised, and how many worker processes fit into shared memory."""
+"""Memory: its peak, how errors say that it ran out, how many worker processes fit into shared memory."""
 
 from __future__ import annotations
 
 import shutil
+import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
 
 OUT_OF_MEMORY = "out of memory: use a smaller --batch-size or --image-size, or --precision bf16"
 SHARED_MEMORY_FULL = "/dev/shm is full: use fewer --workers, 0 for none, or make it larger (docker run --shm-size=2g)"
@@ -29,3 +34,20 @@ def workers_that_fit(workers: int, batch: int) -> int:
     """
     free = shared_memory()
     return workers if free is None else max(0, min(workers, free // max(batch, 1) // 2 - 1))
+
+
+def peak_memory(device: torch.device) -> float | None:
+    """The most memory that this process has held, in MiB; None where the system does not tell.
+
+    On CUDA: of the GPU, as counted by PyTorch's allocator. Elsewhere: of the machine, code and libraries included.
+    """
+    if device.type == "cuda":
+        import torch
+
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20

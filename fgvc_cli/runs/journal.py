@@ -18,11 +18,20 @@ from typing import TYPE_CHECKING, Any
 
 from fgvc_cli.errors import FgvcError
 from fgvc_cli.files import explained, make_folder, read_text, write_text
+from fgvc_cli.machine.memory import peak_memory
 
 if TYPE_CHECKING:
+    import torch
     from tensorboard.compat.proto.event_pb2 import Event
 
+COSTS = ("seconds", "memory_mib")  # columns of metrics.csv that differ from machine to machine
 _DIGITS = 16  # a step or epoch with more is damage
+
+
+def cost_of(started: float, device: torch.device) -> dict[str, float]:
+    """The columns COSTS of an epoch's row: seconds since `started` (of time.monotonic) and the peak memory so far."""
+    costs = (time.monotonic() - started, peak_memory(device))
+    return {name: round(cost, 2) for name, cost in zip(COSTS, costs, strict=True) if cost is not None}
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:

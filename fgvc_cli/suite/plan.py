@@ -21,6 +21,29 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 .,+()_-]*$", max_le
 Values = dict[str, Any]
 
 
+class Range(BaseModel):
+    """Numbers from which `fgvc tune` picks: whole ones if both ends and the step are."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    low: int | float
+    high: int | float
+    log: bool = Field(False, description="pick the logarithm evenly; for positive numbers")
+    step: Annotated[int | float, Field(gt=0)] | None = None
+
+    @model_validator(mode="after")
+    def _ends(self) -> Self:
+        if not self.low < self.high:
+            raise ValueError("low must be less than high")
+        if self.log and (self.low <= 0 or self.step is not None):
+            raise ValueError("log needs positive numbers and no step")
+        return self
+
+
+Choices = Annotated[list[bool | int | float | str], Field(min_length=1)]
+Search = dict[str, Range | Choices]  # by flag, or by field of the spec
+
+
 class Row(BaseModel):
     """One row of the table: the flags of `fgvc train` beside its name."""
 
@@ -28,6 +51,7 @@ class Row(BaseModel):
 
     name: Name
     published: float | None = Field(None, description="the paper's number, in per cent")
+    search: Search = Field({}, description="what `fgvc tune` picks for this row")
 
     @property
     def flags(self) -> Values:
@@ -44,6 +68,8 @@ class SuiteFile(BaseModel):
     baseline: str | None = Field(None, description="the row that others are compared with; none: the first")
     seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1, max_length=1000)] = [0, 1, 2]
     defaults: Values = Field({}, description="flags of every row, unless it has its own")
+    search: Search = Field({}, description="what `fgvc tune` picks for every row, unless it has its own")
+    slurm: Values = Field({}, description="settings of the jobs of a cluster: submitit's parameters")
     rows: Annotated[list[Row], Field(min_length=1, max_length=1000)]
 
     @model_validator(mode="after")
@@ -57,6 +83,15 @@ class SuiteFile(BaseModel):
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError("seeds must differ")
         return self
+
+    def search_of(self, row: Row) -> Search:
+        """What is picked for a row."""
+        return self.search | row.search
+
+    def flags_of(self, row: Row) -> Values:
+        """A row's flags, with those of every row."""
+        flags = {key.replace("-", "_"): value for key, value in self.defaults.items()} | row.flags
+        return flags | {"set": [*_listed(self.defaults.get("set")), *_listed(row.flags.get("set"))]}
 
     @property
     def reference(self) -> str:
@@ -72,6 +107,7 @@ class Job:
     seed: int
     spec: RunSpec
     folder: Path  # of the run
+    split: str = "test"  # that it is evaluated on
 
     @property
     def run(self) -> RunFolder:
@@ -91,7 +127,7 @@ class Job:
     @property
     def finished(self) -> bool:
         """Whether it is trained and evaluated."""
-        return self.run.evaluation_file("test").is_file()
+        return self.run.evaluation_file(self.split).is_file()
 
     @property
     def label(self) -> str:
@@ -157,15 +193,26 @@ def plan(file: SuiteFile, out: Path, overrides: Mapping[str, Any], build: Callab
     """
     jobs = []
     for row in file.rows:
-        flags = {key.replace("-", "_"): value for key, value in file.defaults.items()} | row.flags
-        flags["set"] = [*_listed(file.defaults.get("set")), *_listed(row.flags.get("set"))]
+        if file.search_of(row):
+            raise BadRequest(f"row {row.name} has values to search: `fgvc tune` picks them and writes a suite of them")
+        flags = file.flags_of(row)
         for seed in file.seeds:
-            try:
-                spec = build(flags | dict(overrides) | {"seed": seed})
-            except BadRequest as error:
-                raise BadRequest(*(f"row {row.name}: {line}" for line in error.args)) from None
+            spec = built(build, row.name, with_overrides(flags, overrides) | {"seed": seed})
             jobs.append(Job(row.name, seed, spec, out / row.name / f"seed-{seed}"))
     return Plan(file, tuple(jobs), out)
+
+
+def built(build: Callable[[Values], RunSpec], row: str, flags: Values) -> RunSpec:
+    """The spec of flags. BadRequest, with the row's name, if they are wrong."""
+    try:
+        return build(flags)
+    except BadRequest as error:
+        raise BadRequest(*(f"row {row}: {line}" for line in error.args)) from None
+
+
+def with_overrides(flags: Values, overrides: Mapping[str, Any]) -> Values:
+    """Flags with others that win over them; `set` is added to theirs."""
+    return flags | dict(overrides) | {"set": [*_listed(flags.get("set")), *_listed(overrides.get("set"))]}
 
 
 def _listed(value: object) -> list[Any]:
@@ -174,15 +221,19 @@ def _listed(value: object) -> list[Any]:
 
 def write_specs(plan: Plan) -> None:
     """Write the spec of every run beside its folder. BadRequest if another is there: the suite has changed since."""
+    for job in plan.jobs:
+        write_spec(job)
+
+
+def write_spec(job: Job) -> None:
+    """Write the spec of a run beside its folder. BadRequest if another is there: the settings have changed since."""
     from fgvc_cli.runs.schema import RunJson, read_file
 
-    for job in plan.jobs:
-        tree = job.spec.model_dump(mode="json")
-        if not job.spec_file.exists():
-            job.spec_file.parent.mkdir(parents=True, exist_ok=True)
-            write_json(job.spec_file, tree)
-        elif read_file(job.spec_file, RunJson) != tree:
-            raise BadRequest(
-                f"{job.folder} was started with other settings than row {job.row} has now: "
-                "give another --out, or delete it"
-            )
+    tree = job.spec.model_dump(mode="json")
+    if not job.spec_file.exists():
+        job.spec_file.parent.mkdir(parents=True, exist_ok=True)
+        write_json(job.spec_file, tree)
+    elif read_file(job.spec_file, RunJson) != tree:
+        raise BadRequest(
+            f"{job.folder} was started with other settings than row {job.row} has now: give another --out, or delete it"
+        )

@@ -54,10 +54,21 @@ class Finished:
         file = self.job.run.path / self.result["files"]["predictions"]
         return {one.image: one.true == one.predicted for one in read_predictions(file)}
 
+    @cached_property
+    def epochs(self) -> list[dict[str, str]]:
+        """The rows of metrics.csv."""
+        return read_rows(self.job.run.metrics_file)
+
     @property
     def hours(self) -> float:
         """Of training."""
-        return sum(float(row["seconds"]) for row in read_rows(self.job.run.metrics_file)) / 3600
+        return sum(float(row["seconds"]) for row in self.epochs) / 3600
+
+    @property
+    def memory(self) -> float | None:
+        """The peak memory of training, in GiB; None if it was not recorded."""
+        found = [float(row["memory_mib"]) for row in self.epochs if row.get("memory_mib")]
+        return max(found) / 1024 if found else None
 
 
 @dataclass(frozen=True)
@@ -71,6 +82,7 @@ class RowResult:
     calibration: Spread | None
     localisation: Spread | None  # mean IoU of the method's best box
     hours: Spread | None
+    memory: Spread | None  # GiB: the GPU's, or without one the process's
     parameters: int | None
     multiply_adds: int | None
     difference: tuple[float, float, float] | None  # to the baseline's top-1, with the ends of its 95 % interval
@@ -105,6 +117,7 @@ def _row(plan: Plan, name: str, published: float | None, rows: dict[str, list[Fi
         calibration=over("ece", "calibration"),
         localisation=Spread.of([value for one in done if (value := _best_box(one.result)) is not None]),
         hours=Spread.of([one.hours for one in done]),
+        memory=Spread.of([one.memory for one in done if one.memory is not None]),
         parameters=None if cost is None else cost[0],
         multiply_adds=None if cost is None else cost[1],
         difference=None if name == plan.file.reference else difference(done, reference),

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
-import threading
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from queue import SimpleQueue
+from collections.abc import Callable
 
+from fgvc_cli.suite.places import Ended, Place, Watch, each
 from fgvc_cli.suite.plan import Job, Plan
 
 Tell = Callable[[Job, str], object]
@@ -17,80 +13,35 @@ Tell = Callable[[Job, str], object]
 
 def command_of(job: Job) -> list[str]:
     """The command that starts the job, or continues what is there."""
-    train = [sys.executable, "-m", "fgvc_cli", "train"]
+    train = [sys.executable, "-m", "fgvc_cli", "train", *(["--no-test"] if job.split != "test" else [])]
     if job.run.spec_file.exists():
         return [*train, "--resume", str(job.folder)]
     return [*train, "--config", str(job.spec_file), "--out", str(job.folder)]
 
 
-def run_all(plan: Plan, tell: Tell, devices: Sequence[str] = ()) -> list[Job]:
+def run_all(plan: Plan, tell: Tell, place: Place) -> list[Job]:
     """Run what is not finished; the runs that failed.
 
     Args:
         plan: the suite.
         tell: called with a job and its state: `finished before`, `running`, `finished`, or the reason that it failed.
-        devices: GPUs by number; that many jobs run at once, each on one. None: one after the other.
+        place: where they run.
     """
-    free: SimpleQueue[str] = SimpleQueue()
-    for device in devices or ("",):
-        free.put(device)
-    stop = threading.Event()
-    running: list[subprocess.Popen[bytes]] = []
 
     def one(job: Job) -> Job | None:
         if job.finished:
             tell(job, "finished before")
             return None
-        device = free.get()
-        try:
-            return None if stop.is_set() else _run(job, device, tell, running)
-        finally:
-            free.put(device)
+        ended = run_job(job, place, tell)
+        return job if ended is not None and not job.finished else None
 
-    with ThreadPoolExecutor(max(len(devices), 1)) as pool:
-        waiting = [pool.submit(one, job) for job in plan.jobs]
-        try:
-            failed = [done for future in waiting if (done := future.result()) is not None]
-        except BaseException:
-            stop.set()  # the runs finish their step and leave a checkpoint
-            for process in running:
-                process.terminate()
-            raise
-    return failed
+    return [job for job in each(place, plan.jobs, one) if job is not None]
 
 
-def _run(job: Job, device: str, tell: Tell, running: list[subprocess.Popen[bytes]]) -> Job | None:
-    """Run one job to its end; the job if it failed."""
-    tell(job, "running" if not device else f"running on GPU {device}")
-    environment = os.environ | ({"CUDA_VISIBLE_DEVICES": device} if device else {})
-    with job.log.open("ab") as log:
-        start = log.tell()
-        # In its own session: after a terminal's Ctrl-C our signal would be its second, which ends it at once.
-        process = subprocess.Popen(
-            command_of(job), stdout=log, stderr=subprocess.STDOUT, env=environment, start_new_session=True
-        )
-        running.append(process)
-        code = process.wait()
-        running.remove(process)
-    if code == 0 and job.finished:
-        tell(job, "finished")
-        return None
-    tell(job, f"failed: {_last_line(job, start) or f'exit code {code}'}")
-    return job
-
-
-def _last_line(job: Job, start: int) -> str:
-    """The last line that the job has said."""
-    with job.log.open("rb") as log:
-        log.seek(start)
-        lines = [line.strip() for line in log.read().decode("utf-8", "replace").splitlines() if line.strip()]
-    return lines[-1].removeprefix("fgvc: ") if lines else ""
-
-
-def visible_gpus() -> list[str]:
-    """The numbers of this machine's GPUs, by which processes are given one."""
-    import torch
-
-    listed = os.environ.get("CUDA_VISIBLE_DEVICES")
-    count = torch.cuda.device_count()
-    return listed.split(",")[:count] if listed else [str(number) for number in range(count)]
+def run_job(job: Job, place: Place, tell: Tell, watch: Watch = lambda: False) -> Ended | None:
+    """Run one job to its end, or until `watch` is true; None if the place was stopped before it began."""
+    ended = place.run(command_of(job), job.log, lambda where: tell(job, f"running{where}"), watch)
+    if ended is not None:
+        finished = ended.code == 0 and job.finished
+        tell(job, "finished" if finished else f"failed: {ended.reason}")
+    return ended

@@ -21,6 +21,7 @@ HEADER = (
     "parameters",
     "multiply-adds",
     "hours",
+    "memory",
     "published",
 )
 _LATEX = {"&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "±": r"$\pm$", "×": r"$\times$", "–": "--"}
@@ -52,6 +53,7 @@ def cells(row: RowResult) -> list[str]:
         "" if row.parameters is None else f"{row.parameters / 1e6:.1f} M",
         "" if row.multiply_adds is None else f"{row.multiply_adds / 1e9:.2f} G",
         "" if row.hours is None else _number(row.hours, 1, 2),
+        "" if row.memory is None else f"{row.memory.mean:.1f} GiB",
         "" if row.published is None else f"{row.published:.1f}",
     ]
 

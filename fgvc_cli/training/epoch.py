@@ -13,7 +13,7 @@ from fgvc_cli.machine.finite import check_values
 from fgvc_cli.machine.interrupt import Stopped, Wish
 from fgvc_cli.progress import Reporter
 from fgvc_cli.runs.checkpoint import save_model
-from fgvc_cli.runs.journal import Journal
+from fgvc_cli.runs.journal import COSTS, Journal, cost_of
 from fgvc_cli.training.session import Averages, Session
 
 
@@ -29,11 +29,11 @@ def train_epoch(session: Session, journal: Journal, reporter: Reporter, wish: Wi
         "epoch": epoch,
         "step": session.position.step,
         "lr": session.rate(epoch),
-        "seconds": round(time.monotonic() - started, 2),
+        **cost_of(started, session.learner.device),
     }
     row |= {f"train_{name}": value for name, value in trained.items()} | validation
     journal.row(row)
-    facts = ("epoch", "step", "seconds")
+    facts = ("epoch", "step", *COSTS)
     curves = {name.replace("_", "/", 1): value for name, value in row.items() if name not in facts}
     journal.scalars(curves, session.position.step)
     _select(session, epoch, validation.get("val_top1"))

@@ -28,6 +28,8 @@ from fgvc_cli.training.epoch import asked_to_stop, stop_run, train_epoch
 from fgvc_cli.training.features.fitting import Fitting
 from fgvc_cli.training.session import Session
 
+TEST = "test"  # the split that a finished run is evaluated on
+
 
 @dataclass(frozen=True)
 class Machine:
@@ -47,8 +49,11 @@ class Machine:
         return validate(tree)
 
 
-def train(spec: RunSpec, out: Path, console: Console) -> dict[str, Any]:
-    """Train a new run in the folder `out`. Returns its evaluation on the test split."""
+def train(spec: RunSpec, out: Path, console: Console, split: str = TEST) -> dict[str, Any]:
+    """Train a new run in the folder `out`. Returns its evaluation on a split.
+
+    `split`: `val` while settings are being chosen, so that the test split is not looked at; BadRequest without one.
+    """
     spec, choice = with_backbone(spec)
     if choice is not None and launched().main:
         console.note(choice)
@@ -58,10 +63,11 @@ def train(spec: RunSpec, out: Path, console: Console) -> dict[str, Any]:
         out, begun = on_main(lambda: (out, _begun(out, spec)))
         console = console if here.main else Console(quiet=True)
         if begun:
-            return _resume(RunFolder(out), spec, console)
+            return _resume(RunFolder(out), spec, console, split)
         run = RunFolder(out)
         # Errors in the request are found before a folder is created.
         session = _built(run, spec, console)
+        _has(split, session)
         with _locked(run):
             on_main(lambda: _create(run, spec))
             console.print(f"run: {run.path}")
@@ -71,7 +77,7 @@ def train(spec: RunSpec, out: Path, console: Console) -> dict[str, Any]:
             if spec.backbone.plain_epochs:
                 del session  # frees its memory for the plain network
                 session = _after_plain(run, spec, console)
-            return _fit(session, console)
+            return _fit(session, console, split)
 
 
 def _built(run: RunFolder, spec: RunSpec, console: Console, *, load_weights: bool = True) -> Session | Fitting:
@@ -101,19 +107,26 @@ def _locked(run: RunFolder) -> AbstractContextManager[object]:
     return run.locked() if world().main else nullcontext()
 
 
-def resume(path: Path, machine: Machine, console: Console) -> dict[str, Any]:
-    """Resume a stopped or killed run from its last complete checkpoint. Returns its evaluation on the test split."""
+def resume(path: Path, machine: Machine, console: Console, split: str = TEST) -> dict[str, Any]:
+    """Resume a stopped or killed run from its last complete checkpoint. Returns its evaluation on a split."""
     run = RunFolder.open(path)
     spec = machine.applied(run.spec())
     with joined(spec.train.timeout_minutes) as here:
-        return _resume(run, spec, console if here.main else Console(quiet=True))
+        return _resume(run, spec, console if here.main else Console(quiet=True), split)
 
 
-def _resume(run: RunFolder, spec: RunSpec, console: Console) -> dict[str, Any]:
+def _resume(run: RunFolder, spec: RunSpec, console: Console, split: str) -> dict[str, Any]:
     with _locked(run):
-        if spec.backbone.plain_epochs and not on_main(run.checkpoint_steps):
-            return _fit(_after_plain(run, spec, console), console)
-        return _fit(_restored(run, spec, console), console)
+        begins = spec.backbone.plain_epochs and not on_main(run.checkpoint_steps)
+        session = _after_plain(run, spec, console) if begins else _restored(run, spec, console)
+        _has(split, session)
+        return _fit(session, console, split)
+
+
+def _has(split: str, session: Session | Fitting) -> None:
+    """BadRequest if the split to evaluate on is a validation split, and there is none."""
+    if split != TEST and session.index.val is None:
+        raise BadRequest("--no-test evaluates on the validation split, and there is none: add --val-fraction 0.1")
 
 
 def _restored(run: RunFolder, spec: RunSpec, console: Console) -> Session | Fitting:
@@ -148,17 +161,17 @@ def _given(**values: Any) -> dict[str, Any]:
     return {key: value for key, value in values.items() if value is not None}
 
 
-def _fit(session: Session | Fitting, console: Console) -> dict[str, Any]:
-    """Train or fit from the session's position to the end, then evaluate the selected model on the test split."""
+def _fit(session: Session | Fitting, console: Console, split: str) -> dict[str, Any]:
+    """Train or fit from the session's position to the end, then evaluate the selected model on a split."""
     reporter = Reporter(console)
     if isinstance(session, Fitting):
         _fit_at_once(session, reporter)
     else:
         _learn(session, reporter)
     spec = session.spec
-    machine = EvalRequest("test", device=spec.train.device, workers=spec.data.workers, root=spec.data.root)
+    machine = EvalRequest(split, device=spec.train.device, workers=spec.data.workers, root=spec.data.root)
     on_main(lambda: calibrate_run(session.run, machine, session.index, console))
-    kept = on_main(lambda: _kept(session.run))
+    kept = on_main(lambda: _kept(session.run, split))
     if kept is not None:
         reporter.line(f"{session.run.path} is already trained and evaluated: there is nothing to do")
         return kept
@@ -197,10 +210,10 @@ def _learn(session: Session, reporter: Reporter) -> None:
         )
 
 
-def _kept(run: RunFolder) -> dict[str, Any] | None:
-    """The stored result of the test split, unless training has replaced the model since."""
+def _kept(run: RunFolder, split: str) -> dict[str, Any] | None:
+    """The stored result of a split, unless training has replaced the model since."""
     try:
-        return kept_result(run, about_model(run.model_file), Named("test"))
+        return kept_result(run, about_model(run.model_file), Named(split))
     except FgvcError:
         return None
 

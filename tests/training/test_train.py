@@ -20,6 +20,7 @@ from fgvc_cli.inference.request import EvalRequest
 from fgvc_cli.inference.trained import load_trained
 from fgvc_cli.machine.interrupt import Stopped
 from fgvc_cli.runs.folder import RunFolder
+from fgvc_cli.runs.journal import COSTS
 from fgvc_cli.terminal import Console
 from fgvc_cli.training import epoch as epoch_module
 from fgvc_cli.training import session as session_module
@@ -39,12 +40,12 @@ def rows_of(run: Path) -> list[dict[str, str]]:
 
 
 def assert_same_run(a: Path, b: Path) -> None:
-    """Bit-equal weights and equal metrics, seconds aside."""
+    """Bit-equal weights and equal metrics, costs aside."""
     one, two = load_file(a / "model.safetensors"), load_file(b / "model.safetensors")
     assert list(one) == list(two)
     for name in one:
         assert torch.equal(one[name], two[name]), name
-    drop = lambda row: {key: value for key, value in row.items() if key != "seconds"}  # noqa: E731
+    drop = lambda row: {key: value for key, value in row.items() if key not in COSTS}  # noqa: E731
     assert list(map(drop, rows_of(a))) == list(map(drop, rows_of(b)))
     assert (
         json.loads((a / "eval/test.json").read_text())["branches"]

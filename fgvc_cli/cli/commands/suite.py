@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fgvc_cli.cli import options
+from fgvc_cli.cli import options, suites
 from fgvc_cli.errors import BadRequest, FgvcError
 from fgvc_cli.machine.imports import quick_imports
-from fgvc_cli.streams import say, tell
+from fgvc_cli.streams import say
 
 if TYPE_CHECKING:
+    from fgvc_cli.suite.places import Place
     from fgvc_cli.suite.plan import Job, Plan
 
 SHOW = "show"
@@ -29,14 +29,13 @@ def suite(
         Path | None, typer.Option("--out", "-o", help="Folder of the runs and the table. Default: suites/NAME.")
     ] = None,
     seeds: Annotated[str | None, typer.Option(help="Seeds in the place of the file's, such as 0,1,2.")] = None,
-    rows: Annotated[str | None, typer.Option(help="Only these rows, names between commas.")] = None,
+    rows: suites.Rows = None,
     data_dir: options.DataDir = None,
     dataset: options.Dataset = None,
     epochs: options.Epochs = None,
     sets: options.Sets = None,
-    one_by_one: Annotated[
-        bool, typer.Option("--one-by-one", help="One run at a time, also where there are several GPUs.")
-    ] = False,
+    one_by_one: suites.OneByOne = False,
+    slurm: suites.Slurm = False,
     table_only: Annotated[
         bool, typer.Option("--table-only", help="Run nothing: write the table of what is finished.")
     ] = False,
@@ -57,13 +56,12 @@ def suite(
     if name is not None:
         raise BadRequest(f"{name}: one suite at a time")
     file, _ = open_suite(suite)
-    file = _chosen(file, seeds, rows)
+    file = suites.with_rows(suites.with_seeds(file, seeds), rows)
     folder = out or Path("suites") / Path(suite).stem
-    overrides = {"data_dir": data_dir, "dataset": dataset, "epochs": epochs, "set": list(sets or ())}
-    given = {key: value for key, value in overrides.items() if value}
+    given = suites.overrides(data_dir=data_dir, dataset=dataset, epochs=epochs, set=sets)
     planned = plan(file, folder, given, options.spec_of_row)
     write_specs(planned)
-    failed = [] if table_only else _run(planned, one_by_one)
+    failed = [] if table_only else _run(planned, suites.place_of(file, folder, slurm, one_by_one))
     _write(planned)
     if report:
         _report(planned)
@@ -89,41 +87,10 @@ def _show(name: str | None, shipped: list[str]) -> None:
     show(table)
 
 
-def _chosen(file: Any, seeds: str | None, rows: str | None) -> Any:
-    """The suite with other seeds or fewer rows."""
-    from fgvc_cli.suite.plan import SuiteFile
+def _run(planned: Plan, place: Place) -> list[Job]:
+    from fgvc_cli.suite.running import run_all
 
-    tree = file.model_dump()
-    if seeds is not None:
-        words = [word.strip() for word in seeds.split(",")]
-        if not all(word.isdecimal() for word in words):
-            raise BadRequest(f"--seeds {seeds}: give whole numbers between commas")
-        tree["seeds"] = [int(word) for word in words]
-    if rows is not None:
-        wanted = [word.strip() for word in rows.split(",")]
-        known = [row.name for row in file.rows]
-        odd = next((word for word in wanted if word not in known), None)
-        if odd is not None:
-            raise BadRequest(f"--rows: there is no row {odd!r}; the rows are {', '.join(known)}")
-        tree["rows"] = [row for row in tree["rows"] if row["name"] in wanted]
-        tree["baseline"] = tree["baseline"] if tree["baseline"] in wanted else None
-    return SuiteFile.model_validate(tree)
-
-
-def _run(planned: Plan, one_by_one: bool) -> list[Job]:
-    with quick_imports():
-        from fgvc_cli.suite.running import run_all, visible_gpus
-
-    gpus = [] if one_by_one else visible_gpus()
-    states: dict[str, str] = {}
-
-    def heard(job: Job, state: str) -> None:
-        states[job.label] = state
-        done = sum(one == "finished" or one == "finished before" for one in states.values())
-        tell(f"[{done}/{len(planned.jobs)}] {job.label}: {state}")
-        sys.stderr.flush()
-
-    return run_all(planned, heard, gpus if len(gpus) > 1 else ())
+    return run_all(planned, suites.lines(len(planned.jobs)), place)
 
 
 def _write(planned: Plan) -> None:

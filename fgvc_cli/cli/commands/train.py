@@ -37,6 +37,14 @@ def train(
             rich_help_panel="What to run",
         ),
     ] = False,
+    no_test: Annotated[
+        bool,
+        typer.Option(
+            "--no-test",
+            help="Evaluate on the validation split at the end, and leave the test split for the settings that win.",
+            rich_help_panel="What to run",
+        ),
+    ] = False,
     epochs: options.Epochs = None,
     batch_size: options.BatchSize = None,
     lr: options.Lr = None,
@@ -79,10 +87,12 @@ def train(
     """
     flags = dict(locals())
     if flags.pop("dry_run"):
+        del flags["no_test"]
         _dry_run(out, flags)
         return
     keep_going()
-    result = _resume(resume, flags) if resume is not None else _start(out, flags)
+    split = "val" if flags.pop("no_test") else "test"
+    result = _resume(resume, flags, split) if resume is not None else _start(out, flags, split)
     from fgvc_cli.cli.tables import print_evaluation
     from fgvc_cli.machine.distributed import launched
 
@@ -112,7 +122,7 @@ def _dry_run(out: Path | None, flags: dict[str, Any]) -> None:
     print_estimate(spec, estimate(spec, out or default_path(spec), Console(stderr=True)))
 
 
-def _start(out: Path | None, flags: dict[str, Any]) -> dict[str, Any]:
+def _start(out: Path | None, flags: dict[str, Any], split: str) -> dict[str, Any]:
     spec = options.spec_of(flags)
 
     from fgvc_cli.terminal import Console
@@ -125,10 +135,10 @@ def _start(out: Path | None, flags: dict[str, Any]) -> dict[str, Any]:
 
     if launched().main:
         _note(preset_note(spec))
-    return train(spec, out or default_path(spec), Console(stderr=True))
+    return train(spec, out or default_path(spec), Console(stderr=True), split)
 
 
-def _resume(path: Path, flags: dict[str, Any]) -> dict[str, Any]:
+def _resume(path: Path, flags: dict[str, Any], split: str) -> dict[str, Any]:
     fixed = options.given({key: value for key, value in flags.items() if key not in _ALLOWED_ON_RESUME})
     if fixed:
         run = shlex.quote(str(path))
@@ -148,4 +158,4 @@ def _resume(path: Path, flags: dict[str, Any]) -> dict[str, Any]:
         from fgvc_cli.training.train import Machine, resume
 
     machine = Machine(flags["device"], flags["workers"], flags["data_dir"], flags["cache"], flags["compile"])
-    return resume(path, machine, Console(stderr=True))
+    return resume(path, machine, Console(stderr=True), split)

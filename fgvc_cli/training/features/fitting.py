@@ -23,7 +23,7 @@ from fgvc_cli.methods.sizes import check_image_size
 from fgvc_cli.progress import Reporter
 from fgvc_cli.runs.checkpoint import save_model
 from fgvc_cli.runs.folder import RunFolder
-from fgvc_cli.runs.journal import Journal
+from fgvc_cli.runs.journal import Journal, cost_of
 from fgvc_cli.spec.run import RunSpec
 from fgvc_cli.terminal import Console
 from fgvc_cli.training.features.embedding import labelled
@@ -85,7 +85,7 @@ class Fitting:
         chosen, state = on_main(lambda: self._fitted(train, val, reporter))
         self.method.load_state_dict(state)  # only the main process has fitted
         check_tensors(self.method.state_dict())
-        row = {"epoch": 0, "step": 1, "lr": 0.0, "seconds": round(time.monotonic() - started, 2)}
+        row = {"epoch": 0, "step": 1, "lr": 0.0, **cost_of(started, self.device)}
         row |= self._measures("train", train.as_evaluated) | ({} if val is None else self._measures("val", val))
         fitted = time.monotonic() - computed
         journal.row(row)

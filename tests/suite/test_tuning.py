@@ -118,7 +118,8 @@ def test_stopped_trials_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     trained.stop_at = None
     tried = tuning(tmp_path, lr=[0.01, 0.03, 0.1]).run(ThisMachine(), lambda *_: None)
     assert [one.state for one in tried] == ["complete"] * 3
-    assert {one.folder for one in tried} == {job.folder for job in trained.jobs} and len(trained.jobs) == 3
+    assert len(trained.jobs) == 3
+    assert {one.folder for one in tried} == {job.folder for job in trained.jobs}
     best = best_of(tried)
     assert best is not None
     assert best.picked == {"lr": 0.1}
@@ -138,4 +139,5 @@ def test_processes_say_why_they_failed_and_are_ended_on_request(tmp_path: Path) 
     assert place.run(said, tmp_path / "a" / "log", lambda _: None, lambda: False) == Ended(2, "no such thing")
     waits = [sys.executable, "-c", "import time; time.sleep(60)"]
     ended = place.run(waits, tmp_path / "log", lambda _: None, lambda: True)
-    assert ended is not None and ended.code != 0
+    assert ended is not None
+    assert ended.code != 0

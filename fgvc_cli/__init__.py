@@ -1,7 +1,60 @@
-"""fgvc trains, evaluates, explains and ships fine-grained image classifiers."""
+"""fgvc trains, evaluates, explains and ships fine-grained image classifiers: docs/api.md."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from fgvc_cli.machine.spin import bound_spin
 
+if TYPE_CHECKING:
+    from fgvc_cli.api.evaluation import evaluate
+    from fgvc_cli.api.explanation import Explanation
+    from fgvc_cli.api.inputs import images
+    from fgvc_cli.api.loading import load
+    from fgvc_cli.api.model import Model
+    from fgvc_cli.api.run import Run
+    from fgvc_cli.api.training import estimate, train
+    from fgvc_cli.errors import BadRequest, FgvcError
+    from fgvc_cli.predict.answers import Answer, Failed
+
 __version__ = "0.1.0"
+__all__ = [
+    "Answer",
+    "BadRequest",
+    "Explanation",
+    "Failed",
+    "FgvcError",
+    "Model",
+    "Run",
+    "estimate",
+    "evaluate",
+    "images",
+    "load",
+    "train",
+]
+
+_HOME = {  # name → its module, which is loaded when the name is first used: PyTorch takes seconds
+    "Answer": "fgvc_cli.predict.answers",
+    "BadRequest": "fgvc_cli.errors",
+    "Explanation": "fgvc_cli.api.explanation",
+    "Failed": "fgvc_cli.predict.answers",
+    "FgvcError": "fgvc_cli.errors",
+    "Model": "fgvc_cli.api.model",
+    "Run": "fgvc_cli.api.run",
+    "estimate": "fgvc_cli.api.training",
+    "evaluate": "fgvc_cli.api.evaluation",
+    "images": "fgvc_cli.api.inputs",
+    "load": "fgvc_cli.api.loading",
+    "train": "fgvc_cli.api.training",
+}
 
 bound_spin()  # here, since every way into the package passes by before PyTorch is loaded
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

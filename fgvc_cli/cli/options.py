@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fgvc_cli.files import expanded
 from fgvc_cli.machine.imports import quick_imports
 from fgvc_cli.streams import tell
 
@@ -162,87 +161,17 @@ LeaveOut = Annotated[
 ]
 Classes = Annotated[int | None, flag("Number of classes. Default: the dataset's.", _RECIPE)]
 
-_FIELDS = {
-    "epochs": "train.epochs",
-    "batch_size": "train.batch_size",
-    "lr": "optim.lr",
-    "backbone": "backbone.name",
-    "weights": "backbone.weights",
-    "image_size": "data.image_size",
-    "fit": "data.fit",
-    "freeze": "backbone.freeze",
-    "device": "train.device",
-    "precision": "train.precision",
-    "compile": "train.compile",
-    "seed": "train.seed",
-    "ema_decay": "train.ema_decay",
-    "label_smoothing": "regularise.label_smoothing",
-    "mixup": "regularise.mixup_alpha",
-    "cutmix": "regularise.cutmix_alpha",
-    "class_balance": "train.class_balance",
-    "patience": "train.patience",
-    "augment": "data.augment",
-    "erasing": "data.erasing",
-    "workers": "data.workers",
-    "cache": "data.cache",
-    "data_dir": "data.root",
-    "train_dir": "data.train_dir",
-    "val_dir": "data.val_dir",
-    "test_dir": "data.test_dir",
-    "follow_links": "data.follow_links",
-    "val_fraction": "data.val_fraction",
-    "group_by": "data.group_by",
-    "on_bad_image": "data.on_bad_image",
-    "leave_out": "data.leave_out",
-    "taxonomy": "data.taxonomy",
-    "label_fixes": "data.label_fixes",
-    "limit_train": "data.limit_train",
-    "limit_test": "data.limit_test",
-}
-_RECIPE_KEYS = ("method", "dataset", "preset", "config")
-
 
 def spec_of(flags: dict[str, Any]) -> RunSpec:
-    """The validated spec that a command's flags ask for."""
-    from fgvc_cli.spec.build import build_spec, recipe_note
+    """The validated spec that a command's flags ask for. A line tells where there is no published recipe."""
+    from fgvc_cli.spec import flags as named
+    from fgvc_cli.spec.build import recipe_note
 
-    recipe = {key: flags[key] for key in _RECIPE_KEYS if flags.get(key) is not None}
-    fields = {field: _absolute(flags.get(key)) for key, field in _FIELDS.items()}
-    for key in ("image_size", "freeze", "leave_out"):  # a number or a word
-        fields[_FIELDS[key]] = _number(flags.get(key))
-    for key in ("train_dir", "val_dir", "test_dir"):  # relative to --data-dir, or to the working directory without it
-        fields[_FIELDS[key]] = str(expanded(flags[key])) if flags.get(key) else None
-    if flags.get("train_dir") and not (flags.get("data_dir") or flags.get("config")):
-        fields["data.root"] = str(Path.cwd())
-    apart = fields["data.leave_out"]
-    if isinstance(apart, str) and expanded(apart).is_file():
-        fields["data.leave_out"] = _absolute(Path(apart))
-    weights = fields["backbone.weights"]
-    if weights not in (None, "", "imagenet", "none") and not str(weights).startswith("hf-hub:"):
-        fields["backbone.weights"] = _absolute(Path(fields["backbone.weights"]))
-    if str(fields["data.group_by"]).startswith("csv:"):
-        file, colon, column = str(fields["data.group_by"]).removeprefix("csv:").rpartition(":")
-        fields["data.group_by"] = f"csv:{_absolute(Path(file))}{colon}{column}" if file else fields["data.group_by"]
-    spec = build_spec(**recipe, flags=fields, sets=flags.get("sets") or ())
+    spec = named.spec_of(flags)
     note = recipe_note(spec)
     if note:
         tell(f"note: {note}")
     return spec
-
-
-_PATHS = ("config", "data_dir", "train_dir", "val_dir", "test_dir", "taxonomy", "label_fixes")
-
-
-def spec_of_row(row: dict[str, Any]) -> RunSpec:
-    """The spec of a suite's row: flags by their names with underscores, and `set`. BadRequest for another name."""
-    from fgvc_cli.errors import BadRequest
-
-    known = {*_RECIPE_KEYS, *_FIELDS, "set"}
-    odd = next((key for key in row if key not in known), None)
-    if odd is not None:
-        raise BadRequest(f"{odd} is no flag of a suite's rows: {', '.join(sorted(known))}")
-    flags = {key: Path(value) if key in _PATHS else value for key, value in row.items() if key != "set"}
-    return spec_of(flags | {"sets": row.get("set", [])})
 
 
 def resolved_spec_of(flags: dict[str, Any]) -> RunSpec:
@@ -267,19 +196,3 @@ def classes_of(spec: RunSpec, classes: int | None) -> int:
     if not found or not 2 <= found <= _MOST_CLASSES:
         raise BadRequest(f"give the number of classes with --classes (2 to {_MOST_CLASSES:,})")
     return found
-
-
-def given(flags: dict[str, Any]) -> list[str]:
-    """The flags that were given, as the user wrote them."""
-    names = [key for key, value in flags.items() if value is not None and value != []]
-    return ["--set" if key == "sets" else "--" + key.replace("_", "-") for key in names]
-
-
-def _number(text: Any) -> Any:
-    """The whole number that a flag's text says, else the text, which the spec judges."""
-    return int(text) if isinstance(text, str) and text.isdecimal() and len(text) < 10 else text
-
-
-def _absolute(value: Any) -> Any:
-    """Make a path absolute, since a run may be read from another working directory."""
-    return str(expanded(value).absolute()) if isinstance(value, Path) else value

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -60,11 +61,18 @@ class _Read:
 
 
 def _read(picture: Picture, spec: DataSpec, keep: bool, draw: Draw | None) -> _Read:
-    original = read_image(picture.file, spec.max_pixels, picture.part)
+    original = _original(picture, spec.max_pixels)
     generator = None if draw is None else draw(picture)
     pixels, to_original, _ = transform(original, spec, cut_bottom=picture.cut_bottom, generator=generator)
     size = (original.shape[1], original.shape[2])
     return _Read(original if keep else None, size, pixels, to_original)
+
+
+def _original(picture: Picture, max_pixels: int) -> Tensor:
+    """(3, H, W) uint8."""
+    if picture.pixels is None:
+        return read_image(picture.file, max_pixels, picture.part)
+    return torch.from_numpy(np.array(picture.pixels)).permute(2, 0, 1)  # a copy: it may change, or be read-only
 
 
 def _stack(good: list[tuple[Picture, _Read]]) -> Loaded:

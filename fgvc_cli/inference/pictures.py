@@ -43,6 +43,7 @@ class Picture:
     cut_bottom: int = 0  # rows at the bottom that do not belong to the image
     position: int | None = None  # index in its split
     part: Part | None = None  # of another file: an image in a tar
+    pixels: NDArray[np.uint8] | None = None  # (H, W, 3) RGB of an image in memory, in the place of the file
 
 
 def find_pictures(

@@ -128,7 +128,13 @@ def say() -> None:
 
 @contextmanager
 def listening() -> Iterator[Wish]:
-    """Inside this context, the first SIGINT or SIGTERM only sets `stop`; a second one interrupts."""
+    """Inside this context, the first SIGINT or SIGTERM only sets `stop`; a second one interrupts.
+
+    In another thread than the main one, which alone gets signals, nothing listens.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield Wish()
+        return
     wish, outer = Wish(), _handler.wish
     old = {number: signal.signal(number, _handler) for number in _SIGNALS}
     _handler.wish, _handler.process = wish, os.getpid()

@@ -96,7 +96,7 @@ def predict(
 
     Args:
         model: the trained model, a run's or an exported one.
-        pictures: each file once.
+        pictures: the images, each an object of its own.
         top: number of most likely classes to name, at most all.
         rules: when an answer is unsure, unknown or a taxon; None: always the most likely class.
         boxes: also return the boxes in the method's evidence.

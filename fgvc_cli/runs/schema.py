@@ -217,6 +217,7 @@ class EvalResult(_Form):
     unknown: Unknown | None = None
     confusions: list[Confused] = []
     worst_classes: list[ClassMeasures] = []
+    per_class: list[ClassMeasures] = []
     files: dict[str, Inside] = {}
 
 

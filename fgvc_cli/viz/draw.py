@@ -28,6 +28,7 @@ from fgvc_cli.viz.sheet import PANEL, Row, Sheet, Strip, Words
 
 GALLERY_WIDTH = 11.0  # inches
 PAGE_STRIPS, HIGHEST = 48, 16000  # most images on a gallery sheet, and its greatest height in pixels
+_FIRST = "cam"  # the kind that is drawn unless another is asked for
 CHUNK = 32  # images that one model processes before the next model does
 
 
@@ -73,8 +74,8 @@ class _Painter:
     options: Options  # label and against are class numbers of this model
     gradients: bool
 
-    def paint(self, pictures: Sequence[Picture], on_bad: OnBad) -> Iterator[tuple[Picture, list[Strip]]]:
-        """Each image with one strip per kind. Images that cannot be read are skipped."""
+    def paint(self, pictures: Sequence[Picture], on_bad: OnBad | None) -> Iterator[tuple[Picture, list[Strip]]]:
+        """Each image with one strip per kind. Images that cannot be read are skipped, or raise without `on_bad`."""
         found = look(self.model, pictures, evidence=True, gradients=self.gradients, originals=True, on_bad=on_bad)
         for seen in found:
             looked = Looked(self.model, seen, self.options)
@@ -164,7 +165,8 @@ def _painters(request: VizRequest, console: Console) -> list[_Painter]:
         if not wanted(one):
             raise BadRequest(_lacks(model, wanted, needs))
     kinds = [name for name in KINDS if all(KINDS[name].wanted(one) for one in evidence)] if kind == ALL else [kind]
-    return [_painter(request, model, one, tuple(kinds)) for model, one in zip(models, evidence, strict=True)]
+    about = (request.label, request.against, request.options)
+    return [_painter(model, one, tuple(kinds), *about) for model, one in zip(models, evidence, strict=True)]
 
 
 def _anything(evidence: Evidence) -> bool:
@@ -176,16 +178,67 @@ def _lacks(model: Model, wanted: Wanted, needs: str) -> str:
     return f"{model.name} (method {model.spec.method.name}) has no {needs}; methods that have them: {others}"
 
 
-def _painter(request: VizRequest, model: Model, evidence: Evidence, kinds: tuple[str, ...]) -> _Painter:
-    label = None if request.label is None else class_number(request.label, model.classes, "--class")
-    against = None if request.against is None else class_number(request.against, model.classes, "--against")
+def _painter(
+    model: Model, evidence: Evidence, kinds: tuple[str, ...], name: str | None, rival: str | None, options: Options
+) -> _Painter:
+    label = None if name is None else class_number(name, model.classes, "--class")
+    against = None if rival is None else class_number(rival, model.classes, "--against")
     if label is not None and label == against:
         raise BadRequest(f"--class and --against are both {model.classes[label]}: give two classes")
     if "versus" in kinds and len(model.classes) < 2:
         raise BadRequest("this model has only one class; versus needs two")
     nonlinear = any(head.weight is None for head in evidence.heads.values())
     gradients = nonlinear and any(KINDS[name].heats for name in kinds)
-    return _Painter(model, kinds, replace(request.options, label=label, against=against), gradients)
+    return _Painter(model, kinds, replace(options, label=label, against=against), gradients)
+
+
+def kinds_for(model: Model) -> list[str]:
+    """Names of the kinds of pictures that a model has evidence for."""
+    return kinds_of(evidence_of(model.spec, len(model.classes)))
+
+
+def explain(
+    model: Model,
+    picture: Picture,
+    kind: str | None = None,
+    *,
+    label: str | None = None,
+    against: str | None = None,
+    options: Options | None = None,
+) -> tuple[str, Sheet, dict[str, Any]]:
+    """One picture of why, which is not written.
+
+    Args:
+        model: the trained model.
+        picture: the image.
+        kind: a name of KINDS; None: the class activation map, or what else the method has evidence for.
+        label: name of the class to explain; None: the predicted one.
+        against: name of the class to compare it with; None: the most likely other one.
+        options: how it is drawn.
+
+    Returns:
+        The kind, the sheet, and what the manifest says of the picture.
+
+    Raises:
+        BadRequest: there is no such kind or class, or no evidence for it.
+        ImageError: the image cannot be read.
+    """
+    opencv()
+    evidence, options = evidence_of(model.spec, len(model.classes)), options or Options()
+    there = kinds_of(evidence)
+    if kind is None and there:
+        kind = _FIRST if _FIRST in there else there[0]
+    if kind not in KINDS:
+        raise BadRequest(
+            f"kind {kind}: choose one of {', '.join(there)}" if kind else _lacks(model, _anything, "evidence")
+        )
+    request = VizRequest(kind, Selection(("-",)), label=label, options=options)
+    request.check()
+    if kind not in there:
+        raise BadRequest(_lacks(model, KINDS[kind].wanted, KINDS[kind].needs))
+    painter = _painter(model, evidence, (kind,), label, against, options)
+    ((_, (strip,)),) = painter.paint([picture], None)
+    return kind, Sheet([strip], options.dpi), strip.facts
 
 
 @dataclass

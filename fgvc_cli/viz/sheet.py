@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -143,6 +144,13 @@ class Sheet:
         make_parent(path)
         with fonts.drawing():
             write_atomically(path, lambda temporary: figure.savefig(temporary, format="png", dpi=self.dpi))
+
+    def png(self) -> bytes:
+        """The PNG as `write` writes it."""
+        stream = io.BytesIO()
+        with fonts.drawing():
+            self.figure().savefig(stream, format="png", dpi=self.dpi)
+        return stream.getvalue()
 
     def figure(self) -> Figure:
         """The sheet as a figure that is not registered with pyplot."""

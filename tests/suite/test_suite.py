@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fgvc_cli.cli import options
 from fgvc_cli.errors import BadRequest
+from fgvc_cli.spec.flags import spec_of_row
 from fgvc_cli.suite.plan import open_suite, plan, read_suite, shipped, write_specs
 from fgvc_cli.suite.results import paired_bootstrap
 
@@ -16,7 +16,7 @@ from fgvc_cli.suite.results import paired_bootstrap
 @pytest.mark.parametrize("name", shipped())
 def test_every_suite_that_ships_is_one(name: str) -> None:
     file, _ = open_suite(name)
-    planned = plan(file, Path("x"), {}, options.spec_of_row)
+    planned = plan(file, Path("x"), {}, spec_of_row)
     assert len(planned.jobs) == len(file.rows) * len(file.seeds)
     assert {job.spec.train.seed for job in planned.jobs} == set(file.seeds)
     if name != "compare":
@@ -44,18 +44,18 @@ def test_bad_files(text: str, complaint: str) -> None:
 def test_a_wrong_flag_names_its_row(tmp_path) -> None:
     file = read_suite('[[rows]]\nname = "a"\nmethod = "baseline"\nwight = 1', "s.toml")
     with pytest.raises(BadRequest, match="row a: wight is no flag"):
-        plan(file, tmp_path, {}, options.spec_of_row)
+        plan(file, tmp_path, {}, spec_of_row)
     file = read_suite('[[rows]]\nname = "a"\nmethod = "nothing"', "s.toml")
     with pytest.raises(BadRequest, match="row a: "):
-        plan(file, tmp_path, {}, options.spec_of_row)
+        plan(file, tmp_path, {}, spec_of_row)
 
 
 def test_another_spec_in_the_same_place_is_refused(tmp_path) -> None:
     file = read_suite('seeds = [0]\n[[rows]]\nname = "a"\nmethod = "baseline"', "s.toml")
-    write_specs(plan(file, tmp_path, {}, options.spec_of_row))
-    write_specs(plan(file, tmp_path, {}, options.spec_of_row))
+    write_specs(plan(file, tmp_path, {}, spec_of_row))
+    write_specs(plan(file, tmp_path, {}, spec_of_row))
     with pytest.raises(BadRequest, match="other settings than row a has now"):
-        write_specs(plan(file, tmp_path, {"epochs": 3}, options.spec_of_row))
+        write_specs(plan(file, tmp_path, {"epochs": 3}, spec_of_row))
 
 
 def test_the_bootstrap_beside_loops_and_without_spread() -> None:

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from fgvc_cli.cli import options
 from fgvc_cli.errors import BadRequest
 from fgvc_cli.files import write_json
+from fgvc_cli.spec.flags import spec_of_row
 from fgvc_cli.spec.run import RunSpec
 from fgvc_cli.suite import tuning as module
 from fgvc_cli.suite.places import Ended, ThisMachine
@@ -76,12 +76,12 @@ def test_the_winners_are_a_suite() -> None:
 
 def test_a_suite_with_values_to_search_is_not_run(tmp_path: Path) -> None:
     with pytest.raises(BadRequest, match="row a has values to search: `fgvc tune`"):
-        plan(read_suite(SUITE, "s.toml"), tmp_path, {}, options.spec_of_row)
+        plan(read_suite(SUITE, "s.toml"), tmp_path, {}, spec_of_row)
 
 
 def tuning(folder: Path, **ranges: Any) -> Tuning:
     def spec_of(picked: dict[str, Any]) -> RunSpec:
-        return options.spec_of_row({"method": "baseline", "dataset": "demo", "val_fraction": 0.2} | picked)
+        return spec_of_row({"method": "baseline", "dataset": "demo", "val_fraction": 0.2} | picked)
 
     return Tuning("a", space(**ranges), spec_of, folder, 4, 0)
 
@@ -130,7 +130,7 @@ def test_stopped_trials_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 def test_a_wrong_row_is_named_before_any_trial(tmp_path: Path) -> None:
     file = read_suite(SUITE.replace("baseline", "nothing"), "s.toml")
     with pytest.raises(BadRequest, match="row a: "):
-        tuning_of(file, file.rows[0], file.flags_of(file.rows[0]), options.spec_of_row, tmp_path, 3)
+        tuning_of(file, file.rows[0], file.flags_of(file.rows[0]), spec_of_row, tmp_path, 3)
 
 
 def test_processes_say_why_they_failed_and_are_ended_on_request(tmp_path: Path) -> None:

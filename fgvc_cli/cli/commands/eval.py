@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from fgvc_cli.cli import options
-from fgvc_cli.machine.imports import quick_imports
 from fgvc_cli.streams import say_json
 
 
@@ -62,6 +61,8 @@ def evaluate(
     If --data-dir holds other labelled photos than the run's own, in class folders or a CSV file, all of them are
     measured, their classes are matched by name, and the results are kept under the folder's name or --name.
     """
+    flags = {key: value for key, value in locals().items() if key not in ("run", "json_only")}
+
     from fgvc_cli.runs.folder import RunFolder
     from fgvc_cli.terminal import Console
 
@@ -70,45 +71,15 @@ def evaluate(
     if run is None:
         console.print(f"newest run: {folder.path}")
 
-    with quick_imports():
-        from fgvc_cli.cli.tables import print_evaluation
-        from fgvc_cli.errors import FgvcError
-        from fgvc_cli.evaluation.confusion import class_rows
-        from fgvc_cli.evaluation.evaluate import measure_run
-        from fgvc_cli.files import NotWritable
-        from fgvc_cli.inference.request import EvalRequest
+    from fgvc_cli.api.evaluation import measured
 
-    request = EvalRequest(
-        split,
-        device,
-        precision,
-        batch_size,
-        workers,
-        data_dir,
-        bool(compile),
-        name,
-        localisation,
-        retrieval,
-        unknown_classes,
-        unknown=unknown,
-        target_precision=target_precision,
-        set_coverage=set_coverage,
-        rollup=rollup,
-        taxonomy=taxonomy,
-    )
-    measured = measure_run(folder, request, console)
-    failed: FgvcError | None = None
-    try:
-        result = measured.save(folder, out)
-    except FgvcError as error:
-        result, failed = measured.result, error
-    if per_class:
-        result["per_class"] = class_rows(measured.classes, measured.counts)
+    result, failed = measured(folder, flags, console)
+
+    from fgvc_cli.cli.tables import print_evaluation
+
     if json_only:
         say_json(result)
     else:
         print_evaluation(result, out)
-    if isinstance(failed, NotWritable) and out is None:  # a run that is only to be read
-        console.note(f"not saved: {failed}")
-    elif failed is not None:
+    if failed is not None:
         raise failed

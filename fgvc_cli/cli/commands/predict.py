@@ -13,9 +13,7 @@ from fgvc_cli.errors import BadRequest
 from fgvc_cli.machine.imports import quick_imports
 
 if TYPE_CHECKING:
-    from fgvc_cli.inference.features.gallery import Gallery
     from fgvc_cli.inference.look import Model
-    from fgvc_cli.methods.base import Evidence
     from fgvc_cli.progress import Reporter
 
 _FORMATS = ("table", "json", "csv")
@@ -72,9 +70,8 @@ def predict(
         from fgvc_cli.inference.look import open_model
         from fgvc_cli.inference.pictures import find_pictures, listed
         from fgvc_cli.inference.request import EvalRequest
-        from fgvc_cli.predict.answers import predict
+        from fgvc_cli.predict.asked import PredictRequest, answers_of_run, gives_boxes
         from fgvc_cli.predict.rows import new_rows
-        from fgvc_cli.predict.rules import OfRun, Wishes, rules_for
         from fgvc_cli.predict.writing import check_output, write_answers
         from fgvc_cli.progress import Reporter
 
@@ -87,31 +84,24 @@ def predict(
         tars=True,
         note=lambda text: reporter.line(f"note: {text}"),
     )
-    model = open_model(run or _newest(boxes, reporter), EvalRequest("test", device, precision, batch_size))
-    _tell(model, boxes, min_confidence, reporter)
-    wishes = Wishes(min_confidence, target_precision, set_coverage, rollup, taxonomy, unknown)
-    rules = rules_for(OfRun(model), wishes, reporter)
-    gallery = _training_images(model, reporter) if neighbours else None
-    answers = predict(
-        model,
-        pictures,
+    request = PredictRequest(
+        min_confidence,
+        target_precision,
+        set_coverage,
+        rollup,
+        taxonomy,
+        unknown,
         top=top,
-        rules=rules,
         boxes=boxes,
-        gallery=gallery,
         neighbours=neighbours,
     )
+    model = open_model(run or _newest(boxes, reporter), EvalRequest("test", device, precision, batch_size))
+    gives_boxes(model, request)
+    _tell(model, min_confidence, reporter)
+    answers = answers_of_run(model, pictures, request, reporter)
     rows = new_rows(format, [picture.name for picture in pictures], model.classes, top)
     if write_answers(answers, rows, len(pictures), output, reporter).failed:
         raise typer.Exit(1)
-
-
-def _training_images(model: Model, reporter: Reporter) -> Gallery:
-    from fgvc_cli.inference.features.gallery import (
-        open_gallery,  # the readers of datasets would delay other predictions
-    )
-
-    return open_gallery(model, "train", reporter)
 
 
 def _format(format: str | None, output: Path | None) -> str:
@@ -124,25 +114,16 @@ def _format(format: str | None, output: Path | None) -> str:
 
 def _newest(boxes: bool, reporter: Reporter) -> Path:
     from fgvc_cli.inference.find import newest_model
+    from fgvc_cli.predict.asked import has_boxes
 
-    path = newest_model(_has_boxes, "boxes") if boxes else newest_model()
+    path = newest_model(has_boxes, "boxes") if boxes else newest_model()
     reporter.line(f"newest run{' with boxes' if boxes else ''}: {path}")
     return path
 
 
-def _has_boxes(evidence: Evidence) -> bool:
-    return bool(evidence.boxes)
-
-
-def _tell(model: Model, boxes: bool, min_confidence: float, reporter: Reporter) -> None:
-    """Report which model is used. BadRequest if boxes are asked for and it has none."""
-    from fgvc_cli.inference.find import evidence_of, methods_with
-
+def _tell(model: Model, min_confidence: float, reporter: Reporter) -> None:
+    """Report which model is used."""
     method, temperature = model.spec.method.name, model.trained.temperature
-    if boxes and not evidence_of(model.spec, len(model.classes)).boxes:
-        raise BadRequest(
-            f"--boxes: method {method} has none; leave it out, or name a run of {', '.join(methods_with(_has_boxes))}"
-        )
     sure = "" if temperature == 1 else f", probabilities calibrated at temperature {temperature:.3f}"
     reporter.line(f"{model.name}: {method}, {len(model.classes)} classes, on {model.device}{sure}")
     if min_confidence and temperature == 1:

@@ -48,6 +48,7 @@ def suite(
 
     The file's rows have the flags of `fgvc train` (`method = "reaps"`, `epochs = 6`, `set = ["method.stages=2"]`).
     """
+    from fgvc_cli.spec.flags import spec_of_row
     from fgvc_cli.suite.plan import open_suite, plan, shipped, write_specs
 
     if suite == SHOW:
@@ -59,7 +60,7 @@ def suite(
     file = suites.with_rows(suites.with_seeds(file, seeds), rows)
     folder = out or Path("suites") / Path(suite).stem
     given = suites.overrides(data_dir=data_dir, dataset=dataset, epochs=epochs, set=sets)
-    planned = plan(file, folder, given, options.spec_of_row)
+    planned = plan(file, folder, given, spec_of_row)
     write_specs(planned)
     failed = [] if table_only else _run(planned, suites.place_of(file, folder, slurm, one_by_one))
     _write(planned)

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from fgvc_cli.cli import options
-from fgvc_cli.errors import BadRequest
-from fgvc_cli.machine.imports import quick_imports
 from fgvc_cli.streams import keep_going, tell
-
-_ALLOWED_ON_RESUME = ("resume", "device", "workers", "cache", "data_dir", "compile")
 
 
 def train(
@@ -86,13 +81,18 @@ def train(
     `fgvc train --method reaps --dataset demo` works without any other preparation.
     """
     flags = dict(locals())
+
+    from fgvc_cli.api.training import estimated, trained
+    from fgvc_cli.terminal import Console
+
     if flags.pop("dry_run"):
-        del flags["no_test"]
-        _dry_run(out, flags)
+        spec, found = estimated(flags, _note, Console(stderr=True))
+        from fgvc_cli.cli.dryrun import print_estimate
+
+        print_estimate(spec, found)
         return
     keep_going()
-    split = "val" if flags.pop("no_test") else "test"
-    result = _resume(resume, flags, split) if resume is not None else _start(out, flags, split)
+    result = trained(flags, _note, Console(stderr=True))
     from fgvc_cli.cli.tables import print_evaluation
     from fgvc_cli.machine.distributed import launched
 
@@ -100,62 +100,5 @@ def train(
         print_evaluation(result)
 
 
-def _note(line: str | None) -> None:
-    if line:
-        tell(f"note: {line}")
-
-
-def _dry_run(out: Path | None, flags: dict[str, Any]) -> None:
-    if flags["resume"] is not None:
-        raise BadRequest("--dry-run estimates a run that has not started: leave --resume out")
-    spec = options.resolved_spec_of(flags)
-
-    from fgvc_cli.terminal import Console
-
-    with quick_imports():
-        from fgvc_cli.cli.advice import preset_note
-        from fgvc_cli.cli.dryrun import print_estimate
-        from fgvc_cli.runs.folder import default_path
-        from fgvc_cli.training.estimate import estimate
-
-    _note(preset_note(spec))
-    print_estimate(spec, estimate(spec, out or default_path(spec), Console(stderr=True)))
-
-
-def _start(out: Path | None, flags: dict[str, Any], split: str) -> dict[str, Any]:
-    spec = options.spec_of(flags)
-
-    from fgvc_cli.terminal import Console
-
-    with quick_imports():
-        from fgvc_cli.cli.advice import preset_note
-        from fgvc_cli.machine.distributed import launched
-        from fgvc_cli.runs.folder import default_path
-        from fgvc_cli.training.train import train
-
-    if launched().main:
-        _note(preset_note(spec))
-    return train(spec, out or default_path(spec), Console(stderr=True), split)
-
-
-def _resume(path: Path, flags: dict[str, Any], split: str) -> dict[str, Any]:
-    fixed = options.given({key: value for key, value in flags.items() if key not in _ALLOWED_ON_RESUME})
-    if fixed:
-        run = shlex.quote(str(path))
-        raise BadRequest(
-            f"a resumed run keeps its spec: leave {', '.join(fixed)} out; to train it further in another way, start a "
-            f"new run from its weights, classifier and all: `fgvc train --config {run} --weights {run}` with "
-            f"{', '.join(fixed)}"
-        )
-
-    from fgvc_cli.runs.folder import RunFolder
-
-    RunFolder.open(path)  # reports a wrong path before PyTorch is loaded
-
-    from fgvc_cli.terminal import Console
-
-    with quick_imports():
-        from fgvc_cli.training.train import Machine, resume
-
-    machine = Machine(flags["device"], flags["workers"], flags["data_dir"], flags["cache"], flags["compile"])
-    return resume(path, machine, Console(stderr=True), split)
+def _note(line: str) -> None:
+    tell(f"note: {line}")

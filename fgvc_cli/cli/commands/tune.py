@@ -60,11 +60,12 @@ def _has_search(file: SuiteFile, suite: str) -> None:
 
 def _tuned(file: SuiteFile, flags: dict[str, Values], folder: Path, trials: int, place: Place) -> list[Winner]:
     with quick_imports():
+        from fgvc_cli.spec.flags import spec_of_row
         from fgvc_cli.suite.tuning import tuning_of
         from fgvc_cli.suite.winners import measure
 
     tunings = [
-        tuning_of(file, row, flags[row.name], options.spec_of_row, folder, trials) for row in file.rows
+        tuning_of(file, row, flags[row.name], spec_of_row, folder, trials) for row in file.rows
     ]  # every row's settings are checked before the first trial
     winners = []
     for tuning in tunings:

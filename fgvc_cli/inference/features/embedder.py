@@ -157,6 +157,17 @@ class Embedder:
             except ImageError as error:
                 on_bad(picture, error)
 
+    def vectors(self, pictures: Sequence[Picture], reporter: Reporter) -> Tensor:
+        """As `embed`, but with an image in memory among them nothing is kept: a camera's would fill the disk."""
+        if all(picture.pixels is None for picture in pictures):
+            return self.embed(pictures, reporter)
+        size = self.spec.train.eval_batch_size or max(self.spec.train.batch_size, _LEAST_BATCH)
+        parts = []
+        for loaded in load_pictures(pictures, self.spec.data, size):
+            parts.append(torch.from_numpy(self._vectors(loaded.batch)))
+            _must_be_finite(parts[-1].numpy(), loaded.pictures)
+        return torch.cat(parts)
+
     def kept(self, pictures: Sequence[Picture]) -> NDArray[np.float32]:
         """(N, D) of images whose embeddings are kept already, without computing. KeyError if one is not."""
         return self.store.vectors(self._keys(pictures, 0, None))

@@ -90,7 +90,7 @@ def compare(
     ImageError for a picture that cannot be read.
     """
     gallery = open_gallery(model, among, reporter, lambda picture, error: reporter.line(str(error)))
-    queries = Embedder.of_model(model).embed(pictures, reporter)
+    queries = Embedder.of_model(model).vectors(pictures, reporter)
     return gallery.nearest(queries, count, [picture.file for picture in pictures])
 
 

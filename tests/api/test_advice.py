@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from fgvc_cli.cli import advice
-from fgvc_cli.cli.advice import preset_note
+from fgvc_cli.api import advice
+from fgvc_cli.api.advice import preset_note
 from fgvc_cli.cli.main import app
 from fgvc_cli.spec.build import build_spec
 

@@ -1,0 +1,106 @@
+"""Measure a run from a program, by the flags of `fgvc eval`. Nothing here imports torch before it is needed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, Unpack
+
+from fgvc_cli.api.run import Run
+from fgvc_cli.errors import FgvcError
+from fgvc_cli.files import NotWritable, expanded
+from fgvc_cli.machine.imports import quick_imports
+from fgvc_cli.runs.folder import RunFolder
+from fgvc_cli.runs.schema import EvalResult
+from fgvc_cli.spec.flags import checked_flags
+from fgvc_cli.terminal import Console
+
+if TYPE_CHECKING:
+    from fgvc_cli.inference.request import EvalRequest
+
+_Path: TypeAlias = str | os.PathLike[str]
+
+
+class EvalFlags(TypedDict, total=False):
+    """The flags of `fgvc eval`, which says what they are; None: not given."""
+
+    split: str | None
+    per_class: bool
+    batch_size: int | None
+    device: str | None
+    precision: str | None
+    compile: bool | None
+    workers: int | None
+    data_dir: _Path | None
+    name: str | None
+    unknown_classes: str
+    localisation: bool | None
+    retrieval: bool | None
+    unknown: str | None
+    target_precision: float | None
+    set_coverage: float | None
+    rollup: float | None
+    taxonomy: _Path | None
+    out: _Path | None
+
+
+def evaluate(
+    run: Run | str | os.PathLike[str] | None = None, *, progress: bool = True, **flags: Unpack[EvalFlags]
+) -> EvalResult:
+    """Measure a run's model on a split or on new photos, and store the result in its eval/ folder.
+
+    Args:
+        run: a run or its folder; None: the newest below runs/.
+        progress: show notes and progress on stderr, as the command does.
+        flags: those of `fgvc eval`, with underscores: `split`, `data_dir`, `target_precision`, ….
+
+    Returns:
+        What eval/NAME.json holds (docs/measures.md); with `per_class`, the table of all classes too.
+
+    Raises:
+        BadRequest: a flag is wrong, or the data or the run cannot be used.
+        FgvcError: the result cannot be stored. (In a folder that may only be read it is not, and a note says so.)
+    """
+    found = checked_flags(flags, EvalFlags.__annotations__, "fgvc.evaluate")
+    folder = run.folder if isinstance(run, Run) else None if run is None else expanded(run)
+    console = Console(stderr=True, quiet=not progress)
+    result, failed = measured(RunFolder.open(folder) if folder else RunFolder.newest(), found, console)
+    if failed is not None:
+        raise failed
+    return EvalResult.model_validate(result)
+
+
+def measured(run: RunFolder, flags: Mapping[str, Any], console: Console) -> tuple[dict[str, Any], FgvcError | None]:
+    """Measure a run as the flags say, and store the result.
+
+    Args:
+        run: the run.
+        flags: those of `fgvc eval`, name with underscores → value.
+        console: shows notes and the progress.
+
+    Returns:
+        The result, and why it could not be stored. A run that is only to be read is none such: a note tells.
+    """
+    with quick_imports():
+        from fgvc_cli.evaluation.confusion import class_rows
+        from fgvc_cli.evaluation.evaluate import measure_run
+
+    measured, out = measure_run(run, _request(flags), console), flags.get("out")
+    result, failed = measured.result, None
+    try:
+        result = measured.save(run, out)
+    except FgvcError as error:
+        failed = error
+    if flags.get("per_class"):
+        result["per_class"] = class_rows(measured.classes, measured.counts)
+    if isinstance(failed, NotWritable) and out is None:  # a run that is only to be read
+        console.note(f"not saved: {failed}")
+        failed = None
+    return result, failed
+
+
+def _request(flags: Mapping[str, Any]) -> EvalRequest:
+    from fgvc_cli.inference.request import EvalRequest
+
+    settings = {key: value for key, value in flags.items() if key not in ("per_class", "out", "data_dir")}
+    return EvalRequest(**settings | {"root": flags.get("data_dir"), "compile": bool(flags.get("compile"))})

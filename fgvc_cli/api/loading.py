@@ -1,0 +1,39 @@
+"""Open a trained model wherever it is. Nothing here imports torch before it is needed."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from fgvc_cli.api.model import Model
+from fgvc_cli.files import expanded
+from fgvc_cli.machine.imports import quick_imports
+
+
+def load(
+    source: str | os.PathLike[str] | None = None,
+    *,
+    device: str | None = None,
+    precision: str | None = None,
+    batch_size: int | None = None,
+) -> Model:
+    """A trained model.
+
+    Args:
+        source: a run's folder, or a `model.safetensors` from anywhere; None: the newest run below runs/.
+        device: auto, cpu, mps, cuda or cuda:N; None: as the run was trained.
+        precision: fp32, bf16 or fp16; None: as the run was trained.
+        batch_size: images that are computed at a time; None: as in the run's evaluation.
+
+    Raises:
+        BadRequest: there is no model, or it cannot be used on this machine.
+        FgvcError: it cannot be read.
+    """
+    with quick_imports():
+        from fgvc_cli.api.trained import TrainedModel
+        from fgvc_cli.inference.find import newest_model
+        from fgvc_cli.inference.look import open_model
+        from fgvc_cli.inference.request import EvalRequest
+
+    path = newest_model() if source is None else expanded(source)
+    return TrainedModel(open_model(Path(path), EvalRequest("test", device, precision, batch_size)))

@@ -1,0 +1,109 @@
+"""A model of a run or a `model.safetensors`, computed by PyTorch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Unpack
+
+from fgvc_cli.api.explanation import Explanation
+from fgvc_cli.api.inputs import OneImage, is_one, read, several
+from fgvc_cli.api.model import Asked, Model
+from fgvc_cli.api.run import Run
+from fgvc_cli.inference.features.embedder import Embedder
+from fgvc_cli.inference.features.gallery import Neighbour, compare
+from fgvc_cli.inference.look import Model as Opened
+from fgvc_cli.inference.pictures import Picture
+from fgvc_cli.predict.answers import Answer, Failed
+from fgvc_cli.predict.asked import PredictRequest, answers_of_run
+from fgvc_cli.progress import Reporter
+from fgvc_cli.terminal import Console
+from fgvc_cli.viz.draw import explain, kinds_for
+from fgvc_cli.viz.scene import Options
+
+if TYPE_CHECKING:
+    from fgvc_cli.api.model import Vectors
+
+
+def pictures_of(images: Sequence[OneImage]) -> list[Picture]:
+    """The images by name, with their files or pixels. BadRequest for one of no known kind."""
+    found = []
+    for place, image in enumerate(images):
+        name, file, pixels = read(image, f"image {place}")
+        found.append(Picture(name, file or Path(name), pixels=pixels))
+    return found
+
+
+@dataclass(frozen=True)
+class TrainedModel(Model):
+    """See `Model`."""
+
+    opened: Opened
+
+    @property
+    def name(self) -> str:
+        """Of the run, or of the file."""
+        return self.opened.name
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names in label order."""
+        return self.opened.classes
+
+    @property
+    def device(self) -> str:
+        """Where it computes."""
+        return str(self.opened.device)
+
+    @cached_property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds of pictures that `explain` can draw."""
+        return tuple(kinds_for(self.opened))
+
+    @property
+    def run(self) -> Run | None:
+        """The run whose folder the model lies in, if it lies in one."""
+        return None if self.opened.run is None else Run(self.opened.run.path)
+
+    def stream(self, images: Iterable[OneImage], top: int = 5, **asked: Unpack[Asked]) -> Iterator[Answer | Failed]:
+        """The answer to each image, in order, as batches are computed."""
+        wanted: dict[str, Any] = {"boxes": None, **asked}
+        answers = answers_of_run(self.opened, pictures_of(several(images)), PredictRequest(top=top, **wanted), _quiet())
+        return (answer for batch in answers for answer in batch)
+
+    def embed(self, images: OneImage | Iterable[OneImage]) -> Vectors:
+        """What the classifier reads: (D,) float32 of one image, (N, D) of several."""
+        pictures = self._pictures(images)
+        found: Vectors = Embedder.of_model(self.opened).vectors(pictures, _quiet()).numpy()
+        return found[0] if is_one(images) else found
+
+    def similar(
+        self, images: OneImage | Iterable[OneImage], among: str = "train", count: int = 5
+    ) -> list[list[Neighbour]]:
+        """For each image the most similar ones, nearest first."""
+        return compare(self.opened, self._pictures(images), among, count, _quiet())
+
+    def explain(
+        self,
+        image: OneImage,
+        kind: str | None = None,
+        *,
+        class_name: str | None = None,
+        against: str | None = None,
+        alpha: float = 0.6,
+        dpi: int = 150,
+    ) -> Explanation:
+        """A picture of why."""
+        (picture,) = pictures_of([image])
+        options = Options(alpha, dpi)
+        drawn, sheet, facts = explain(self.opened, picture, kind, label=class_name, against=against, options=options)
+        return Explanation(drawn, facts, sheet)
+
+    def _pictures(self, images: Any) -> list[Picture]:
+        return pictures_of([images] if is_one(images) else several(images))
+
+
+def _quiet() -> Reporter:
+    return Reporter(Console(quiet=True, stderr=True))

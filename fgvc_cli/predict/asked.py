@@ -1,0 +1,89 @@
+"""What is asked of predictions, and the answers to it. An exported model answers without PyTorch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from fgvc_cli.errors import BadRequest
+from fgvc_cli.inference import outcome
+from fgvc_cli.inference.pictures import Picture
+from fgvc_cli.predict.answers import Answers, predict
+from fgvc_cli.predict.rules import Kept, OfRun, Wishes, rules_for
+from fgvc_cli.progress import Reporter
+
+if TYPE_CHECKING:
+    from fgvc_cli.inference.features.gallery import Gallery
+    from fgvc_cli.inference.look import Model
+    from fgvc_cli.methods.base import Evidence
+
+
+@dataclass(frozen=True)
+class PredictRequest(Wishes):
+    """How many classes to name, what else to give, and when an answer is unsure, unknown or a taxon."""
+
+    top: int = 5  # most likely classes
+    boxes: bool | None = False  # give the method's boxes; None: if it has any
+    neighbours: int = 0  # most similar training images
+
+    def __post_init__(self) -> None:
+        if self.top < 1:
+            raise BadRequest(f"--top {self.top}: give at least 1")
+        if self.neighbours < 0:
+            raise BadRequest(f"--neighbours {self.neighbours}: give 0 or more")
+        for name in ("min_confidence", "target_precision", "set_coverage", "rollup"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value <= 1:
+                raise BadRequest(f"--{name.replace('_', '-')} {value}: give a share from 0 to 1")
+
+
+def has_boxes(evidence: Evidence) -> bool:
+    """Whether a method's evidence has boxes."""
+    return bool(evidence.boxes)
+
+
+def gives_boxes(model: Model, request: PredictRequest) -> bool:
+    """Whether a run's model is to give boxes. BadRequest if they are asked for and its method has none."""
+    from fgvc_cli.inference.find import evidence_of, methods_with
+
+    if request.boxes is False or has_boxes(evidence_of(model.spec, len(model.classes))):
+        return request.boxes is not False
+    if request.boxes is None:
+        return False
+    raise BadRequest(
+        f"--boxes: method {model.spec.method.name} has none; leave it out, or name a run of "
+        f"{', '.join(methods_with(has_boxes))}"
+    )
+
+
+def answers_of_run(model: Model, pictures: Sequence[Picture], request: PredictRequest, reporter: Reporter) -> Answers:
+    """The answers of a run's model, batch by batch.
+
+    BadRequest, before an image is shown, if the model cannot give what is asked. The reporter tells thresholds and shows
+    the progress of what is computed first.
+    """
+    boxes, kept = gives_boxes(model, request), OfRun(model)
+    gallery = None
+    if request.neighbours:
+        from fgvc_cli.inference.features.gallery import open_gallery  # the readers of datasets delay other predictions
+
+        gallery = open_gallery(model, "train", reporter)
+    return answers_of(model, kept, pictures, request, reporter, boxes=boxes, gallery=gallery)
+
+
+def answers_of(
+    model: outcome.Answers,
+    kept: Kept,
+    pictures: Sequence[Picture],
+    request: PredictRequest,
+    reporter: Reporter,
+    *,
+    boxes: bool,
+    gallery: Gallery | None = None,
+) -> Answers:
+    """The same of any model. `kept` is what its answers are judged by; `boxes` whether it is to give them."""
+    rules = rules_for(kept, request, reporter)
+    return predict(
+        model, pictures, top=request.top, rules=rules, boxes=boxes, gallery=gallery, neighbours=request.neighbours
+    )

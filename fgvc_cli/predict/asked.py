@@ -60,7 +60,7 @@ def gives_boxes(model: Model, request: PredictRequest) -> bool:
 def answers_of_run(model: Model, pictures: Sequence[Picture], request: PredictRequest, reporter: Reporter) -> Answers:
     """The answers of a run's model, batch by batch.
 
-    BadRequest, before an image is shown, if the model cannot give what is asked. The reporter tells thresholds and shows
+    BadRequest, before an image is shown, if the model cannot give what is asked. The reporter tells thresholds, and
     the progress of what is computed first.
     """
     boxes, kept = gives_boxes(model, request), OfRun(model)

@@ -228,10 +228,10 @@ def explain(
     there = kinds_of(evidence)
     if kind is None and there:
         kind = _FIRST if _FIRST in there else there[0]
+    if kind is None:
+        raise BadRequest(_lacks(model, _anything, "evidence"))
     if kind not in KINDS:
-        raise BadRequest(
-            f"kind {kind}: choose one of {', '.join(there)}" if kind else _lacks(model, _anything, "evidence")
-        )
+        raise BadRequest(f"there is no picture called {kind}: choose one of {', '.join(there)}")
     request = VizRequest(kind, Selection(("-",)), label=label, options=options)
     request.check()
     if kind not in there:

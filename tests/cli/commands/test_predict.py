@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+import fgvc_cli as fgvc
 from fgvc_cli.predict.rows import JsonLines
 from tests.cli.conftest import Answer
 from tests.conftest import small_spec, untrained
@@ -54,6 +55,16 @@ def test_answers_alone_are_on_stdout(command: Command, run: Path, photos: Path, 
         "mine/blue/cut.png: is not a readable image (unknown format or damaged)",
         "9 predicted, 0 of them unsure, 1 failed",
     ]
+
+
+def test_python_says_the_same(command: Command, run: Path, photos: Path) -> None:
+    done = command("predict", photos / "test", "--run", run, "--format", "json", "--boxes", "--min-confidence", 0.35)
+    rows = [json.loads(line) for line in done.out.splitlines()]
+    answers = fgvc.load(run).predict(fgvc.images(photos / "test"), boxes=True, min_confidence=0.35)
+    for row, answer in zip(rows, answers, strict=True):
+        assert (row["answer"], row["unsure"]) == (answer.text, answer.unsure)
+        assert [one["class"] for one in row["top"]] == [one.name for one in answer.top]
+        assert [one["probability"] for one in row["top"]] == [round(one.probability, 6) for one in answer.top]
 
 
 def test_the_newest_run_and_a_list_on_stdin(

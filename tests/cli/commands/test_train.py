@@ -43,12 +43,6 @@ def test_split_folders_start_at_the_data_folder(tmp_path: Path, monkeypatch: pyt
     assert (data.root, data.train_dir) == (tmp_path / "photos", Path("a"))
 
 
-def test_flags_that_were_given_are_named_even_where_they_say_no() -> None:
-    flags = {"seed": 0, "class_balance": False, "sets": ["a=b"], "lr": None}
-    assert options.given(flags) == ["--seed", "--class-balance", "--set"]
-    assert options.given({"sets": [], "mixup": None}) == []
-
-
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [

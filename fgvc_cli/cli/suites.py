@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,11 +9,10 @@ import typer
 
 from fgvc_cli.errors import BadRequest
 from fgvc_cli.machine.imports import quick_imports
-from fgvc_cli.streams import tell
 
 if TYPE_CHECKING:
     from fgvc_cli.suite.places import Place
-    from fgvc_cli.suite.plan import Job, SuiteFile
+    from fgvc_cli.suite.plan import SuiteFile
 
 Rows = Annotated[str | None, typer.Option(help="Only these rows, names between commas.")]
 OneByOne = Annotated[bool, typer.Option("--one-by-one", help="One run at a time, also where there are several GPUs.")]
@@ -69,16 +66,3 @@ def place_of(file: SuiteFile, folder: Path, slurm: bool, one_by_one: bool) -> Pl
         return Cluster(folder / "jobs", file.slurm)
     gpus = [] if one_by_one else visible_gpus()
     return ThisMachine(gpus if len(gpus) > 1 else ())
-
-
-def lines(jobs: int) -> Callable[[Job, str], None]:
-    """A listener that prints a line whenever a run changes its state."""
-    states: dict[str, str] = {}
-
-    def heard(job: Job, state: str) -> None:
-        states[job.label] = state
-        done = sum(one in ("finished", "finished before") for one in states.values())
-        tell(f"[{done}/{jobs}] {job.label}: {state}")
-        sys.stderr.flush()
-
-    return heard

@@ -89,9 +89,13 @@ def _show(name: str | None, shipped: list[str]) -> None:
 
 
 def _run(planned: Plan, place: Place) -> list[Job]:
+    from fgvc_cli.cli.suite_board import Board
     from fgvc_cli.suite.running import run_all
+    from fgvc_cli.terminal import Console
 
-    return run_all(planned, suites.lines(len(planned.jobs)), place)
+    board = Board(planned, Console(stderr=True))
+    with board.shown():
+        return run_all(planned, board, place)
 
 
 def _write(planned: Plan) -> None:
@@ -101,12 +105,16 @@ def _write(planned: Plan) -> None:
         from fgvc_cli.suite.writing import HEADER, cells, write_table
 
     results = collect(planned)
-    table = new_table(*HEADER, numbers=HEADER[1:])
-    for row in results:
-        table.add_row(*cells(row), style="bold" if row.name == planned.file.reference else None)
+    lines = [cells(row) for row in results]
+    kept = [place for place in range(len(HEADER)) if any(line[place] for line in lines)]
+    head = [HEADER[place] for place in kept]
+    table = new_table(*head, numbers=tuple(head[1:]))
+    for row, line in zip(results, lines, strict=True):
+        table.add_row(*(line[place] for place in kept), style="bold" if row.name == planned.file.reference else None)
     show(table, planned.file.title or "the suite")
     say(
-        f"top-1 and errors in per cent, mean ± standard deviation over {len(planned.file.seeds)} seeds; difference to "
+        f"top-1 and errors in per cent, mean ± standard deviation over seeds "
+        f"{', '.join(map(str, planned.file.seeds))}; difference to "
         f"{planned.file.reference} in points, with the 95 % interval over test images and seeds",
         "",
     )

@@ -70,7 +70,7 @@ class TrainedModel(Model):
     def stream(self, images: Iterable[OneImage], top: int = 5, **asked: Unpack[Asked]) -> Iterator[Answer | Failed]:
         """The answer to each image, in order, as batches are computed."""
         wanted: dict[str, Any] = {"boxes": None, **asked}
-        answers = answers_of_run(self.opened, pictures_of(several(images)), PredictRequest(top=top, **wanted), _quiet())
+        answers = answers_of_run(self.opened, PredictRequest(top=top, **wanted), _quiet())(pictures_of(several(images)))
         return (answer for batch in answers for answer in batch)
 
     def embed(self, images: OneImage | Iterable[OneImage]) -> Vectors:

@@ -7,22 +7,22 @@ over all processes. Only the main process (rank 0) writes files and prints.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, TypeVar, cast
-
-import torch
-import torch.distributed as dist
-from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from fgvc_cli.errors import BadRequest, FgvcError
 from fgvc_cli.values import natural
 
+if TYPE_CHECKING:  # a single process asks who else is there without PyTorch
+    import torch
+    from torch import Tensor, nn
+
 T = TypeVar("T")
-M = TypeVar("M", bound=nn.Module)
+M = TypeVar("M", bound="nn.Module")
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,10 @@ class World:
 
 def world() -> World:
     """The processes of the process group; outside `joined`, only this one."""
+    if "torch" not in sys.modules:
+        return World()
+    import torch.distributed as dist
+
     if not (dist.is_available() and dist.is_initialized()):
         return World()
     return World(dist.get_rank(), dist.get_world_size(), launched().local_rank)
@@ -71,6 +75,9 @@ def joined(minutes: float) -> Iterator[World]:
     if launched().size == 1 or world().size > 1:
         yield world()
         return
+    import torch
+    import torch.distributed as dist
+
     cuda = torch.cuda.is_available()
     if cuda:
         torch.cuda.set_device(min(launched().local_rank, torch.cuda.device_count() - 1))
@@ -95,6 +102,8 @@ def own_device(device: torch.device) -> torch.device:
     here = world()
     if here.size == 1 or device.type != "cuda":
         return device
+    import torch
+
     if here.local_rank >= torch.cuda.device_count():
         raise BadRequest(
             f"process {here.local_rank} of this machine has no GPU of its own (GPUs here: "
@@ -107,6 +116,8 @@ def total(value: Tensor) -> Tensor:
     """The sum of a tensor over all processes; every process gets it."""
     if world().size == 1:
         return value
+    import torch.distributed as dist
+
     summed = value.detach().clone()
     dist.all_reduce(summed)
     return summed
@@ -117,6 +128,8 @@ def gathered(value: T) -> list[T]:
     here = world()
     if here.size == 1:
         return [value]
+    import torch.distributed as dist
+
     values: list[Any] = [None] * here.size
     dist.all_gather_object(values, value)
     return values
@@ -126,6 +139,8 @@ def on_main(work: Callable[[], T]) -> T:
     """Call `work` in the main process only; every process gets its result, or raises its FgvcError."""
     if world().size == 1:
         return work()
+    import torch.distributed as dist
+
     answer: list[Any] = [None, None]
     if world().main:
         try:
@@ -146,6 +161,8 @@ def together(step: nn.Module, device: torch.device, *, accumulate: int) -> nn.Mo
     """
     if world().size == 1:
         return step
+    from torch.nn.parallel import DistributedDataParallel
+
     return DistributedDataParallel(
         step,
         device_ids=[device.index] if device.type == "cuda" else None,
@@ -163,6 +180,8 @@ def shared_statistics(module: M, device: torch.device) -> M:
         return module
     if device.type != "cuda":
         raise BadRequest("train.sync_batchnorm needs GPUs: leave it out on the CPU")
+    from torch import nn
+
     converted: M = nn.SyncBatchNorm.convert_sync_batchnorm(module)  # type: ignore[no-untyped-call]
     return converted
 
@@ -172,6 +191,8 @@ def quiet(step: nn.Module, *, complete: bool) -> AbstractContextManager[object]:
 
     Gradients are exchanged only if the batch completes (`complete`) the batches accumulated for an optimizer step.
     """
+    from torch.nn.parallel import DistributedDataParallel
+
     if complete or not isinstance(step, DistributedDataParallel):
         return nullcontext()
     return step.no_sync()
@@ -180,5 +201,7 @@ def quiet(step: nn.Module, *, complete: bool) -> AbstractContextManager[object]:
 def share_buffers(module: nn.Module) -> None:
     """Copy the main process's buffers to all processes: each process updated them from its own images."""
     if world().size > 1:
+        import torch.distributed as dist
+
         for buffer in module.buffers():
             dist.broadcast(buffer, src=0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -80,6 +80,7 @@ class Failed:
 
 
 Answers = Generator[list[Answer | Failed], None, None]
+Answering = Callable[[Sequence[Picture]], Answers]
 
 
 def predict(

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fgvc_cli.errors import BadRequest
 from fgvc_cli.inference import outcome
 from fgvc_cli.inference.pictures import Picture
-from fgvc_cli.predict.answers import Answers, predict
+from fgvc_cli.predict.answers import Answering, Answers, predict
+from fgvc_cli.predict.columns import Layout
 from fgvc_cli.predict.rules import Kept, OfRun, Wishes, rules_for
 from fgvc_cli.progress import Reporter
 
@@ -57,8 +58,8 @@ def gives_boxes(model: Model, request: PredictRequest) -> bool:
     )
 
 
-def answers_of_run(model: Model, pictures: Sequence[Picture], request: PredictRequest, reporter: Reporter) -> Answers:
-    """The answers of a run's model, batch by batch.
+def answers_of_run(model: Model, request: PredictRequest, reporter: Reporter) -> Answering:
+    """What answers images with a run's model.
 
     BadRequest, before an image is shown, if the model cannot give what is asked. The reporter tells thresholds, and
     the progress of what is computed first.
@@ -69,21 +70,38 @@ def answers_of_run(model: Model, pictures: Sequence[Picture], request: PredictRe
         from fgvc_cli.inference.features.gallery import open_gallery  # the readers of datasets delay other predictions
 
         gallery = open_gallery(model, "train", reporter)
-    return answers_of(model, kept, pictures, request, reporter, boxes=boxes, gallery=gallery)
+    return answers_of(model, kept, request, reporter, boxes=boxes, gallery=gallery)
 
 
 def answers_of(
     model: outcome.Answers,
     kept: Kept,
-    pictures: Sequence[Picture],
     request: PredictRequest,
     reporter: Reporter,
     *,
     boxes: bool,
     gallery: Gallery | None = None,
-) -> Answers:
+) -> Answering:
     """The same of any model. `kept` is what its answers are judged by; `boxes` whether it is to give them."""
     rules = rules_for(kept, request, reporter)
-    return predict(
-        model, pictures, top=request.top, rules=rules, boxes=boxes, gallery=gallery, neighbours=request.neighbours
-    )
+
+    def answer(pictures: Sequence[Picture]) -> Answers:
+        return predict(
+            model, pictures, top=request.top, rules=rules, boxes=boxes, gallery=gallery, neighbours=request.neighbours
+        )
+
+    return answer
+
+
+def layout_of(request: PredictRequest, classes: int, boxes: Mapping[str, int]) -> Layout:
+    """What every answer has. `boxes`: how many of each name the model gives."""
+    asked = (request.unknown, request.rollup is not None, request.set_coverage is not None)
+    return Layout(min(request.top, classes), *asked, boxes, request.neighbours)
+
+
+def boxes_of_run(model: Model, request: PredictRequest) -> dict[str, int]:
+    """How many boxes of each name a run's model gives, if it is to give them."""
+    from fgvc_cli.inference.find import evidence_of
+
+    found = evidence_of(model.spec, len(model.classes)).boxes if gives_boxes(model, request) else {}
+    return {name: boxes.xyxy.shape[1] for name, boxes in found.items()}

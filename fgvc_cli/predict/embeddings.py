@@ -6,7 +6,7 @@ import zipfile
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, Any, Self
+from typing import IO, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,9 +17,11 @@ from fgvc_cli.files import make_parent, write_atomically
 from fgvc_cli.inference.features.embedder import Embedder
 from fgvc_cli.inference.pictures import OnBad, Picture
 from fgvc_cli.machine.distributed import on_main, world
+from fgvc_cli.predict.arrow import arrow, arrow_text
 from fgvc_cli.progress import Reporter
 
 _PIECE = 8192  # images
+_OTHERS = ".npz or .csv"
 Layout = dict[str, slice]
 
 
@@ -82,8 +84,7 @@ class _Npz(_Table):
     def _archive(self) -> None:
         with zipfile.ZipFile(self.path, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
             with archive.open("path.npy", "w", force_zip64=True) as member:
-                texts = [name.encode("utf-8", "surrogateescape").decode("utf-8", "replace") for name in self.names]
-                np.lib.format.write_array(member, np.array(texts), allow_pickle=False)
+                np.lib.format.write_array(member, np.array([*map(arrow_text, self.names)]), allow_pickle=False)
             for file, (name, part) in zip(self._files, self.layout.items(), strict=True):
                 file.seek(0)
                 with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
@@ -98,22 +99,20 @@ class _Parquet(_Table):
     """`path` text, and one column of lists for each vector."""
 
     def __enter__(self) -> Self:
-        arrow, parquet = _arrow()
-        fields = [(name, arrow.list_(arrow.float32(), part.stop - part.start)) for name, part in self.layout.items()]
-        self._schema = arrow.schema([("path", arrow.string()), *fields])
+        pa, parquet = arrow(_OTHERS)
+        fields = [(name, pa.list_(pa.float32(), part.stop - part.start)) for name, part in self.layout.items()]
+        self._schema = pa.schema([("path", pa.string()), *fields])
         self._writer = parquet.ParquetWriter(self.path, self._schema)
         return self
 
     def add(self, names: Sequence[str], rows: NDArray[np.float32]) -> None:
-        arrow, _ = _arrow()
-        texts = [name.encode("utf-8", "surrogateescape").decode("utf-8", "replace") for name in names]
+        pa, _ = arrow(_OTHERS)
         columns = [
-            arrow.FixedSizeListArray.from_arrays(
-                np.ascontiguousarray(rows[:, part]).reshape(-1), part.stop - part.start
-            )
+            pa.FixedSizeListArray.from_arrays(np.ascontiguousarray(rows[:, part]).reshape(-1), part.stop - part.start)
             for part in self.layout.values()
         ]
-        self._writer.write_table(arrow.table([arrow.array(texts, arrow.string()), *columns], schema=self._schema))
+        texts = pa.array(map(arrow_text, names), pa.string())
+        self._writer.write_table(pa.table([texts, *columns], schema=self._schema))
 
     def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
         self._writer.close()
@@ -127,7 +126,7 @@ def check_out(path: Path) -> None:
     if path.suffix.lower() not in _FORMATS:
         raise BadRequest(f"--out {path}: the name must end in {', '.join(list(_FORMATS)[:-1])} or {list(_FORMATS)[-1]}")
     if path.suffix.lower() == ".parquet":
-        _arrow()
+        arrow(_OTHERS)
     if path.exists() and not path.is_file():
         raise BadRequest(f"--out {path}: this is not a regular file")
 
@@ -168,14 +167,3 @@ def _write(table: _Table, embedder: Embedder, kept: Sequence[Picture]) -> None:
         for start in range(0, len(kept), _PIECE):
             piece = slice(start, start + _PIECE)
             table.add(table.names[piece], embedder.kept(kept[piece]))
-
-
-def _arrow() -> tuple[Any, Any]:
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError:
-        raise BadRequest(
-            "writing .parquet needs pyarrow: pip install 'fgvc[parquet]', or choose .npz or .csv"
-        ) from None
-    return pyarrow, pyarrow.parquet

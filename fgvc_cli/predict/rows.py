@@ -1,51 +1,72 @@
-"""Predictions as text, one image at a time: a table to read, JSON lines or CSV for other programs."""
+"""Predictions as text, one image at a time: a table to read; JSON lines, CSV or Parquet for other programs."""
 
 from __future__ import annotations
 
+import itertools
+import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from rich.cells import cell_len
 
 from fgvc_cli.csv_text import csv_line, harmless
+from fgvc_cli.files import json_text
 from fgvc_cli.predict.answers import UNKNOWN, UNSURE, Answer, Failed, FoundBox
-from fgvc_cli.streams import as_json, visible
+from fgvc_cli.predict.arrow import arrow, arrow_text
+from fgvc_cli.predict.columns import Column, Kind, Layout, cells
+from fgvc_cli.streams import DATA, as_json, visible
 
-FORMATS = ("table", "json", "csv")
+FORMATS = ("table", "json", "csv", "parquet")
+NO_PACKAGE = ".jsonl or .csv"  # formats that need no further package
+_PIECE = 8192  # images
 _WIDEST_NAME = 60
 _BOX = "box "  # before the name of a box, in a table
 _LIKE = "like "  # before the class of a neighbour, in a table
 _TAXON = "taxon "  # before the name of a taxon that is the answer, in a table
 _SET = "set of "  # before the number of classes of a prediction set, in a table
 _WORDS = (_BOX, _LIKE, _TAXON, _SET)
-_SIDES = ("x0", "y0", "x1", "y1")
 
 
 class Rows(ABC):
     """Turns predictions into complete lines of text."""
 
+    head = ""  # what stands before the first image
+    alone = False  # whether it stands there without any image, too
+
     @abstractmethod
     def lines(self, row: Answer | Failed) -> str:
         """The lines of one image, each ending in a newline."""
 
-    def rest(self) -> str:
-        """The text still to be written after the last image."""
-        return ""
+    def save(self, path: Path, lines: Iterable[str]) -> None:
+        """Write a file of the lines of all images."""
+        with path.open("w", encoding="utf-8", errors=DATA, newline="") as stream:
+            stream.writelines(self.document(lines))
+
+    def document(self, lines: Iterable[str]) -> Iterator[str]:
+        """The lines of all images, with what stands before them."""
+        begun = False
+        for text in lines:
+            if text:
+                yield text if begun else self.head + text
+                begun = True
+        if not begun and self.alone:
+            yield self.head
 
 
-def new_rows(format: str, names: Sequence[str], classes: Sequence[str], top: int) -> Rows:
+def new_rows(format: str, names: Sequence[str], classes: Sequence[str], layout: Layout) -> Rows:
     """Rows in one of FORMATS.
 
     Args:
         format: one of FORMATS.
         names: names of all images to come, for the width of the table's columns.
         classes: names of the classes, also for the width of the columns.
-        top: number of classes listed per image.
+        layout: what the answers have.
     """
-    if format == "json":
-        return JsonLines()
-    return Csv(min(top, len(classes))) if format == "csv" else Table(names, classes)
+    if format in ("csv", "parquet"):
+        return (Csv if format == "csv" else Parquet)(layout.columns())
+    return JsonLines() if format == "json" else Table(names, classes)
 
 
 class JsonLines(Rows):
@@ -88,76 +109,59 @@ def _box(box: FoundBox) -> dict[str, Any]:
 
 
 class Csv(Rows):
-    """A header, then one line per image. The first prediction decides the box columns: failures wait for it."""
+    """A header, then one line per image."""
 
-    def __init__(self, top: int) -> None:
-        self.top = top
-        self.columns: list[str] = []
-        self.waiting: list[Failed] = []
+    alone = True
+
+    def __init__(self, columns: Sequence[Column]) -> None:
+        self.columns = columns
+        self.head = csv_line([column.name for column in columns])
 
     def lines(self, row: Answer | Failed) -> str:
-        """One line; before the first prediction also the header and the failures so far."""
-        if self.columns:
-            return self._csv([self._cells(row)])
-        if isinstance(row, Failed):
-            self.waiting.append(row)
-            return ""
-        return self._begin(row.boxes, len(row.neighbours), _verdict(row)) + self._csv([self._cells(row)])
-
-    def rest(self) -> str:
-        """The header and the failures, if no image had a prediction."""
-        return "" if self.columns else self._begin({})
-
-    def _begin(
-        self, boxes: dict[str, tuple[FoundBox | None, ...]], neighbours: int = 0, verdict: Iterable[str] = ()
-    ) -> str:
-        guesses = [f"{what}_{place}" for place in range(1, self.top + 1) for what in ("class", "probability")]
-        corners = [
-            f"{name}_{place}_{what}"
-            for name, found in boxes.items()
-            for place in range(1, len(found) + 1)
-            for what in (*_SIDES, "score")
-        ]
-        places = range(1, neighbours + 1)
-        near = [f"neighbour_{place}{what}" for place in places for what in ("", "_class", "_distance")]
-        self.columns = ["image", "width", "height", "answer", "unsure", *verdict, *guesses, *corners, *near, "error"]
-        return self._csv([dict(zip(self.columns, self.columns, strict=True)), *map(self._cells, self.waiting)])
-
-    def _cells(self, row: Answer | Failed) -> dict[str, object]:
-        if isinstance(row, Failed):
-            return {"image": harmless(row.picture.name), "error": harmless(row.reason)}
-        cells: dict[str, object] = {"image": harmless(row.picture.name), "width": row.width, "height": row.height}
-        cells |= {"answer": harmless(row.text), "unsure": str(row.unsure).lower()}
-        cells |= _verdict(row)
-        for place, guess in enumerate(row.top, 1):
-            cells |= {f"class_{place}": harmless(guess.name), f"probability_{place}": f"{guess.probability:.6f}"}
-        for name, found in row.boxes.items():
-            for place, box in enumerate(found, 1):
-                if box is not None:
-                    sides = {f"{name}_{place}_{side}": f"{x:.2f}" for side, x in zip(_SIDES, box.xyxy, strict=True)}
-                    cells |= {**sides, f"{name}_{place}_score": f"{box.score:.6f}"}
-        for place, one in enumerate(row.neighbours, 1):
-            name = f"neighbour_{place}"
-            cells |= {name: harmless(str(one.picture.file)), f"{name}_class": harmless(one.name or "")}
-            cells[f"{name}_distance"] = f"{one.distance:.6f}"
-        return cells
-
-    def _csv(self, rows: Sequence[dict[str, object]]) -> str:
-        return "".join(csv_line([row.get(column, "") for column in self.columns]) for row in rows)
+        """One line."""
+        found = cells(row)
+        return csv_line([_CSV[kind](found[name]) if found.get(name) is not None else "" for name, kind in self.columns])
 
 
-def _verdict(row: Answer) -> dict[str, object]:
-    """Column → cell, of what the rules say."""
-    cells: dict[str, object] = {}
-    if row.known is not None:
-        cells |= {"known": str(row.known.known).lower(), "known_score": f"{row.known.score:.6f}"}
-    if row.asked_taxon:
-        taxon = row.taxon
-        cells |= {"taxon": harmless(taxon.name) if taxon else "", "taxon_level": harmless(taxon.level) if taxon else ""}
-        cells["taxon_probability"] = f"{taxon.probability:.6f}" if taxon else ""
-    if row.choices:
-        cells |= {"set_size": len(row.choices), "set": harmless(" | ".join(row.choices))}
-    return cells
+_CSV: dict[Kind, Callable[[Any], str]] = {
+    Kind.TEXT: harmless,
+    Kind.COUNT: str,
+    Kind.FLAG: lambda flag: str(flag).lower(),
+    Kind.SHARE: "{:.6f}".format,
+    Kind.PIXELS: "{:.2f}".format,
+    Kind.NAMES: lambda names: harmless(" | ".join(names)),
+}
+
+
+class Parquet(Rows):
+    """The columns of Csv with their types. The line of an image is a JSON list of its values."""
+
+    def __init__(self, columns: Sequence[Column]) -> None:
+        self.columns = columns
+
+    def lines(self, row: Answer | Failed) -> str:
+        """One line."""
+        found = cells(row)
+        return json_text([found.get(column.name) for column in self.columns]) + "\n"
+
+    def save(self, path: Path, lines: Iterable[str]) -> None:
+        """Write a Parquet file, in pieces."""
+        pa, parquet = arrow(NO_PACKAGE)
+        types = {Kind.TEXT: pa.string(), Kind.COUNT: pa.int32(), Kind.FLAG: pa.bool_(), Kind.SHARE: pa.float32()}
+        types |= {Kind.PIXELS: pa.float32(), Kind.NAMES: pa.list_(pa.string())}
+        schema = pa.schema([(arrow_text(column.name), types[column.kind]) for column in self.columns])
+        rest = iter(lines)
+        with parquet.ParquetWriter(path, schema) as writer:
+            while piece := [json.loads(line) for line in itertools.islice(rest, _PIECE)]:
+                columns = [list(map(_storable, values)) for values in zip(*piece, strict=True)]
+                arrays = [pa.array(values, field.type) for values, field in zip(columns, schema, strict=True)]
+                writer.write_table(pa.table(arrays, schema=schema))
+
+
+def _storable(value: Any) -> Any:
+    if isinstance(value, list):
+        return list(map(arrow_text, value))
+    return arrow_text(value) if isinstance(value, str) else value
 
 
 class Table(Rows):
@@ -169,10 +173,10 @@ class Table(Rows):
     def __init__(self, names: Sequence[str], classes: Sequence[str]) -> None:
         self.image = min(max(map(cell_len, map(visible, (*names, "image")))), _WIDEST_NAME)
         self.name = max(map(cell_len, map(visible, (*map(_quoted, classes), UNSURE, "answer"))))
-        self.header = self._line("image", "answer", "probability")
+        self.head = self._line("image", "answer", "probability")
 
     def lines(self, row: Answer | Failed) -> str:
-        """The lines of a prediction, the header before the first; empty for a failure."""
+        """The lines of a prediction; empty for a failure."""
         if isinstance(row, Failed):
             return ""
         cells = [(_quoted(guess.name), f"{100 * guess.probability:9.2f} %") for guess in row.top]
@@ -183,9 +187,8 @@ class Table(Rows):
         for name, boxes in row.boxes.items():
             cells += [(f"{_BOX}{name}", _sides(box)) for box in boxes if box is not None]
         cells += [(f"{_LIKE}{one.name or '?'}", f"{one.distance:9.4f}  {one.picture.name}") for one in row.neighbours]
-        header, self.header = self.header, ""
         images = [row.picture.name, *[""] * len(cells)]
-        return header + "".join(self._line(image, *cell) for image, cell in zip(images, cells, strict=False))
+        return "".join(self._line(image, *cell) for image, cell in zip(images, cells, strict=False))
 
     def _line(self, image: str, name: str, value: str) -> str:
         return f"{_wide(image, self.image)}  {_wide(name, self.name)}  {value}".rstrip() + "\n"

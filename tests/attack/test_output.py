@@ -20,7 +20,7 @@ from fgvc_cli.inference.pictures import Picture
 from fgvc_cli.predict.answers import Answer, Guess
 from fgvc_cli.predict.rows import JsonLines
 from fgvc_cli.predict.rows import Table as Rows
-from fgvc_cli.predict.writing import Counts, _put
+from fgvc_cli.predict.writing import _put
 from fgvc_cli.progress import Reporter
 from fgvc_cli.terminal import Console
 
@@ -91,9 +91,9 @@ def test_predictions_on_a_terminal(name: str, shown: str) -> None:
 
     answer = Answer(Picture(name, Path(name)), 3, 4, (Guess(name, 1.0),), False, {})
     terminal, file = Terminal(), io.StringIO()
-    _put(Rows([name], [name]).lines(answer), terminal, Counts())
+    _put(Rows([name], [name]).lines(answer), terminal)
     assert terminal.getvalue().count(shown) == 2
-    _put(f"{name}\n", file, Counts())
+    _put(f"{name}\n", file)
     assert file.getvalue() == f"{name}\n"  # elsewhere it is data
 
 

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,8 @@ from fgvc_cli.evaluation.metrics import Predicted
 from fgvc_cli.evaluation.predictions import read_predictions, write_predictions
 from fgvc_cli.files import TEMPORARY, remove_leftovers, write_atomically, write_folder_atomically, write_text
 from fgvc_cli.inference.pictures import Picture
-from fgvc_cli.predict.answers import Answer, Failed, FoundBox, Guess
+from fgvc_cli.predict.answers import Answer, Answers, Failed, FoundBox, Guess
+from fgvc_cli.predict.columns import Layout
 from fgvc_cli.predict.rows import new_rows
 from fgvc_cli.predict.writing import write_answers
 from fgvc_cli.progress import Reporter
@@ -74,8 +76,8 @@ def test_tables_of_an_evaluation(dense: int, tmp_path: Path, monkeypatch: pytest
 def test_what_predict_writes() -> None:
     boxes = {"p3": (FoundBox((-3.0, -2.0, 9.0, 9.0), 0.5),)}
     answer = Answer(Picture("=a.png", Path("=a.png")), 3, 4, (Guess("-wren", 0.5), Guess("@x", 0.4)), False, boxes)
-    rows = new_rows("csv", ["=a.png"], ["-wren", "@x"], 2)
-    text = rows.lines(answer) + rows.lines(Failed(Picture("+b.png", Path("+b.png")), "-"))
+    rows = new_rows("csv", ["=a.png"], ["-wren", "@x"], Layout(2, boxes=dict.fromkeys(boxes, 1)))
+    text = rows.head + rows.lines(answer) + rows.lines(Failed(Picture("+b.png", Path("+b.png")), "-"))
     first, second = csv.DictReader(io.StringIO(text, newline=""))
     assert [first[key] for key in ("image", "answer", "class_1", "class_2")] == ["'=a.png", "'-wren", "'-wren", "'@x"]
     assert first["p3_1_x0"] == "-3.00"  # a number is no formula
@@ -152,33 +154,31 @@ def test_many_processes_write_beside_each_other(tmp_path: Path) -> None:
 # ---- a full disk
 
 
-class Filling:
-    """Answers batch by batch; the disk is filled before the second."""
+def test_predict_keeps_the_rows_so_far_on_a_full_disk(tmp_path: Path) -> None:
+    pictures = [Picture(f"{place:04d}.png", Path(f"{place:04d}.png")) for place in range(1500)]
+    asked: list[int] = []
 
-    def __init__(self, disk: Path) -> None:
-        self.disk = disk
+    def answers(chosen: Sequence[Picture], disk: Path | None) -> Answers:
+        asked.append(len(chosen))
+        for start in range(0, len(chosen), 500):
+            batch = chosen[start : start + 500]
+            yield [Answer(picture, 3, 4, (Guess("wren", 1.0),), False, {}) for picture in batch]
+            if start == 0 and disk is not None:
+                room = os.statvfs(disk)
+                (disk / "filler").write_bytes(bytes((room.f_bavail - 1) * room.f_frsize))
 
-    def __iter__(self):
-        for batch in range(3):
-            names = [f"{batch}-{i:04d}.png" for i in range(500)]
-            yield [Answer(Picture(name, Path(name)), 3, 4, (Guess("wren", 1.0),), False, {}) for name in names]
-            if batch == 0:
-                room = os.statvfs(self.disk)
-                (self.disk / "filler").write_bytes(bytes((room.f_bavail - 1) * room.f_frsize))
-
-    def close(self) -> None:
-        pass
-
-
-def test_predict_keeps_the_lines_so_far_on_a_full_disk(tmp_path: Path) -> None:
     file = io.StringIO()
+    reporter = Reporter(Console(file=file, width=200))
     with disk_of(tmp_path / "disk", mebibytes=1) as disk:
-        rows = new_rows("csv", [], ["wren"], 1)
+        rows, out = new_rows("csv", [], ["wren"], Layout(1)), disk / "out.csv"
         with pytest.raises(FgvcError, match="the disk is full"):
-            write_answers(Filling(disk), rows, 1500, disk / "out.csv", Reporter(Console(file=file, width=200)))
-        lines = (disk / "out.csv.partial").read_text().splitlines()
-        assert not (disk / "out.csv").exists()
-        assert sorted(path.name for path in disk.iterdir()) == ["filler", "out.csv.partial"]
-    assert len(lines) == 501
-    assert lines[-1].startswith("0-0499.png,")
-    assert "the predictions so far are in" in file.getvalue()
+            write_answers(lambda chosen: answers(chosen, disk), pictures, rows, out, {}, reporter)
+        assert sorted(path.name for path in disk.iterdir()) == ["filler", "out.csv.unfinished"]
+        (disk / "filler").unlink()
+        write_answers(lambda chosen: answers(chosen, None), pictures, rows, out, {}, reporter)
+        assert [path.name for path in disk.iterdir()] == ["out.csv"]
+        lines = out.read_text().splitlines()[1:]
+    assert [line[:8] for line in lines] == [picture.name for picture in pictures]
+    assert asked[0] == 1500
+    assert asked[1] <= 1000
+    assert "the predictions so far are kept in" in file.getvalue()

@@ -12,7 +12,9 @@ import pytest
 from fgvc_cli.csv_text import original
 from fgvc_cli.inference.pictures import Picture
 from fgvc_cli.predict.answers import Answer, Failed, FoundBox, Guess
+from fgvc_cli.predict.columns import Layout
 from fgvc_cli.predict.rows import new_rows
+from fgvc_cli.predict.rules import Known, Taxon
 
 ODD = ['a, "b".jpg', "two\nlines.png", "鳥.png", "caf\udce9.png", "=1+1.png", " x .png"]
 
@@ -29,8 +31,9 @@ def failed(name: str = "bad.png") -> Failed:
 
 def text(format: str, *rows: Answer | Failed, top: int = 2) -> str:
     names = [row.picture.name for row in rows]
-    writer = new_rows(format, names, ["Elm, finch", "鳥"], top)
-    return "".join(map(writer.lines, rows)) + writer.rest()
+    boxes = {"p3": 2, "zoom": 1} if any(isinstance(row, Answer) and row.boxes for row in rows) else {}
+    writer = new_rows(format, names, ["Elm, finch", "鳥"], Layout(top, boxes=boxes))
+    return "".join(writer.document(map(writer.lines, rows)))
 
 
 def test_json_lines_by_hand() -> None:
@@ -60,8 +63,8 @@ def test_a_class_called_like_a_word_of_the_answer_is_told_from_it() -> None:
     names = [guess.name for guess in guesses]
 
     def rows(format: str) -> list[str]:
-        writer = new_rows(format, ["a.png"], names, 4)
-        return ("".join(map(writer.lines, (sure, unsure))) + writer.rest()).splitlines()
+        writer = new_rows(format, ["a.png"], names, Layout(4))
+        return "".join(writer.document(map(writer.lines, (sure, unsure)))).splitlines()
 
     read = [[(row["answer"], row["unsure"]) for row in map(json.loads, rows("json"))]]
     read.append([(row["answer"], row["unsure"]) for row in csv.DictReader(rows("csv"))])
@@ -104,6 +107,31 @@ def test_csv_of_failures_alone_is_whole() -> None:
     assert header == ["image", "width", "height", "answer", "unsure", "class_1", "probability_1", "error"]
     assert rows == [["bad.png", "", "", "", "", "", "", 'is, "no" image']] * 2
     assert len(text("csv").splitlines()) == 1
+
+
+def test_parquet_has_the_columns_of_csv_with_their_types(tmp_path: Path) -> None:
+    arrow = pytest.importorskip("pyarrow.parquet")
+    about = (Known(True, 0.5, 0.25, "energy"), Taxon("Elmidae", "family", 0.875), True, ("Elm, finch", "鳥"))
+    odd = Answer(Picture("caf\udce9.png", Path("x")), 3, 4, (Guess("\udce9lm", 1),), False, {}, (), *about)
+    layout = Layout(2, known=True, taxon=True, sets=True, boxes={"p3": 2, "zoom": 1}, neighbours=1)
+    given = [failed("=x.png"), answer(boxes=True), odd]
+    writers = {format: new_rows(format, [], [], layout) for format in ("csv", "parquet")}
+    for format, writer in writers.items():
+        writer.save(tmp_path / f"a.{format}", map(writer.lines, given))
+    table = arrow.read_table(tmp_path / "a.parquet")
+    header, *rows = csv.reader(io.StringIO((tmp_path / "a.csv").read_text(errors="replace"), newline=""))
+    assert table.column_names == header
+    bad, boxed, whole = table.to_pylist()
+    assert {name for name, value in bad.items() if value is not None} == {"image", "error"}
+    assert bad["image"] == "=x.png"  # no spreadsheet reads it
+    assert (boxed["p3_1_x1"], boxed["p3_2_x1"], boxed["unsure"]) == (30.5, None, False)
+    assert (whole["image"], whole["class_1"], whole["set"]) == ("caf�.png", "�lm", ["Elm, finch", "鳥"])
+    assert (whole["known"], whole["known_score"], whole["taxon"], whole["taxon_probability"]) == (
+        *(True, 0.5, "Elmidae", 0.875),
+    )
+    assert rows[2][header.index("set")] == "Elm, finch | 鳥"
+    writers["parquet"].save(tmp_path / "none.parquet", [])
+    assert arrow.read_table(tmp_path / "none.parquet").num_rows == 0
 
 
 def test_table_by_hand() -> None:

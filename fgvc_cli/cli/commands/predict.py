@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from fgvc_cli.inference.look import Model
     from fgvc_cli.progress import Reporter
 
-_FORMATS = ("table", "json", "csv")
-_ENDINGS = {".json": "json", ".jsonl": "json", ".ndjson": "json", ".csv": "csv"}
+_FORMATS = ("table", "json", "csv", "parquet")
+_ENDINGS = {".json": "json", ".jsonl": "json", ".ndjson": "json", ".csv": "csv", ".parquet": "parquet"}
+_MINUTES = 30.0  # that a process waits for the others
 
 
 def predict(
@@ -26,13 +27,18 @@ def predict(
         typer.Argument(metavar="PATH...", help="Images, folders, tars, patterns, or - for a list of paths on stdin."),
     ],
     run: Annotated[
-        Path | None, typer.Option(help="Run folder, or a model.safetensors. Default: the newest under runs/.")
+        Path | None,
+        typer.Option(
+            "--run",
+            "--model",  # torchrun takes --run for one of its own
+            help="Run folder, or a model.safetensors. Default: the newest under runs/.",
+        ),
     ] = None,
     top: Annotated[int, typer.Option(min=1, help="Number of most likely classes to list.")] = 5,
     format: Annotated[
         str | None,
         typer.Option(
-            metavar="table|json|csv", help="Default: by --output's extension, else table.", show_default=False
+            metavar="table|json|csv|parquet", help="Default: by --output's extension, else table.", show_default=False
         ),
     ] = None,
     boxes: Annotated[bool, typer.Option("--boxes", help="Also list the method's boxes, in original pixels.")] = False,
@@ -51,7 +57,12 @@ def predict(
     set_coverage: options.SetCoverage = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "--out", "-o", help="Write to this file instead of stdout, completely or not at all."),
+        typer.Option(
+            "--output",
+            "--out",
+            "-o",
+            help="Write to this file instead of stdout, completely or not at all; a repeated command goes on.",
+        ),
     ] = None,
     batch_size: options.BatchSize = None,
     device: options.Device = None,
@@ -60,7 +71,8 @@ def predict(
 ) -> None:
     """Classify images. Predictions go to stdout, everything else to stderr.
 
-    An image that cannot be read is reported and the others are still classified; the exit code is then 1.
+    An image that cannot be read is reported and the others are still classified; the exit code is then 1. Under
+    torchrun the images are shared by all processes.
     """
     format = _format(format, output)
 
@@ -68,22 +80,26 @@ def predict(
 
     with quick_imports():
         from fgvc_cli.inference.look import open_model
-        from fgvc_cli.inference.pictures import find_pictures, listed
+        from fgvc_cli.inference.pictures import Picture, find_pictures, listed
         from fgvc_cli.inference.request import EvalRequest
-        from fgvc_cli.predict.asked import PredictRequest, answers_of_run, gives_boxes
+        from fgvc_cli.machine.distributed import joined, launched, on_main
+        from fgvc_cli.predict.asked import PredictRequest, answers_of_run, boxes_of_run, layout_of
         from fgvc_cli.predict.rows import new_rows
-        from fgvc_cli.predict.writing import check_output, write_answers
+        from fgvc_cli.predict.writing import about, check_output, write_answers
         from fgvc_cli.progress import Reporter
 
-    check_output(output)
-    reporter = Reporter(Console(stderr=True))
-    pictures = find_pictures(
-        paths,
-        listed(sys.stdin),
-        follow_links=bool(follow_links),
-        tars=True,
-        note=lambda text: reporter.line(f"note: {text}"),
-    )
+    check_output(output, format)
+    reporter = Reporter(Console(stderr=True, quiet=not launched().main))
+
+    def find() -> list[Picture]:
+        return find_pictures(
+            paths,
+            listed(sys.stdin),
+            follow_links=bool(follow_links),
+            tars=True,
+            note=lambda text: reporter.line(f"note: {text}"),
+        )
+
     request = PredictRequest(
         min_confidence,
         target_precision,
@@ -95,12 +111,17 @@ def predict(
         boxes=boxes,
         neighbours=neighbours,
     )
-    model = open_model(run or _newest(boxes, reporter), EvalRequest("test", device, precision, batch_size))
-    gives_boxes(model, request)
-    _tell(model, min_confidence, reporter)
-    answers = answers_of_run(model, pictures, request, reporter)
-    rows = new_rows(format, [picture.name for picture in pictures], model.classes, top)
-    if write_answers(answers, rows, len(pictures), output, reporter).failed:
+    with joined(_MINUTES):
+        pictures = on_main(find)
+        model = open_model(run or _newest(boxes, reporter), EvalRequest("test", device, precision, batch_size))
+        layout = layout_of(request, len(model.classes), boxes_of_run(model, request))
+        _tell(model, min_confidence, reporter)
+        answer = answers_of_run(model, request, reporter)
+        rows = new_rows(format, [picture.name for picture in pictures], model.classes, layout)
+        options = {"format": format, "precision": model.spec.train.precision, **vars(request)}
+        known = about(model.file, pictures, options) if output else {}
+        counts = write_answers(answer, pictures, rows, output, known, reporter)
+    if counts.failed:
         raise typer.Exit(1)
 
 

@@ -16,7 +16,11 @@ from pathlib import Path
 import pytest
 
 import fgvc_cli as fgvc
+from fgvc_cli.inference.pictures import find_pictures
+from fgvc_cli.predict.asked import PredictRequest
 from fgvc_cli.predict.rows import JsonLines
+from fgvc_cli.predict.unfinished import Unfinished
+from fgvc_cli.predict.writing import about
 from tests.cli.conftest import Answer
 from tests.conftest import small_spec, untrained
 
@@ -117,11 +121,60 @@ def test_ctrl_c_leaves_whole_lines(
     done = command("predict", photos / "test", "--run", plain, "--batch-size", 2, *more)
     assert done.code == 130
     assert "fgvc: stopped after 4 of 9 images" in done.err
-    written = done.out if output is None else (tmp_path / "a.json.partial").read_text()
-    assert len([json.loads(line) for line in written.splitlines()]) == 4
-    assert written.endswith("\n")
-    left = [] if output is None else ["a.json.partial"]
-    assert [path.name for path in tmp_path.iterdir()] == left
+    if output is None:
+        assert len([json.loads(line) for line in done.out.splitlines()]) == 4
+        assert done.out.endswith("\n")
+        return
+    assert [path.name for path in tmp_path.iterdir()] == ["a.json.unfinished"]
+    monkeypatch.setattr(JsonLines, "lines", lines)
+    done = command("predict", photos / "test", "--run", plain, "--batch-size", 2, *more)
+    assert "4 of 9 images were predicted before" in done.err
+    assert "9 predicted, 0 of them unsure, 0 failed" in done.err
+    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
+    whole = command("predict", photos / "test", "--run", plain, "--batch-size", 2, "--format", "json")
+    assert (tmp_path / "a.json").read_text() == whole.out
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        (
+            ["--top", "1"],
+            "was begun with another top (2, now 1): finish it as it was begun, delete it, or give another",
+        ),
+        (["--min-confidence", "0.5"], "another min_confidence (0.0, now 0.5)"),
+        (["--run", "{run}"], "another model (crc32:"),
+        (["{photos}/train"], "another list of images (3 images"),
+        (["--precision", "bf16"], "another precision (fp32, now bf16)"),
+        (["--format", "csv"], "another format (json, now csv)"),
+    ],
+)
+def test_what_was_begun_for_something_else_is_refused(
+    command: Command, plain: Path, run: Path, photos: Path, tmp_path: Path, changes: list[str], line: str
+) -> None:
+    arguments = [photos / "test/red", "--run", plain, "--top", 2, "--output", "a.json"]
+    options = {"format": "json", "precision": "fp32", **vars(PredictRequest(top=2))}
+    begun = about(plain, find_pictures([str(photos / "test/red")]), options)
+
+    def begin() -> None:  # and end at once
+        kept = Unfinished(tmp_path / "a.json", 3)
+        kept.begin(begun)
+        kept.close()
+
+    begin()
+    assert command("predict", *arguments).code == 0  # the same: it is gone on with
+    begin()
+    done = command("predict", *arguments, *(word.format(run=run, photos=photos) for word in changes))
+    assert done.code == 2
+    assert line in done.err.splitlines()[-1]
+    assert (tmp_path / "a.json.unfinished/about.json").exists()
+
+
+def test_an_output_where_nothing_may_be_written(command: Command, plain: Path, photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    done = command("predict", photos / "test", "--run", plain, "--output", "file/a.csv")
+    assert done.code == 1
+    assert "cannot write file" in done.err
 
 
 @pytest.mark.parametrize(
@@ -130,7 +183,7 @@ def test_ctrl_c_leaves_whole_lines(
         (["x.png"], "x.png: there is no such file or folder"),
         (["{photos}", "--run", "runs/x"], "there is no run at runs/x"),
         (["{photos}"], "no trained run under runs/"),
-        (["{photos}", "--format", "xml"], "--format xml: choose table, json or csv"),
+        (["{photos}", "--format", "xml"], "--format xml: choose table, json, csv or parquet"),
         (
             ["{photos}", "--run", "{plain}", "--boxes"],
             "--boxes: method baseline has none; leave it out, or name a run of",
@@ -138,6 +191,7 @@ def test_ctrl_c_leaves_whole_lines(
         (["{photos}", "--run", "{plain}", "--output", "a.jpg"], "--output a.jpg: this is the name of an image"),
         (["{photos}", "--run", "{plain}", "--output", "/dev/null"], "this is not a regular file"),
         (["{photos}", "--run", "{plain}", "--precision", "fp8"], "train.precision"),
+        (["{photos}", "--run", "{plain}", "--format", "parquet"], "--format parquet needs a file: give --output"),
         (["{photos}", "--top", "0"], "Invalid value for '--top'"),
         (["{photos}", "--min-confidence", "80"], "Invalid value for '--min-confidence'"),
     ],

@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -213,3 +214,30 @@ def test_a_reader_that_leaves_ends_it_quietly(plain: Path, photos: Path) -> None
     assert process.returncode == 141
     assert "BrokenPipe" not in err
     assert "Traceback" not in err
+
+
+@pytest.mark.slow
+def test_two_processes_and_kill_9(plain: Path, photos: Path, tmp_path: Path) -> None:
+    """One of two processes is killed half-way; the next start answers what is missing, and each image has one row."""
+    for number in range(400):
+        shutil.copy(photos / f"test/red/{number % 3}.png", tmp_path / f"photo-{number:03d}.png")
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    predict = ["-m", "fgvc_cli", "predict", str(tmp_path), "--model", str(plain), "--batch-size", "2"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    output = tmp_path / "a.jsonl"
+    with subprocess.Popen([*torchrun, *predict, "--output", str(output)], env=environment) as first:
+        while not sum(log.stat().st_size for log in tmp_path.glob("a.jsonl.unfinished/*.rows")) and not first.poll():
+            time.sleep(0.01)
+        children = Path(f"/proc/{first.pid}/task/{first.pid}/children").read_text().split()
+        os.kill(int(children[-1]), signal.SIGKILL)
+        assert first.wait(timeout=120) == 1
+    assert not output.exists()
+    again = [*torchrun, *predict, "--output", str(output)]
+    done = subprocess.run(again, env=environment, capture_output=True, text=True, timeout=120, check=True)
+    assert "of 400 images were predicted before" in done.stderr
+    one = [sys.executable, *predict, "--format", "json"]
+    alone = subprocess.run(one, env=environment, capture_output=True, text=True, timeout=120, check=True).stdout
+    rows, expected = ([json.loads(line) for line in text.splitlines()] for text in (output.read_text(), alone))
+    assert [row["image"] for row in rows] == [row["image"] for row in expected]
+    assert [row["answer"] for row in rows] == [row["answer"] for row in expected]
+    assert not (tmp_path / "a.jsonl.unfinished").exists()

@@ -21,6 +21,7 @@ from fgvc_cli.cli.commands import (
     presets,
     report,
     runs,
+    serve,
     similar,
     suggest,
     suite,
@@ -53,6 +54,7 @@ app.command("enroll")(enroll.enroll)
 app.command("check-labels")(check_labels.check_labels)
 app.command("suggest")(suggest.suggest)
 app.command("report")(report.report)
+app.command("serve")(serve.serve)
 app.command("suite")(suite.suite)
 app.command("tune")(tune.tune)
 app.command("runs")(runs.runs)

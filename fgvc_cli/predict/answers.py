@@ -62,6 +62,12 @@ class Answer:
         return not self.unsure and by_class and (self.known is None or self.known.known)
 
     @property
+    def uncertainty(self) -> float:
+        """1 less the margin between the two likeliest classes, 0 to 1: as of `fgvc suggest`. `top` must hold both."""
+        first, *others = (guess.probability for guess in self.top)
+        return 1 - (first - (others[0] if others else 0.0))
+
+    @property
     def text(self) -> str:
         """The most likely class or taxon, `unsure` or `unknown`."""
         if self.known is not None and not self.known.known:

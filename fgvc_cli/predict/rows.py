@@ -74,7 +74,7 @@ class JsonLines(Rows):
 
     def lines(self, row: Answer | Failed) -> str:
         """One line."""
-        about = _failed(row) if isinstance(row, Failed) else _answer(row)
+        about = _failed(row) if isinstance(row, Failed) else answer_facts(row)
         return as_json(about) + "\n"
 
 
@@ -82,7 +82,8 @@ def _failed(row: Failed) -> dict[str, Any]:
     return {"image": row.picture.name, "error": row.reason}
 
 
-def _answer(row: Answer) -> dict[str, Any]:
+def answer_facts(row: Answer) -> dict[str, Any]:
+    """An answer as JSON; docs/predict.md lists the keys."""
     about: dict[str, Any] = {"image": row.picture.name, "width": row.width, "height": row.height}
     about |= {"answer": row.text, "unsure": row.unsure}
     if row.known is not None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -20,6 +18,7 @@ from fgvc_cli.inference.look import Model, Seen, look, open_model
 from fgvc_cli.inference.pictures import Picture, split_pictures
 from fgvc_cli.inference.request import EvalRequest, with_request
 from fgvc_cli.progress import Reporter
+from fgvc_cli.report.embedded import data_uri, webp
 from fgvc_cli.report.record import Record, Tree
 from fgvc_cli.terminal import Console
 from fgvc_cli.viz.kinds.boxes import set_colours
@@ -31,7 +30,6 @@ PAIRS = 6  # confusions that are shown with pictures
 _OF_A_PAIR = 60  # images of a pair's true class to search for the confusion
 _OF_THE_OTHER = 12  # images of its predicted class to search for a right prediction
 _SIDE = 320  # side of a picture, in pixels
-_QUALITY = 72  # of WebP, 0..100
 _AT_ONCE = 8  # batch size where the autograd graph is kept
 
 
@@ -250,8 +248,8 @@ def _draw(model: Model, seen: Seen) -> Iterator[tuple[str, Card]]:
             probability=float(shares[predicted]),
             truth=float(shares[label]),
             rank=int((shares > shares[label]).sum()) + 1,
-            evidence=data_uri(Image.fromarray(pixels)),
-            plain=data_uri(plain),
+            evidence=data_uri(webp(Image.fromarray(pixels))),
+            plain=data_uri(webp(plain)),
             width=width,
             height=height,
             heat=f"{heat.kind} of {heat.head}",
@@ -259,10 +257,3 @@ def _draw(model: Model, seen: Seen) -> Iterator[tuple[str, Card]]:
             frames={name: f"rgb{colour}" for name, colour in colours.items()},
         )
         yield picture.name, card
-
-
-def data_uri(image: Image.Image) -> str:
-    """The image as a WebP data URI, to embed it in the page."""
-    buffer = io.BytesIO()
-    image.save(buffer, "WEBP", quality=_QUALITY, method=4)
-    return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
-from PIL import Image
-
-from fgvc_cli.data.images.read import read_image
 from fgvc_cli.evaluation.labels.listing import Near, Suspect
 from fgvc_cli.files import write_text
-from fgvc_cli.report.gallery import data_uri
+from fgvc_cli.report.embedded import data_uri, thumbnail
 from fgvc_cli.report.page import rendered
 
 _SIDE = 200  # pixels
@@ -52,17 +48,10 @@ def write_labels_page(path: Path, found: Sequence[Suspect], estimated: int | Non
 
 def _doubt(one: Suspect, most: int) -> Doubt:
     near = ([one.copy] if one.copy else []) + list(one.near)
-    own = Shown(_picture(one.file, most), one.given, one.image, f"in {one.split}")
+    own = Shown(data_uri(thumbnail(one.file, _SIDE, most)), one.given, one.image, f"in {one.split}")
     return Doubt(one, own, [_shown(other, one.copy, most) for other in near])
 
 
 def _shown(near: Near, copy: Near | None, most: int) -> Shown:
     words = "nearly the same image" if near is copy else f"distance {near.distance:.3f}"
-    return Shown(_picture(near.file, most), near.name, near.image, words)
-
-
-@lru_cache(maxsize=512)
-def _picture(file: Path, most: int) -> str:
-    image = Image.fromarray(read_image(file, most).permute(1, 2, 0).numpy())
-    image.thumbnail((_SIDE, _SIDE), Image.Resampling.BICUBIC, reducing_gap=2)
-    return data_uri(image)
+    return Shown(data_uri(thumbnail(near.file, _SIDE, most)), near.name, near.image, words)

@@ -112,17 +112,18 @@ def render(views: list[RunView]) -> str:
     )
 
 
-def rendered(template: str, **values: Any) -> str:
-    """The HTML of a template. Names, paths and messages are escaped; the page cannot load other resources."""
-    loader = PackageLoader("fgvc_cli.report")
+def rendered(template: str, package: str = "fgvc_cli.report", **values: Any) -> str:
+    """The HTML of a template in a package's folder. Names, paths and messages are escaped."""
+    loader = PackageLoader(package)
     page = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     page.filters |= {"percent": percent}
-    return page.get_template(template).render(
-        made=f"{datetime.now():%Y-%m-%d %H:%M}",
-        version=__version__,
-        style=(_templates() / "style.css").read_text(encoding="utf-8"),
-        **values,
-    )
+    made = f"{datetime.now():%Y-%m-%d %H:%M}"
+    return page.get_template(template).render(made=made, version=__version__, style=style(), **values)
+
+
+def style() -> str:
+    """The style sheet of all pages."""
+    return (_templates() / "style.css").read_text(encoding="utf-8")
 
 
 def _templates() -> Traversable:

@@ -103,6 +103,11 @@ class RunFolder:
         return self.path / "label-fixes.csv"
 
     @property
+    def corrections(self) -> Path:
+        """Folder of the answers that were corrected in `fgvc serve`."""
+        return self.path / "corrections"
+
+    @property
     def labels(self) -> Path:
         """Folder of what `fgvc check-labels` finds."""
         return self.path / "labels"

@@ -13,6 +13,7 @@ from fgvc_cli.report.record import Record, read_record
 from fgvc_cli.runs.folder import RunFolder
 from fgvc_cli.terminal import Console
 from fgvc_cli.training.train import train
+from tests.browser import browser as browser
 from tests.conftest import small_spec
 
 QUIET = Console(quiet=True)

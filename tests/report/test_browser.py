@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
-import base64
-import io
-import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
-from PIL import Image
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
@@ -21,25 +14,8 @@ from selenium.webdriver.remote.webelement import WebElement
 from fgvc_cli.inference.request import EvalRequest
 from fgvc_cli.report.page import write_report
 from fgvc_cli.runs.folder import RunFolder
+from tests.browser import colours, complaints, open_page, requests, run, screenshot
 from tests.report.conftest import IMAGE, QUIET, SCRIPT
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[webdriver.Chrome]:
-    """A headless Chromium; no driver is fetched from anywhere."""
-    driver = shutil.which("chromedriver")
-    binary = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if driver is None or binary is None:
-        pytest.skip("no browser: on Debian `apt-get install chromium chromium-driver`")
-    options = webdriver.ChromeOptions()
-    options.binary_location = binary
-    # root has no sandbox, and /dev/shm of a container is small
-    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--hide-scrollbars"):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    chrome = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
-    yield chrome
-    chrome.quit()
 
 
 @pytest.fixture(scope="module")
@@ -51,32 +27,6 @@ def page(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     runs = [RunFolder(trained), RunFolder(copy)]
     return write_report(runs, folder / "report.html", EvalRequest(), QUIET, sample=9, force=False).file
-
-
-def open_page(browser: webdriver.Chrome, page: Path, width: int = 1280, scheme: str = "light") -> None:
-    metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-    feature = {"name": "prefers-color-scheme", "value": scheme}
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
-    for log in ("browser", "performance"):
-        browser.get_log(log)  # forgotten
-    browser.get(page.as_uri())
-
-
-def complaints(browser: webdriver.Chrome) -> list[str]:
-    """What the page wrote to the console."""
-    return [entry["message"] for entry in browser.get_log("browser")]
-
-
-def requests(browser: webdriver.Chrome) -> set[str]:
-    """The addresses that the page asked for, those inside it left out."""
-    events = (json.loads(entry["message"])["message"] for entry in browser.get_log("performance"))
-    asked = {event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"}
-    return {address for address in asked if not address.startswith("data:")}
-
-
-def run(browser: webdriver.Chrome, script: str, *arguments: object) -> Any:
-    return browser.execute_script(script, *arguments)
 
 
 def table(browser: webdriver.Chrome) -> WebElement:
@@ -93,29 +43,18 @@ def column(browser: webdriver.Chrome, number: int) -> list[str]:
     return list(run(browser, script, table(browser), number))
 
 
-def screenshot(browser: webdriver.Chrome) -> np.ndarray:
-    """(H, W, 3) uint8 of what is in view."""
-    png = browser.execute_cdp_cmd("Page.captureScreenshot", {})["data"]
-    return np.asarray(Image.open(io.BytesIO(base64.b64decode(png))).convert("RGB"))
-
-
-def colours(pixels: np.ndarray) -> int:
-    """How many different ones there are."""
-    return len(np.unique(pixels.astype(np.int64) @ (65536, 256, 1)))
-
-
 def test_this_browser_tells_of_errors_and_requests(browser: webdriver.Chrome, tmp_path: Path) -> None:
     """What the other tests rely on."""
     bad = tmp_path / "bad.html"
     bad.write_text("<img src='http://127.0.0.1:9/x.png'><script>nothing()</script><div style='width:900px'>x</div>")
-    open_page(browser, bad, 390)
+    open_page(browser, bad.as_uri(), 390)
     assert any("nothing is not defined" in line for line in complaints(browser))
     assert "http://127.0.0.1:9/x.png" in requests(browser)
     assert run(browser, "return document.documentElement.scrollWidth") > 390
 
 
 def test_it_loads_and_asks_nobody(browser: webdriver.Chrome, page: Path) -> None:
-    open_page(browser, page)
+    open_page(browser, page.as_uri())
     assert run(browser, "return document.readyState") == "complete"
     assert requests(browser) == {page.as_uri()}
     assert run(browser, "return window.hacked") is None
@@ -129,7 +68,7 @@ def test_it_loads_and_asks_nobody(browser: webdriver.Chrome, page: Path) -> None
 
 
 def test_tables_sort(browser: webdriver.Chrome, page: Path) -> None:
-    open_page(browser, page)
+    open_page(browser, page.as_uri())
     names = column(browser, 0)
     assert sorted(names) == sorted([SCRIPT, IMAGE, "blue"])
     first = heading(table(browser), "class")
@@ -150,7 +89,7 @@ def test_tables_sort(browser: webdriver.Chrome, page: Path) -> None:
 
 
 def test_pictures_and_classes_are_found(browser: webdriver.Chrome, page: Path) -> None:
-    open_page(browser, page)
+    open_page(browser, page.as_uri())
     gallery = browser.find_element(By.ID, "run1-gallery")
 
     def shown(kind: str = "") -> int:
@@ -171,7 +110,7 @@ def test_pictures_and_classes_are_found(browser: webdriver.Chrome, page: Path) -
 
 
 def test_the_matrix_and_the_charts_answer(browser: webdriver.Chrome, page: Path) -> None:
-    open_page(browser, page)
+    open_page(browser, page.as_uri())
     section = browser.find_element(By.ID, "run1-confusions")
     section.find_element(By.TAG_NAME, "svg").send_keys(Keys.ARROW_DOWN, Keys.ARROW_DOWN, Keys.ARROW_RIGHT)
     said = section.find_element(By.CSS_SELECTOR, ".readout").text
@@ -187,7 +126,7 @@ def test_the_matrix_and_the_charts_answer(browser: webdriver.Chrome, page: Path)
 
 
 def test_the_pictures_without_what_was_looked_at(browser: webdriver.Chrome, page: Path) -> None:
-    open_page(browser, page)
+    open_page(browser, page.as_uri())
     card = browser.find_element(By.CSS_SELECTOR, "#run1-gallery .card")
     seen, plain = (card.find_element(By.CSS_SELECTOR, kind) for kind in (".seen", ".plain"))
     assert (seen.is_displayed(), plain.is_displayed()) == (True, False)
@@ -197,7 +136,7 @@ def test_the_pictures_without_what_was_looked_at(browser: webdriver.Chrome, page
 
 @pytest.mark.parametrize("width", [320, 390, 1280])
 def test_it_fits(browser: webdriver.Chrome, page: Path, width: int) -> None:
-    open_page(browser, page, width)
+    open_page(browser, page.as_uri(), width)
     assert run(browser, "return document.documentElement.scrollWidth") <= width
     pixels = screenshot(browser)
     assert pixels.shape[1] == width
@@ -207,7 +146,7 @@ def test_it_fits(browser: webdriver.Chrome, page: Path, width: int) -> None:
 
 
 def test_it_is_dark_where_that_is_wished(browser: webdriver.Chrome, page: Path) -> None:
-    open_page(browser, page, scheme="dark")
+    open_page(browser, page.as_uri(), scheme="dark")
     pixels = screenshot(browser)
     assert pixels.mean() < 80
     assert colours(pixels) > 50

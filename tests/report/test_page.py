@@ -16,7 +16,8 @@ from PIL import Image
 from fgvc_cli.errors import BadRequest, FgvcError
 from fgvc_cli.evaluation.confusion import Confusion
 from fgvc_cli.inference.request import EvalRequest
-from fgvc_cli.report.gallery import Card, Gallery, data_uri
+from fgvc_cli.report.embedded import data_uri, webp
+from fgvc_cli.report.gallery import Card, Gallery
 from fgvc_cli.report.page import Written, render, write_report
 from fgvc_cli.report.record import Measured, Record
 from fgvc_cli.report.view import MOST_ROWS, run_view
@@ -228,9 +229,8 @@ def test_a_run_of_200_classes_is_light(trained: Path, record_of: Callable[..., R
     """As large as CUB: 5,794 images, 48 pictures and 24 of confusions, as detailed as photographs are."""
     dice = np.random.RandomState(0)
     rough = Image.fromarray(dice.randint(0, 255, (48, 64, 3)).astype(np.uint8)).resize((320, 240))
-    photo = data_uri(
-        Image.fromarray((np.asarray(rough) * 0.9 + dice.normal(0, 4, (240, 320, 3))).clip(0, 255).astype(np.uint8))
-    )
+    grainy = (np.asarray(rough) * 0.9 + dice.normal(0, 4, (240, 320, 3))).clip(0, 255).astype(np.uint8)
+    photo = data_uri(webp(Image.fromarray(grainy)))
     assert 12_000 < len(photo) < 40_000
     card = Card(
         "images/x.jpg", "a", "b", 0.5, 0.2, 2, photo, photo, 320, 240, "CAM of final", True, {"ran": "rgb(1, 2, 3)"}

@@ -2,6 +2,7 @@
 
 The first line names the columns: path (or file, filename), label (or class), split (train, val, test), and x1, y1, x2,
 y2, the object's half-open box in the image's pixels. Others are ignored. Paths are relative to the file's folder.
+An image labelled `-` is of no class and is left out, as in a file of corrected labels.
 """
 
 from __future__ import annotations
@@ -13,16 +14,19 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fgvc_cli.csv_text import original
 from fgvc_cli.data.formats.class_names import ClassNames, class_names
 from fgvc_cli.data.formats.fitting import with_true_boxes
 from fgvc_cli.data.formats.on_disk import near_on_disk, on_disk, spelling_notes
 from fgvc_cli.data.formats.own import Own, own_index
 from fgvc_cli.data.formats.split_names import settled, spelling
 from fgvc_cli.data.groups import PATH_COLUMNS
+from fgvc_cli.data.label_fixes import LEAVE_OUT
 from fgvc_cli.data.labelled import Labelled
 from fgvc_cli.data.types import DatasetIndex, Split
 from fgvc_cli.errors import BadRequest
@@ -45,6 +49,7 @@ class _Rows:
     splits: list[str] = field(default_factory=list)
     boxes: list[tuple[float, ...]] = field(default_factory=list)  # empty if the table has no box columns
     lines: list[int] = field(default_factory=list)
+    of_none: int = 0  # images labelled as of no class, which are not listed
 
 
 def load(spec: DataSpec, progress: object = None) -> DatasetIndex:
@@ -71,7 +76,9 @@ def _listed(spec: DataSpec) -> tuple[Path, Path, _Rows, tuple[str, ...]]:
     if any(map(os.path.isabs, rows.files)):  # then all become relative to the file system's root
         root = Path(file.absolute().anchor)
         rows.files = [(file.parent.absolute() / name).relative_to(root).as_posix() for name in rows.files]
-    return file, root, *_on_disk(file, root, rows, spec.on_bad_image == "skip")
+    of_none = (f"{rows.of_none} images are of no class ({LEAVE_OUT}) and left out",) if rows.of_none else ()
+    rows, notes = _on_disk(file, root, rows, spec.on_bad_image == "skip")
+    return file, root, rows, of_none + notes
 
 
 def _file(spec: DataSpec) -> Path:
@@ -163,9 +170,12 @@ def _read(file: Path) -> _Rows:
 
 def _take(rows: _Rows, file: Path, line: int, row: Sequence[str], columns: Mapping[str, int]) -> None:
     """Add one image. BadRequest names the column that is wrong."""
-    name, label = row[columns["path"]].strip(), row[columns["label"]].strip()
+    name, label = (original(row[columns[what]].strip()) for what in ("path", "label"))
     if not (name and label):
         raise BadRequest(f"{file}:{line}: column {'label' if name else 'path'} is empty")
+    if label == LEAVE_OUT:
+        rows.of_none += 1
+        return
     rows.files.append(name.replace("\\", "/").removeprefix("./"))
     rows.labels.append(sys.intern(label))  # there may be a million images of a few labels
     rows.lines.append(line)
@@ -225,7 +235,8 @@ def _on_disk(file: Path, root: Path, rows: _Rows, skip: bool) -> tuple[_Rows, tu
         return rows, ()
     rows.files = [there or name for name, there in zip(rows.files, found, strict=True)]
     kept = [i for i, name in enumerate(found) if name is not None] if missing else range(len(found))
-    left = {name: [values[i] for i in kept] if values else [] for name, values in vars(rows).items()}
+    lists: dict[str, Any] = {name: values for name, values in vars(rows).items() if isinstance(values, list)}
+    left: dict[str, Any] = {name: [values[i] for i in kept] if values else [] for name, values in lists.items()}
     rows = _Rows(**left)
     _no_file_twice(file, rows)
     return rows, notes

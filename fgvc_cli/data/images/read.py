@@ -56,6 +56,15 @@ class ImageError(FgvcError):
     """An image file that cannot be read; the message names it."""
 
 
+class ImageTooLarge(ImageError):
+    """An image with more pixels than the limit."""
+
+    @property
+    def found(self) -> str:
+        """How many it has, such as `has 9000 x 9000 pixels`."""
+        return str(self).partition(", ")[0]
+
+
 @dataclass(frozen=True, slots=True)
 class Part:
     """The bytes of one file inside another."""
@@ -148,7 +157,7 @@ def must_fit(size: tuple[int, int], max_pixels: int) -> None:
     """ImageError for an image whose `size` (width, height) exceeds the limit."""
     width, height = size
     if width * height > max_pixels:
-        raise ImageError(
+        raise ImageTooLarge(
             f"has {width} x {height} pixels, over the limit of {max_pixels}; "
             f"make it smaller, or train with --set data.max_pixels={width * height}"
         )

@@ -253,3 +253,14 @@ def test_what_is_no_table_says_so(tmp_path: Path) -> None:
     assert "does not exist" in refused("csv", tmp_path / "none.csv")
     write_table(tmp_path)
     assert "--dataset csv" in refused("folder", tmp_path / "photos.csv")
+
+
+def test_a_dash_is_no_class_and_apostrophes_of_our_own_tables_are_read_back(tmp_path: Path) -> None:
+    file = write_photos(tmp_path)
+    rows = [f"{image},'={image.partition('/')[0]}" for image in IMAGES]
+    rows[0], rows[5] = f"{IMAGES[0]},-", f"{IMAGES[5]},'-"
+    write_lines(file, "path,label", *rows)
+    index = load(file)
+    assert index.classes == ("=robin", "=wren")
+    assert set(index.train.files + index.test.files) == set(IMAGES) - {IMAGES[0], IMAGES[5]}
+    assert "2 images are of no class (-) and left out" in index.notes

@@ -11,6 +11,7 @@ import typer
 
 from fgvc_cli import __version__
 from fgvc_cli.cli.commands import (
+    average,
     check_labels,
     datasets,
     download_data,
@@ -57,6 +58,7 @@ app.command("report")(report.report)
 app.command("serve")(serve.serve)
 app.command("suite")(suite.suite)
 app.command("tune")(tune.tune)
+app.command("average")(average.average)
 app.command("runs")(runs.runs)
 app.command("summary")(summary.summary)
 app.command("methods")(methods.methods)

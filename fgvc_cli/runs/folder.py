@@ -108,6 +108,11 @@ class RunFolder:
         return self.path / "corrections"
 
     @property
+    def average_file(self) -> Path:
+        """Which runs' weights were averaged into this run, if it is an average."""
+        return self.path / "average.json"
+
+    @property
     def labels(self) -> Path:
         """Folder of what `fgvc check-labels` finds."""
         return self.path / "labels"

@@ -110,6 +110,8 @@ def _locked(run: RunFolder) -> AbstractContextManager[object]:
 def resume(path: Path, machine: Machine, console: Console, split: str = TEST) -> dict[str, Any]:
     """Resume a stopped or killed run from its last complete checkpoint. Returns its evaluation on a split."""
     run = RunFolder.open(path)
+    if run.average_file.exists():
+        raise BadRequest(f"{path} is an average of other runs: there is nothing to resume")
     spec = machine.applied(run.spec())
     with joined(spec.train.timeout_minutes) as here:
         return _resume(run, spec, console if here.main else Console(quiet=True), split)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, Unpack
 
 from fgvc_cli.api.run import Run
-from fgvc_cli.errors import FgvcError
+from fgvc_cli.errors import BadRequest, FgvcError
 from fgvc_cli.files import NotWritable, expanded
 from fgvc_cli.machine.imports import quick_imports
 from fgvc_cli.runs.folder import RunFolder
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from fgvc_cli.inference.request import EvalRequest
 
 _Path: TypeAlias = str | os.PathLike[str]
+_RunLike: TypeAlias = Run | str | os.PathLike[str]
 
 
 class EvalFlags(TypedDict, total=False):
@@ -40,17 +41,18 @@ class EvalFlags(TypedDict, total=False):
     target_precision: float | None
     set_coverage: float | None
     rollup: float | None
+    ensemble: bool
     taxonomy: _Path | None
     out: _Path | None
 
 
 def evaluate(
-    run: Run | str | os.PathLike[str] | None = None, *, progress: bool = True, **flags: Unpack[EvalFlags]
+    run: _RunLike | Sequence[_RunLike] | None = None, *, progress: bool = True, **flags: Unpack[EvalFlags]
 ) -> EvalResult:
     """Measure a run's model on a split or on new photos, and store the result in its eval/ folder.
 
     Args:
-        run: a run or its folder; None: the newest below runs/.
+        run: a run or its folder; None: the newest below runs/. With `ensemble=True` several.
         progress: show notes and progress on stderr, as the command does.
         flags: those of `fgvc eval`, with underscores: `split`, `data_dir`, `target_precision`, ….
 
@@ -62,33 +64,43 @@ def evaluate(
         FgvcError: the result cannot be stored. (In a folder that may only be read it is not, and a note says so.)
     """
     found = checked_flags(flags, EvalFlags.__annotations__, "fgvc.evaluate")
-    folder = run.folder if isinstance(run, Run) else None if run is None else expanded(run)
+    given = [] if run is None else [run] if isinstance(run, Run | str | os.PathLike) else list(run)
+    folders = [RunFolder.open(one.folder if isinstance(one, Run) else expanded(one)) for one in given]
     console = Console(stderr=True, quiet=not progress)
-    result, failed = measured(RunFolder.open(folder) if folder else RunFolder.newest(), found, console)
+    result, failed = measured(folders or [RunFolder.newest()], found, console)
     if failed is not None:
         raise failed
     return EvalResult.model_validate(result)
 
 
-def measured(run: RunFolder, flags: Mapping[str, Any], console: Console) -> tuple[dict[str, Any], FgvcError | None]:
-    """Measure a run as the flags say, and store the result.
+def measured(
+    runs: Sequence[RunFolder], flags: Mapping[str, Any], console: Console
+) -> tuple[dict[str, Any], FgvcError | None]:
+    """Measure a run, or an ensemble of several, as the flags say, and store the result.
 
     Args:
-        run: the run.
+        runs: the run; several only with the flag `ensemble`.
         flags: those of `fgvc eval`, name with underscores → value.
         console: shows notes and the progress.
 
     Returns:
-        The result, and why it could not be stored. A run that is only to be read is none such: a note tells.
+        The result, and why it could not be stored. A run that is only to be read is none such: a note tells. That of
+        an ensemble is stored only in the folder `out`.
     """
+    if len(runs) > 1 and not flags.get("ensemble"):
+        raise BadRequest("several runs are measured together only: add --ensemble, or name one run")
     with quick_imports():
         from fgvc_cli.evaluation.confusion import class_rows
+        from fgvc_cli.evaluation.ensemble import measure_ensemble
         from fgvc_cli.evaluation.evaluate import measure_run
 
-    measured, out = measure_run(run, _request(flags), console), flags.get("out")
+    out, request = flags.get("out"), _request(flags)
+    together = bool(flags.get("ensemble"))
+    measured = measure_ensemble(runs, request, console) if together else measure_run(runs[0], request, console)
     result, failed = measured.result, None
     try:
-        result = measured.save(run, out)
+        if out is not None or not together:
+            result = measured.save(runs[0], out)
     except FgvcError as error:
         failed = error
     if flags.get("per_class"):
@@ -102,5 +114,5 @@ def measured(run: RunFolder, flags: Mapping[str, Any], console: Console) -> tupl
 def _request(flags: Mapping[str, Any]) -> EvalRequest:
     from fgvc_cli.inference.request import EvalRequest
 
-    settings = {key: value for key, value in flags.items() if key not in ("per_class", "out", "data_dir")}
+    settings = {key: value for key, value in flags.items() if key not in ("per_class", "out", "data_dir", "ensemble")}
     return EvalRequest(**settings | {"root": flags.get("data_dir"), "compile": bool(flags.get("compile"))})

@@ -94,7 +94,7 @@ def measure_run(run: RunFolder, request: EvalRequest, console: Console, index: D
     located = _localisation(images, spec, device) if _locates(opened, request) else None
     promises = Promises.of(run, trained, request, device)
     tree = taxonomy_of(run, trained.classes, request.taxonomy, images.index.taxonomy)
-    more = dict(promises.measures) | _by_tree(tree, request, device)
+    more = dict(promises.measures) | tree_measures(tree, request, device)
     measures = Measures(len(trained.classes), device, located, trained.temperature, more)
     reporter = Reporter(console)
     method, loader = shown(run, opened, images.index, images.split, reporter, as_images=located is not None)
@@ -116,7 +116,8 @@ def measure_run(run: RunFolder, request: EvalRequest, console: Console, index: D
     return Measured(result | worst, images.split, trained.classes, counts, predicted, tree)
 
 
-def _by_tree(tree: Taxonomy | None, request: EvalRequest, device: torch.device) -> dict[str, OfProbabilities]:
+def tree_measures(tree: Taxonomy | None, request: EvalRequest, device: torch.device) -> dict[str, OfProbabilities]:
+    """Measures by the tree of the classes, if there is one. BadRequest if they are asked for, and there is none."""
     if tree is None:
         if request.rollup is not None:
             raise BadRequest("--rollup needs a tree of the classes: name it with --taxonomy FILE")

@@ -12,7 +12,12 @@ from fgvc_cli.streams import say_json
 
 
 def evaluate(
-    run: Annotated[Path | None, typer.Argument(help="Run folder. Default: the newest under runs/.")] = None,
+    runs: Annotated[
+        list[Path] | None, typer.Argument(metavar="[RUN]...", help="Run folder. Default: the newest under runs/.")
+    ] = None,
+    ensemble: Annotated[
+        bool, typer.Option("--ensemble", help="Measure several runs together, by the mean of their probabilities.")
+    ] = False,
     split: options.Split = None,
     per_class: Annotated[bool, typer.Option("--per-class", help="Show all classes, not only the ten worst.")] = False,
     json_only: Annotated[bool, typer.Option("--json", help="Print only JSON on stdout.")] = False,
@@ -50,7 +55,10 @@ def evaluate(
     rollup: options.RollupShare = None,
     taxonomy: options.Taxonomy = None,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Folder for the results. Default: eval/ in the run's folder.")
+        Path | None,
+        typer.Option(
+            "--out", "-o", help="Folder for the results. Default: eval/ in the run's folder; none of an ensemble."
+        ),
     ] = None,
 ) -> None:
     """Evaluate a run's model on a split: accuracy of every branch, calibration, boxes and maps, confusions.
@@ -61,19 +69,19 @@ def evaluate(
     If --data-dir holds other labelled photos than the run's own, in class folders or a CSV file, all of them are
     measured, their classes are matched by name, and the results are kept under the folder's name or --name.
     """
-    flags = {key: value for key, value in locals().items() if key not in ("run", "json_only")}
+    flags = {key: value for key, value in locals().items() if key not in ("runs", "json_only")}
 
     from fgvc_cli.runs.folder import RunFolder
     from fgvc_cli.terminal import Console
 
     console = Console(stderr=True)
-    folder = RunFolder.open(run) if run else RunFolder.newest()
-    if run is None:
-        console.print(f"newest run: {folder.path}")
+    folders = [RunFolder.open(run) for run in runs] if runs else [RunFolder.newest()]
+    if not runs:
+        console.print(f"newest run: {folders[0].path}")
 
     from fgvc_cli.api.evaluation import measured
 
-    result, failed = measured(folder, flags, console)
+    result, failed = measured(folders, flags, console)
 
     from fgvc_cli.cli.tables import print_evaluation
 

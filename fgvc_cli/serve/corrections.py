@@ -21,7 +21,7 @@ from filelock import FileLock, Timeout
 from fgvc_cli.csv_text import csv_text, original
 from fgvc_cli.data.label_fixes import LEAVE_OUT
 from fgvc_cli.errors import FgvcError
-from fgvc_cli.files import explained, make_folder, make_parent, read_text, write_atomically, write_text
+from fgvc_cli.files import NotWritable, explained, make_folder, make_parent, read_text, write_atomically, write_text
 
 FILE, IMAGES = "corrections.csv", "images"
 _HEADER = ("path", "label", "predicted", "probability", "name")
@@ -64,7 +64,8 @@ class Corrections:
         except FileNotFoundError:
             return {}
         except (OSError, csv.Error) as error:
-            raise FgvcError(f"cannot read {self.file}: {error}; move it away to begin a new one") from None
+            said = getattr(error, "strerror", None) or error
+            raise FgvcError(f"cannot read {self.file}: {said}; move it away to begin a new one") from None
         if any(not (one.path and one.label) for one in found):
             raise FgvcError(f"{self.file}: needs a path and a label in every row; move it away to begin a new one")
         return {one.id: one for one in found}
@@ -84,7 +85,7 @@ class Corrections:
         """
         path = f"{IMAGES}/{image.name}"
         one = Correction(path, LEAVE_OUT if label is None else label, predicted, f"{probability:.6f}", name)
-        with self._locked():
+        with self._changing():
             self._keep(image)
             self._write([*(other for other in self.read().values() if other.id != one.id), one])
         return one
@@ -93,7 +94,7 @@ class Corrections:
         """Take a correction back, and its copy of the image; false if there is none."""
         if id not in self.read():
             return False
-        with self._locked():
+        with self._changing():
             there = self.read()
             gone = there.pop(id, None)
             self._write(list(there.values()))
@@ -115,10 +116,20 @@ class Corrections:
         write_text(self.file, csv_text(_HEADER, ([getattr(one, name) for name in _HEADER] for one in rows)))
 
     @contextmanager
+    def _changing(self) -> Iterator[None]:
+        """Inside this context no other process changes the file."""
+        try:
+            make_parent(self.file)
+            with self._locked():
+                yield
+        except NotWritable:
+            said = f"{self.folder} cannot be written: start fgvc serve with --corrections and another folder"
+            raise FgvcError(said) from None
+
+    @contextmanager
     def _locked(self) -> Iterator[None]:
-        make_parent(self.file)
+        lock = FileLock(self.folder / ".lock")
         with explained(str(self.file)):
-            lock = FileLock(self.folder / ".lock")
             try:
                 lock.acquire(timeout=_SECONDS)
             except Timeout:

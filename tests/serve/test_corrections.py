@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -78,6 +79,16 @@ def test_many_writers_lose_nothing(tmp_path: Path) -> None:
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda place: servers[place % 4].put(files[place], "wren", "", 0, ""), range(16)))
     assert set(servers[0].read()) == {file.stem for file in files}
+
+
+def test_a_folder_that_is_only_to_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    [image] = images(tmp_path / "sent", 1)
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    with pytest.raises(FgvcError, match="start fgvc serve with --corrections and another folder"):
+        Corrections(tmp_path / "kept").put(image, "wren", "", 0, "")
 
 
 @pytest.mark.parametrize("text", ['path,label\n"open', "path,label\nimages/x.jpg\n", "what\never\n"])

@@ -53,9 +53,10 @@
     });
   }
 
+  const isUnknown = (answer) => Boolean(answer.known && !answer.known.known);
   const mark = (answer) => {
-    if (answer.known && !answer.known.known) return "unknown: it seems to be of no known class";
-    if (answer.unsure) return "unsure: none is likely enough";
+    if (isUnknown(answer)) return "it seems to be of no known class";
+    if (answer.unsure) return "none is likely enough";
     return answer.taxon ? `(${answer.taxon.level})` : "";
   };
   const guessRow = (guess) => {
@@ -134,6 +135,7 @@
       }
     };
     const put = (name) => send("PUT", JSON.stringify({ class: name }));
+    one(".right", form).textContent = `It is ${answer.top[0].class}`;
     one(".right", form).addEventListener("click", () => put(answer.top[0].class));
     one(".none", form).addEventListener("click", () => put(null));
     undo.addEventListener("click", () => send("DELETE"));
@@ -152,7 +154,7 @@
     one(".own", item).alt = answer.name;
     one(".file", item).textContent = `${answer.width} × ${answer.height} pixels`;
     one(".said", item).textContent = answer.answer;
-    one(".share", item).textContent = answer.unsure ? "" : percent((answer.taxon ?? answer.top[0]).probability);
+    one(".share", item).textContent = answer.unsure || isUnknown(answer) ? "" : percent((answer.taxon ?? answer.top[0]).probability);
     one(".mark", item).textContent = mark(answer);
     one(".guesses tbody", item).append(...answer.top.map(guessRow));
     one(".near", item).append(...answer.neighbours.map(neighbour));

@@ -6,8 +6,10 @@ import errno
 import ipaddress
 import secrets
 import socket
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import uvicorn
 
@@ -18,7 +20,8 @@ from fgvc_cli.serve.web.app import create_app
 from fgvc_cli.serve.web.guard import Guard
 
 _SECONDS_TO_END = 5  # for the requests that are being answered when the server stops
-_SECONDS_IDLE = 10  # of a connection
+_SECONDS_IDLE = 10  # of a connection after an answer
+_SECONDS_SILENT = 20  # of a connection on which no request begins, or only a part of its header comes
 
 
 def listening_socket(host: str, port: int) -> socket.socket:
@@ -100,6 +103,7 @@ class _Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, wish: Wish, ready: Callable[[], None]) -> None:
         super().__init__(config)
         self.wish, self.ready = wish, ready
+        self._silent: dict[Any, tuple[object, float]] = {}  # connection → its last request, and since when
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -110,4 +114,17 @@ class _Server(uvicorn.Server):
         self.ready()
 
     async def on_tick(self, counter: int) -> bool:
+        self._hang_up()
         return self.wish.stop or await super().on_tick(counter)
+
+    def _hang_up(self) -> None:
+        """Close connections that are held without a request: uvicorn has no limit for these."""
+        now, before = time.monotonic(), self._silent
+        self._silent = {}
+        for connection in list(self.server_state.connections):
+            last = getattr(connection, "cycle", None)
+            if last is None or last.response_complete:
+                found, since = before.get(connection, (None, now))
+                self._silent[connection] = (last, since if found is last else now)
+                if now - self._silent[connection][1] > _SECONDS_SILENT:
+                    connection.transport.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 from fgvc_cli.errors import BadRequest
 from fgvc_cli.inference.look import Model
+from fgvc_cli.serve.web import server
 from fgvc_cli.serve.web.guard import HEADERS, host_of
 from fgvc_cli.serve.web.server import listening_socket
 from tests.serve.conftest import Client, serving
@@ -101,6 +103,19 @@ def test_this_machine_alone_needs_no_token_unless_one_is_set(model: Model, tmp_p
     with serving(model, tmp_path, neighbours=0, token="secret") as client:
         assert client.ask("GET", "/").status == 401
         assert client.ask("GET", "/", authorization="Bearer secret").status == 200
+
+
+def test_who_holds_a_connection_and_asks_nothing_is_hung_up(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "_SECONDS_SILENT", 0.3)
+    host, port = client.address.removeprefix("http://").rstrip("/").split(":")
+    with (
+        socket.create_connection((host, int(port)), 5) as silent,
+        socket.create_connection((host, int(port)), 5) as slow,
+    ):
+        slow.sendall(b"GET / HTTP/1.1\r\nHo")
+        assert client.ask("GET", "/api/model").status == 200
+        assert (silent.recv(9), slow.recv(9)) == (b"", b"")
+    assert client.ask("GET", "/api/model").status == 200
 
 
 def test_hosts_are_read_as_browsers_write_them() -> None:

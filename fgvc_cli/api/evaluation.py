@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, Unpack
 
 from fgvc_cli.api.run import Run
@@ -109,6 +110,34 @@ def measured(
         console.note(f"not saved: {failed}")
         failed = None
     return result, failed
+
+
+def measured_file(file: Path, flags: Mapping[str, Any], console: Console) -> dict[str, Any]:
+    """Measure an exported file as the flags say; stored only in the folder `out`. Needs no PyTorch.
+
+    Raises:
+        BadRequest: it is no exported file, its images are not known, or a measure needs the run.
+        FgvcError: the result cannot be stored.
+    """
+    from fgvc_cli.evaluation.confusion import class_rows
+    from fgvc_cli.evaluation.exported.measure import measure_exported
+    from fgvc_cli.predict.exported import open_for_answers, validation_of
+
+    needs_run = next((key for key in _OF_RUNS if flags.get(key) not in (None, False)), None)
+    if needs_run is not None:
+        raise BadRequest(f"--{needs_run.replace('_', '-')} needs the run: name it, not an exported file")
+    out, request = flags.get("out"), _request(flags)
+    model = open_for_answers(file, batch_size=request.batch_size, device=request.device, precision=request.precision)
+    wanted = request.target_precision is not None
+    kept = validation_of(model.about.validation, model.file) if wanted else None
+    measured = measure_exported(model, request, console, kept)
+    result = measured.result if out is None else measured.save(RunFolder(out), out)
+    if flags.get("per_class"):
+        result["per_class"] = class_rows(measured.classes, measured.counts)
+    return result
+
+
+_OF_RUNS = ("ensemble", "compile", "localisation", "retrieval", "unknown", "set_coverage", "rollup", "taxonomy")
 
 
 def _request(flags: Mapping[str, Any]) -> EvalRequest:

@@ -17,6 +17,7 @@ from fgvc_cli.cli.commands import (
     download_data,
     embed,
     enroll,
+    export,
     methods,
     predict,
     presets,
@@ -54,6 +55,7 @@ app.command("similar")(similar.similar)
 app.command("enroll")(enroll.enroll)
 app.command("check-labels")(check_labels.check_labels)
 app.command("suggest")(suggest.suggest)
+app.command("export")(export.export)
 app.command("report")(report.report)
 app.command("serve")(serve.serve)
 app.command("suite")(suite.suite)

@@ -138,9 +138,7 @@ def find_new(run: RunFolder, data: DataSpec, classes: Sequence[str], request: Ev
     place = _asked(run, data, request)
     if place is None:
         return None
-    update = {"dataset": "csv" if place.is_file() else "folder", "root": place, "level": None, "group_by": None}
-    update |= {f"{split}_dir": None for split in _RESERVED}
-    spec = data.model_copy(update=update)
+    spec = _data_at(place, data)
     try:
         listed = list_labelled(spec, Alike(classes))
     except BadRequest:
@@ -151,6 +149,29 @@ def find_new(run: RunFolder, data: DataSpec, classes: Sequence[str], request: Ev
     if request.name is None and _is_own(data, listed, spec.dataset, Alike(classes), ours):
         return None
     return NewPhotos(_checked_name(request.name, place), place.resolve(), spec, listed, len(ours.shared))
+
+
+def photos_at(place: Path, data: DataSpec, classes: Sequence[str], name: str | None = None) -> NewPhotos:
+    """The labelled photos in a folder or a CSV file, for a model without its run.
+
+    Args:
+        place: the folder or file.
+        data: how the model reads images.
+        classes: its classes.
+        name: of the results; None: that of the place.
+
+    Raises:
+        BadRequest: there are no photos, or the name is reserved.
+    """
+    place = expanded(place)
+    spec = _data_at(place, data)
+    return NewPhotos(_checked_name(name, place), place.resolve(), spec, list_labelled(spec, Alike(classes)))
+
+
+def _data_at(place: Path, data: DataSpec) -> DataSpec:
+    """A run's settings for reading images, for a user's own ones in another place."""
+    update = {"dataset": "csv" if place.is_file() else "folder", "root": place, "level": None, "group_by": None}
+    return data.model_copy(update=update | {f"{split}_dir": None for split in _RESERVED})
 
 
 def _asked(run: RunFolder, data: DataSpec, request: EvalRequest) -> Path | None:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from fgvc_cli.cli import options
+from fgvc_cli.errors import BadRequest
 from fgvc_cli.streams import say_json
 
 
@@ -18,6 +19,10 @@ def evaluate(
     ensemble: Annotated[
         bool, typer.Option("--ensemble", help="Measure several runs together, by the mean of their probabilities.")
     ] = False,
+    model: Annotated[
+        Path | None,
+        typer.Option("--model", help="An exported .onnx in the place of a run: no PyTorch is loaded."),
+    ] = None,
     split: options.Split = None,
     per_class: Annotated[bool, typer.Option("--per-class", help="Show all classes, not only the ten worst.")] = False,
     json_only: Annotated[bool, typer.Option("--json", help="Print only JSON on stdout.")] = False,
@@ -69,19 +74,22 @@ def evaluate(
     If --data-dir holds other labelled photos than the run's own, in class folders or a CSV file, all of them are
     measured, their classes are matched by name, and the results are kept under the folder's name or --name.
     """
-    flags = {key: value for key, value in locals().items() if key not in ("runs", "json_only")}
+    flags = {key: value for key, value in locals().items() if key not in ("runs", "model", "json_only")}
 
+    from fgvc_cli.api.evaluation import measured, measured_file
     from fgvc_cli.runs.folder import RunFolder
     from fgvc_cli.terminal import Console
 
-    console = Console(stderr=True)
-    folders = [RunFolder.open(run) for run in runs] if runs else [RunFolder.newest()]
-    if not runs:
-        console.print(f"newest run: {folders[0].path}")
-
-    from fgvc_cli.api.evaluation import measured
-
-    result, failed = measured(folders, flags, console)
+    console, failed = Console(stderr=True), None
+    if model is not None and runs:
+        raise BadRequest("name a run or --model, not both")
+    if model is not None:
+        result = measured_file(model, flags, console)
+    else:
+        folders = [RunFolder.open(run) for run in runs] if runs else [RunFolder.newest()]
+        if not runs:
+            console.print(f"newest run: {folders[0].path}")
+        result, failed = measured(folders, flags, console)
 
     from fgvc_cli.cli.tables import print_evaluation
 

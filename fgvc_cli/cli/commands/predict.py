@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,7 +14,9 @@ from fgvc_cli.errors import BadRequest
 from fgvc_cli.machine.imports import quick_imports
 
 if TYPE_CHECKING:
-    from fgvc_cli.inference.look import Model
+    from fgvc_cli.predict.answers import Answering
+    from fgvc_cli.predict.asked import PredictRequest
+    from fgvc_cli.predict.columns import Layout
     from fgvc_cli.progress import Reporter
 
 _FORMATS = ("table", "json", "csv", "parquet")
@@ -31,7 +34,7 @@ def predict(
         typer.Option(
             "--run",
             "--model",  # torchrun takes --run for one of its own
-            help="Run folder, or a model.safetensors. Default: the newest under runs/.",
+            help="Run folder, a model.safetensors, or an exported .onnx. Default: the newest under runs/.",
         ),
     ] = None,
     top: Annotated[int, typer.Option(min=1, help="Number of most likely classes to list.")] = 5,
@@ -79,11 +82,9 @@ def predict(
     from fgvc_cli.terminal import Console
 
     with quick_imports():
-        from fgvc_cli.inference.look import open_model
         from fgvc_cli.inference.pictures import Picture, find_pictures, listed
-        from fgvc_cli.inference.request import EvalRequest
         from fgvc_cli.machine.distributed import joined, launched, on_main
-        from fgvc_cli.predict.asked import PredictRequest, answers_of_run, boxes_of_run, layout_of
+        from fgvc_cli.predict.asked import PredictRequest
         from fgvc_cli.predict.rows import new_rows
         from fgvc_cli.predict.writing import about, check_output, write_answers
         from fgvc_cli.progress import Reporter
@@ -113,16 +114,70 @@ def predict(
     )
     with joined(_MINUTES):
         pictures = on_main(find)
-        model = open_model(run or _newest(boxes, reporter), EvalRequest("test", device, precision, batch_size))
-        layout = layout_of(request, len(model.classes), boxes_of_run(model, request))
-        _tell(model, min_confidence, reporter)
-        answer = answers_of_run(model, request, reporter)
-        rows = new_rows(format, [picture.name for picture in pictures], model.classes, layout)
-        options = {"format": format, "precision": model.spec.train.precision, **vars(request)}
-        known = about(model.file, pictures, options) if output else {}
-        counts = write_answers(answer, pictures, rows, output, known, reporter)
+        path = run or _newest(boxes, reporter)
+        ready = _ready(path, request, device, precision, batch_size, reporter)
+        rows = new_rows(format, [picture.name for picture in pictures], ready.classes, ready.layout)
+        options = {"format": format, "precision": ready.precision, **vars(request)}
+        known = about(ready.file, pictures, options) if output else {}
+        counts = write_answers(ready.answer, pictures, rows, output, known, reporter)
     if counts.failed:
         raise typer.Exit(1)
+
+
+@dataclass(frozen=True)
+class _Ready:
+    """A model that is ready to answer."""
+
+    file: Path
+    classes: tuple[str, ...]
+    precision: str
+    layout: Layout
+    answer: Answering
+
+
+def _ready(
+    path: Path,
+    request: PredictRequest,
+    device: str | None,
+    precision: str | None,
+    batch_size: int | None,
+    reporter: Reporter,
+) -> _Ready:
+    from fgvc_cli.predict.exported import is_exported
+
+    if is_exported(path):
+        return _exported(path, request, device, precision, batch_size, reporter)
+    with quick_imports():
+        from fgvc_cli.inference.look import open_model
+        from fgvc_cli.inference.request import EvalRequest
+        from fgvc_cli.predict.asked import answers_of_run, boxes_of_run, layout_of
+
+    model = open_model(path, EvalRequest("test", device, precision, batch_size))
+    layout = layout_of(request, len(model.classes), boxes_of_run(model, request))
+    about = f"{model.name}: {model.spec.method.name}, {len(model.classes)} classes, on {model.device}"
+    _tell(about, model.trained.temperature, request, reporter)
+    answer = answers_of_run(model, request, reporter)
+    return _Ready(model.file, model.classes, model.spec.train.precision, layout, answer)
+
+
+def _exported(
+    path: Path,
+    request: PredictRequest,
+    device: str | None,
+    precision: str | None,
+    batch_size: int | None,
+    reporter: Reporter,
+) -> _Ready:
+    """The same without PyTorch."""
+    from fgvc_cli.predict.asked import layout_of
+    from fgvc_cli.predict.exported import answers_of_export, boxes_of_export, open_for_answers
+
+    model = open_for_answers(path, batch_size=batch_size, device=device, precision=precision)
+    layout = layout_of(request, len(model.classes), boxes_of_export(model, request))
+    about = f"{model.name}: {model.spec.method.name}, {len(model.classes)} classes, exported, {model.precision}, on cpu"
+    _tell(about, model.temperature, request, reporter)
+    answer = answers_of_export(model, request, reporter)
+    return _Ready(model.file, model.classes, model.precision, layout, answer)
 
 
 def _format(format: str | None, output: Path | None) -> str:
@@ -142,12 +197,11 @@ def _newest(boxes: bool, reporter: Reporter) -> Path:
     return path
 
 
-def _tell(model: Model, min_confidence: float, reporter: Reporter) -> None:
+def _tell(about: str, temperature: float, request: PredictRequest, reporter: Reporter) -> None:
     """Report which model is used."""
-    method, temperature = model.spec.method.name, model.trained.temperature
     sure = "" if temperature == 1 else f", probabilities calibrated at temperature {temperature:.3f}"
-    reporter.line(f"{model.name}: {method}, {len(model.classes)} classes, on {model.device}{sure}")
-    if min_confidence and temperature == 1:
+    reporter.line(f"{about}{sure}")
+    if request.min_confidence and temperature == 1:
         reporter.line(
             "note: this model has no temperature, so its probabilities may be overconfident; "
             "training with --val-fraction fits one"

@@ -40,15 +40,17 @@ def _arrived(batch: Batch, copied: torch.cuda.Event) -> Batch:
     return batch
 
 
+def normalising(mean: tuple[float, ...], std: tuple[float, ...]) -> tuple[Tensor, Tensor]:
+    """Shift to subtract from 0..255 and scale to multiply by, (3, 1, 1) each."""
+    return torch.tensor(mean).view(3, 1, 1) * 255, 1 / (torch.tensor(std).view(3, 1, 1) * 255)
+
+
 @functools.cache
 def _scale(mean: tuple[float, ...], std: tuple[float, ...], device: torch.device) -> tuple[Tensor, Tensor]:
-    """Shift to subtract from 0..255 and scale to multiply by, (3, 1, 1) each.
-
-    Cached, because creating them makes the host wait for the device.
-    """
+    """`normalising` on a device. Cached, because creating them makes the host wait for the device."""
     with torch.inference_mode(False):
-        shift = torch.tensor(mean, device=device).view(3, 1, 1) * 255
-        return shift, 1 / (torch.tensor(std, device=device).view(3, 1, 1) * 255)
+        shift, scale = normalising(mean, std)
+        return shift.to(device), scale.to(device)
 
 
 def normalise(images: Tensor, mean: tuple[float, ...], std: tuple[float, ...], *, channels_last: bool = True) -> Tensor:

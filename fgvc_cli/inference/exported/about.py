@@ -35,9 +35,9 @@ class Validated(_Part):
 
 
 class Evidences(_Part):
-    """Names of the evidence that the graph gives, and its kind: name → kind. See docs/export.md for the outputs."""
+    """The evidence that the graph gives, see docs/export.md: name → kind, of boxes name → how many."""
 
-    boxes: dict[str, str] = {}
+    boxes: dict[str, Count] = {}
     maps: dict[str, str] = {}
     grids: dict[str, str] = {}
     relations: list[str] = []

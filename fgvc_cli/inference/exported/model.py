@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,6 +47,13 @@ class Prepared:
     to_original: Floats  # (2, 3) network-input pixels → the original's
 
 
+class Session(Protocol):
+    """What computes the graph: onnxruntime's session, or what is asked like one."""
+
+    def run(self, names: Sequence[str], feed: Mapping[str, NDArray[np.uint8]]) -> Sequence[NDArray[Any]]:
+        """The named outputs."""
+
+
 @dataclass(frozen=True)
 class Exported:
     """An exported model, ready to answer; it is one of `fgvc_cli.inference.outcome.Answers`."""
@@ -54,7 +61,7 @@ class Exported:
     file: Path
     about: ExportAbout
     spec: RunSpec
-    session: onnxruntime.InferenceSession
+    session: Session
     batch_size: int
 
     @property
@@ -78,9 +85,14 @@ class Exported:
         return self.about.epoch
 
     @property
-    def boxes(self) -> bool:
-        """Whether it gives boxes."""
-        return bool(self._evidence.boxes)
+    def precision(self) -> str:
+        """fp32, fp16 or int8."""
+        return self.about.precision
+
+    @cached_property
+    def boxes(self) -> dict[str, int]:
+        """How many boxes of each name it gives; empty unless it was exported with --evidence."""
+        return dict(self._evidence.boxes)
 
     @property
     def _evidence(self) -> Evidences:
@@ -115,7 +127,8 @@ class Exported:
     def prepare(self, picture: Picture) -> Prepared:
         """Read an image file. ImageError if that is not possible."""
         data = self.spec.data
-        pixels = read_pixels(picture.file, data.max_pixels, picture.part)
+        pixels = picture.pixels
+        pixels = read_pixels(picture.file, data.max_pixels, picture.part) if pixels is None else pixels
         whole = pixels[: max(1, len(pixels) - picture.cut_bottom)]
         ready, window = prepared(whole, data)
         return Prepared((pixels.shape[0], pixels.shape[1]), ready, window.backward())

@@ -23,9 +23,10 @@ def nearest(queries: Tensor, gallery: Tensor, k: int, without: Tensor | None = N
     Returns:
         (Q, k) products and (Q, k) rows. Of equal products the lower row comes first in a block.
     """
-    best = queries.new_full((len(queries), 0), 0.0)
-    rows = torch.zeros(len(queries), 0, dtype=torch.int64, device=queries.device)
-    step = max(k, _BLOCK // max(len(queries), 1))
+    best = queries.new_full((queries.shape[0], 0), 0.0)
+    rows = torch.zeros(queries.shape[0], 0, dtype=torch.int64, device=queries.device)
+    whole = torch.compiler.is_exporting()  # in one block, for any number of queries
+    step = len(gallery) if whole else max(k, _BLOCK // max(len(queries), 1))
     for first in range(0, len(gallery), step):
         products = queries @ gallery[first : first + step].to(queries.device).mT
         if without is not None:

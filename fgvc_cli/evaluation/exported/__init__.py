@@ -1,0 +1,1 @@
+"""Evaluation of an exported file: the same measures from its probabilities, without PyTorch."""

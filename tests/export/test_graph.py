@@ -1,0 +1,151 @@
+"""Every method and every backbone family in both graph formats: the file computes what the method computes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+
+from fgvc_cli.backbones import resolved
+from fgvc_cli.errors import FgvcError
+from fgvc_cli.export.graph import Graph, example, traced
+from fgvc_cli.export.onnx_file import as_onnx
+from fgvc_cli.export.program_file import ProgramSession, write_program
+from fgvc_cli.inference.exported.about import IMAGES, PROBABILITIES, ExportAbout
+from fgvc_cli.inference.look import Model
+from fgvc_cli.inference.trained import Trained, make_ready
+from fgvc_cli.methods import METHODS, build_method
+from fgvc_cli.methods.base import Labelled
+from fgvc_cli.spec.build import build_spec
+
+K = 4
+PAIRS = [  # each method and each family once, both formats
+    ("baseline", "timm:test_efficientnet", "onnx"),
+    ("reaps", "tiny", "torch"),
+    ("apcnn", "tiny", "torch"),
+    ("scapnet", "tiny", "onnx"),
+    ("clan", "vgg16_bn", "torch"),
+    ("tdsa", "timm:test_vit", "torch"),
+    ("mc", "resnet18", "torch"),
+    ("probe", "timm:test_convnext", "onnx"),
+]
+FAMILIES = {  # as tests/backbones/test_families.py
+    "resnet50": 64,
+    "vgg16_bn": 64,
+    "timm:tf_efficientnet_lite0": 64,
+    "timm:mobilenetv4_conv_small": 64,
+    "timm:convnext_atto": 64,
+    "timm:regnety_002": 64,
+    "timm:swin_tiny_patch4_window7_224": 224,
+    "timm:vit_tiny_patch16_224": 64,
+    "timm:vit_small_patch16_dinov3": 64,
+}
+NAMES = sorted({spec.model_fields["name"].default for spec in METHODS})
+
+
+def model_of(method: str, backbone: str, side: int, *sets: str) -> Model:
+    """A run's model with random weights, ready to predict."""
+    flags = {"data.root": "/", "data.image_size": side, "backbone.name": backbone, "backbone.weights": "none"}
+    spec = resolved(build_spec(method=method, dataset="folder", flags=flags, sets=sets))
+    torch.manual_seed(0)
+    built, _ = build_method(spec, K, load_weights=False)
+    if spec.method.at_once:
+        embeddings = torch.randn(3 * K, built.embed(torch.zeros(2, 3, side, side)).shape[1])
+        built.eval().fit(Labelled(embeddings, torch.arange(K).repeat(3)), None, lambda text: None)
+    built.on_epoch(spec.train.epochs - 1, spec.train.epochs)
+    trained = Trained(built.eval(), spec, tuple("abcd"), 1, temperature=0.6)
+    make_ready(trained, torch.device("cpu"))
+    return Model(Path("model.safetensors"), trained, spec, torch.device("cpu"))
+
+
+def check(model: Model, form: str, folder: Path, *, evidence: bool = True, optimise: bool = True) -> None:
+    """Any number of images, with all evidence: equal to the graph in eager PyTorch, and to probabilities()."""
+    program, names, kinds = traced(model, evidence=evidence, dynamic_batch=True)
+    if form == "onnx":
+        proto = as_onnx(program, names, model.spec, optimise=optimise)
+        session = onnxruntime.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
+    else:
+        about = ExportAbout(layout=1, fgvc="0", run="x", spec={}, classes=["a"], epoch=1)
+        write_program(program, about, folder / "x.pt2")
+        session = ProgramSession.load(folder / "x.pt2", names)
+    assert not evidence or kinds is not None
+    for batch in (1, 3):
+        images = example(model, batch=batch)
+        with torch.no_grad():
+            expected = Graph(model, evidence=evidence)(images)
+        found = session.run(names, {IMAGES: images.numpy()})
+        assert names[0] == PROBABILITIES
+        assert np.abs(found[0].sum(1) - 1).max() < 1e-5
+        for name, one, other in zip(names, found, expected, strict=True):
+            assert one.shape == tuple(other.shape), name
+            if one.size:
+                assert np.abs(one.astype(float) - other.double().numpy()).max() <= 1e-4, name
+
+
+@pytest.mark.parametrize(("method", "backbone", "form"), PAIRS)
+def test_the_file_computes_what_the_method_computes(method: str, backbone: str, form: str, tmp_path: Path) -> None:
+    check(model_of(method, backbone, 32), form, tmp_path, evidence=method == "apcnn", optimise=False)
+
+
+def test_every_method_is_there() -> None:
+    assert sorted(method for method, _, _ in PAIRS) == NAMES
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", ["onnx", "torch"])
+@pytest.mark.parametrize("backbone", FAMILIES)
+@pytest.mark.parametrize("method", NAMES)
+def test_the_whole_table(method: str, backbone: str, form: str, tmp_path: Path) -> None:
+    check(model_of(method, backbone, FAMILIES[backbone]), form, tmp_path)
+
+
+SETTINGS = [
+    ("reaps", "method.box=largest_component"),
+    ("reaps", "method.stages=2"),
+    ("apcnn", "method.guidance=random"),
+    ("apcnn", "method.neck=top_down"),
+    ("apcnn", "method.refine_at=input"),
+    ("scapnet", "method.selection=random"),
+    ("scapnet", "method.relation=gcn"),
+    ("scapnet", "method.relation=concatenate"),
+    ("scapnet", "method.gate=soft"),
+    ("clan", "method.relation=gaussian"),
+    ("clan", "method.relation=embedded_gaussian"),
+    ("clan", "method.scales=3"),
+    ("clan", "method.context=nonlocal"),
+    ("tdsa", "method.upsample=bicubic"),
+    ("probe", "method.head=knn"),
+    ("probe", "method.head=prototype"),
+    ("probe", "method.scaling=sqrt"),
+    ("baseline", "method.pool=average"),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("method", "setting"), SETTINGS)
+def test_other_settings(method: str, setting: str, tmp_path: Path) -> None:
+    check(model_of(method, "tiny", 64, setting), "onnx", tmp_path)
+
+
+def test_an_operator_without_a_form_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fgvc_cli.export.onnx_file._translations", dict)
+    model = model_of("scapnet", "tiny", 32)
+    program, names, _ = traced(model, evidence=False, dynamic_batch=False)
+    with pytest.raises(FgvcError, match=r"^scapnet on tiny: the operator aten\.sort\.stable has no form in ONNX: "):
+        as_onnx(program, names, model.spec)
+
+
+def test_a_method_of_a_fixed_batch_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = model_of("baseline", "tiny", 32)
+    forward = model.trained.method.forward
+
+    def fixed(images: torch.Tensor, *, evidence: bool = False) -> object:
+        len(images)  # an int, so the batch is what it was
+        return forward(images, evidence=evidence)
+
+    monkeypatch.setattr(model.trained.method, "forward", fixed)
+    with pytest.raises(FgvcError, match="works on a fixed number of images: leave --dynamic-batch out"):
+        traced(model, evidence=False, dynamic_batch=True)

@@ -38,7 +38,7 @@ def about(**more: object) -> dict[str, object]:
 def test_a_file_of_ours_says_what_it_is(tmp_path: Path) -> None:
     model = open_exported(written(tmp_path / "x.onnx", about(temperature=0.5)), batch_size=3)
     assert (model.name, model.classes, model.temperature, model.epoch) == ("x.onnx", ("a",), 0.5, 1)
-    assert (model.batch_size, model.boxes, model.taxonomy) == (3, False, None)
+    assert (model.batch_size, model.boxes, model.taxonomy) == (3, {}, None)
     assert model.probabilities(np.zeros((2, 3, 32, 32), dtype=np.uint8)).shape == (2, 3, 32, 32)
     with pytest.raises(FgvcError, match=r"x\.onnx: onnxruntime failed: "):
         model.run(np.zeros((2, 3, 16, 16), dtype=np.uint8))

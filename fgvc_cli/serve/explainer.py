@@ -78,7 +78,7 @@ class Explainer:
             raise Problem(str(error), WRONG) from None
 
     def _answers(self, uploads: Sequence[Upload]) -> list[Answer | Problem]:
-        pictures = list({upload.file: upload.picture for upload in uploads}.values())
+        pictures = [upload.picture for upload in uploads]
         found: dict[str, Answer | Problem] = {}
         given = {"gallery": self.gallery, "neighbours": self.neighbours}
         for batch in predict(self._small, pictures, top=_TOP, rules=self.rules, **given):  # type: ignore[arg-type]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +17,7 @@ from fgvc_cli.serve.explainer import Explainer
 from fgvc_cli.serve.limits import Limits
 from fgvc_cli.serve.problems import CONFLICT, LATE, NOT_FOUND, Problem
 from fgvc_cli.serve.retrain import prepare
-from fgvc_cli.serve.uploads import Uploads, too_long
+from fgvc_cli.serve.uploads import Held, Upload, Uploads, too_long
 from fgvc_cli.serve.views import AnswerView, CorrectionView, ModelView, RetrainingView
 
 Result = TypeVar("Result")
@@ -75,31 +75,32 @@ class Site:
                 raise too_long(self.limits)
             with self.engine.place():
                 upload = await self.uploads.receive(body, name)
-                held = self.uploads.renamed(upload)
-                if held is None:
-                    answering = self.explainer.answering
-                    found = await self.engine.run(answering, upload, upload.pixels)
-                    if isinstance(found, Problem):
-                        self.uploads.drop(upload.id)
-                        raise found
-                    held = self.uploads.hold(upload, found)
+                try:
+                    held = self.uploads.renamed(upload) or await self._answered(upload)
+                finally:
+                    upload.file.unlink(missing_ok=True)  # it is not there if it is held
         except Problem:
             await _read_on(body, self.limits)
             raise
-        return (await self._views([held.upload.id]))[0]
+        return (await self._views([held]))[0]
+
+    async def _answered(self, upload: Upload) -> Held:
+        found = await self.engine.run(self.explainer.answering, upload, upload.pixels)
+        if isinstance(found, Problem):
+            raise found
+        return self.uploads.hold(upload, found)
 
     async def answers(self) -> list[AnswerView]:
         """All answers that are kept, the least certain first."""
-        return await self._views([held.upload.id for held in self.uploads.all()])
+        return await self._views(self.uploads.all())
 
     async def one(self, id: str) -> AnswerView:
         """The answer to one image."""
-        self.uploads.get(id)
-        return (await self._views([id]))[0]
+        return (await self._views([self.uploads.get(id)]))[0]
 
-    async def _views(self, ids: list[str]) -> list[AnswerView]:
+    async def _views(self, answers: Sequence[Held]) -> list[AnswerView]:
         corrected = await self._aside(self.corrections.read)
-        return [AnswerView.of(self.uploads.get(id), corrected.get(id), self._training) for id in ids]
+        return [AnswerView.of(held, corrected.get(held.upload.id), self._training) for held in answers]
 
     async def why(self, id: str, kind: str, label: str | None, against: str | None) -> bytes:
         """A PNG of why: of a class or the predicted one, against another or the likeliest other one."""

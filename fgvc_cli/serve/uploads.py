@@ -54,20 +54,19 @@ class Uploads:
     async def receive(self, body: AsyncIterator[bytes], name: str) -> Upload:
         """Write a request's body to a file and check its header.
 
-        Problem if it is too large, comes too slowly, or is no image that can be read.
+        Problem if it is too large, comes too slowly, or is no image that can be read. The file is the caller's to
+        remove, unless `hold` keeps it.
         """
-        file = self.folder / f"{secrets.token_hex(8)}.part"
+        part = self.folder / f"{secrets.token_hex(8)}.part"
         try:
             async with asyncio.timeout(self.limits.seconds):
-                content, size = await self._write(body, file)
-            ending, pixels = await asyncio.to_thread(_header, file, self.limits.pixels)
-            kept = self.folder / f"{content}.{ending}"
-            file.replace(kept)
-            return Upload(content, kept, name, size, pixels)
+                content, size = await self._write(body, part)
+            ending, pixels = await asyncio.to_thread(_header, part, self.limits.pixels)
+            return Upload(content, part.replace(part.with_suffix(f".{ending}")), name, size, pixels)
         except TimeoutError:
             raise Problem(f"the image did not arrive within {self.limits.seconds:g} seconds", SLOW) from None
         finally:
-            file.unlink(missing_ok=True)
+            part.unlink(missing_ok=True)
 
     async def _write(self, body: AsyncIterator[bytes], file: Path) -> tuple[str, int]:
         """The content's id and its size in bytes."""
@@ -85,7 +84,8 @@ class Uploads:
 
     def hold(self, upload: Upload, answer: Answer) -> Held:
         """Keep an image with its answer; the oldest ones give way."""
-        held = Held(upload, answer)
+        kept = upload.file.replace(self.folder / f"{upload.id}{upload.file.suffix}")
+        held = Held(replace(upload, file=kept), answer)
         self._held.pop(upload.id, None)
         self._held[upload.id] = held
         while len(self._held) > self.limits.kept or (self._bytes() > self.limits.kept_bytes and len(self._held) > 1):
@@ -108,15 +108,8 @@ class Uploads:
         return sorted(self._held.values(), key=lambda held: -held.answer.uncertainty)
 
     def forget(self, id: str) -> None:
-        """Remove an image's files: itself and its pictures."""
-        del self._held[id]
-        self.drop(id)
-
-    def drop(self, id: str) -> None:
-        """Remove the files of an image that is not held."""
-        if id not in self._held:
-            for file in self.folder.glob(f"{id}*"):
-                file.unlink(missing_ok=True)
+        """Remove an image."""
+        self._held.pop(id).upload.file.unlink(missing_ok=True)
 
     def _bytes(self) -> int:
         return sum(held.upload.size for held in self._held.values())

@@ -6,6 +6,7 @@ import io
 import json
 import socket
 import struct
+import threading
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,6 +20,7 @@ from fgvc_cli.inference.look import Model
 from fgvc_cli.inference.pictures import find_pictures
 from fgvc_cli.predict.answers import Answer, predict
 from fgvc_cli.predict.rules import Wishes
+from fgvc_cli.serve.engine import Work
 from fgvc_cli.serve.limits import Limits
 from tests.serve.conftest import Client, serving
 
@@ -155,6 +157,17 @@ def test_too_many_at_once_are_told_to_wait_and_none_is_lost(model: Model, tmp_pa
         assert set(refused) <= {"1"}
         assert len(client.json("GET", "/api/images")[1]) == 5
         assert len(list(client.site.uploads.folder.iterdir())) == 5
+
+
+def test_nothing_is_left_of_what_fails(model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with serving(model, tmp_path, Limits(seconds=0.3), neighbours=0) as client:
+        go_on = threading.Event()
+        broken = Work(lambda uploads: go_on.wait(5) and 1 / 0)
+        monkeypatch.setitem(vars(client.site.explainer), "answering", broken)
+        assert client.send(drawn(1))[0] == 503
+        go_on.set()
+        assert client.send(drawn(2))[0] == 500
+        assert list(client.site.uploads.folder.iterdir()) == []
 
 
 def test_a_slow_sender_is_given_up(model: Model, tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import base64
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,14 +17,6 @@ from selenium.webdriver.support.ui import WebDriverWait
 from tests.browser import complaints, open_page, requests, run, screenshot
 from tests.serve.conftest import Client
 
-_DROP = """
-const transfer = new DataTransfer();
-for (const [name, text] of arguments[0]) {
-  transfer.items.add(new File([Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0))], name));
-}
-const event = new DragEvent("drop", { bubbles: true, cancelable: true, dataTransfer: transfer });
-document.querySelector("#drop").dispatchEvent(event);
-"""
 _UNNAMED = """
 const named = (field) => field.labels?.length || field.textContent.trim() || field.getAttribute("aria-label");
 const wrong = (part) => part.matches("section") ? !part.getAttribute("aria-labelledby") : !named(part);
@@ -33,8 +25,11 @@ return [...parts, ...document.querySelectorAll("img:not([alt])")].map((part) => 
 """
 
 
-def drop(browser: webdriver.Chrome, *files: tuple[str, bytes]) -> None:
-    run(browser, _DROP, [[name, base64.b64encode(content).decode()] for name, content in files])
+def drop(browser: webdriver.Chrome, *files: Path) -> None:
+    """Drag files or folders of this machine onto the page, and drop them."""
+    data = {"items": [], "files": [str(file) for file in files], "dragOperationsMask": 1}
+    for kind in ("dragEnter", "dragOver", "drop"):
+        browser.execute_cdp_cmd("Input.dispatchDragEvent", {"type": kind, "x": 200, "y": 300, "data": data})
 
 
 def until(browser: webdriver.Chrome, true: Callable[[webdriver.Chrome], Any]) -> Any:
@@ -53,11 +48,16 @@ def loaded(browser: webdriver.Chrome) -> bool:
 def test_drop_answer_why_correct_reload(
     browser: webdriver.Chrome, client: Client, photos: Path, tmp_path: Path
 ) -> None:
-    names = ["red/0.png", "green/1.png", "blue/2.png"]
-    files = [(f"<b>{place}.png", (photos / "test" / name).read_bytes()) for place, name in enumerate(names)]
+    folder = tmp_path / "trip" / "day one"
+    folder.mkdir(parents=True)
+    for place, name in enumerate(("red/0.png", "green/1.png", "blue/2.png")):
+        shutil.copyfile(photos / "test" / name, folder / f"<b>{place}.png")
+    (folder / ".hidden.png").write_bytes(b"nothing")
+    (folder / "notes.txt").write_bytes(b"nothing")
+    (tmp_path / "broken.png").write_bytes(b"nothing")
     open_page(browser, client.address)
     assert "No image yet" in browser.find_element(By.TAG_NAME, "main").text
-    drop(browser, *files, ("broken.png", b"nothing"))
+    drop(browser, tmp_path / "trip", tmp_path / "broken.png")
     until(browser, lambda page: "4 of 4 images answered" in page.find_element(By.ID, "status").text)
     assert len(cards(browser)) == 3
     problems = browser.find_element(By.ID, "problems").text
@@ -108,9 +108,7 @@ def test_drop_answer_why_correct_reload(
     assert run(browser, _UNNAMED) == []
 
     # Chosen instead of dropped; nothing was asked of anybody else.
-    photo = tmp_path / "chosen.png"
-    photo.write_bytes((photos / "test/red/2.png").read_bytes())
-    browser.find_element(By.ID, "files").send_keys(str(photo))
+    browser.find_element(By.ID, "files").send_keys(str(photos / "test/red/2.png"))
     until(browser, lambda page: len(cards(page)) == 4)
     until(browser, loaded)
     assert all(address.startswith(client.address) for address in requests(browser))

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from fgvc_cli.spec.run import RunSpec
     from fgvc_cli.training.estimate import Estimate
 
-_ALLOWED_ON_RESUME = ("resume", "no_test", "device", "workers", "cache", "data_dir", "compile")
+_ALLOWED_ON_RESUME = ("resume", "no_test", "device", "workers", "cache", "data_dir", "compile", "track")
 _Path: TypeAlias = str | os.PathLike[str]
 Note = Callable[[str], object]
 
@@ -53,6 +53,7 @@ class TrainFlags(TypedDict, total=False):
     cutmix: float | None
     class_balance: bool | None
     patience: int | None
+    track: str | None
     augment: str | None
     erasing: float | None
     data_dir: _Path | None
@@ -181,5 +182,5 @@ def _resumed(path: Path, flags: Mapping[str, Any], console: Console, split: str)
     with quick_imports():
         from fgvc_cli.training.train import Machine, resume
 
-    names = ("device", "workers", "data_dir", "cache", "compile")
+    names = ("device", "workers", "data_dir", "cache", "compile", "track")
     return resume(path, Machine(*(flags.get(name) for name in names)), console, split)

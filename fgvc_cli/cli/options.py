@@ -70,6 +70,9 @@ ClassBalance = Annotated[
 Patience = Annotated[
     int | None, flag("Stop after this many epochs without a better result on the validation split.", _REGULAR)
 ]
+Track = Annotated[
+    str | None, flag("Also record the run in an experiment tracker: wandb, mlflow, trackio or none.", metavar="TRACKER")
+]
 Augment = Annotated[
     str | None, flag("randaugment or trivialaugment (torchvision's, sampled for each image), or off.", _REGULAR)
 ]

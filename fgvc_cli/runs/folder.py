@@ -92,6 +92,15 @@ class RunFolder:
         """The images of each split, if fgvc drew the splits."""
         return self.path / "splits.json"
 
+    def tracker(self, name: str) -> Path:
+        """The id under which a tracker knows the run."""
+        return self.path / f"{name}.json"
+
+    @property
+    def tracker_log(self) -> Path:
+        """What the tracker's library printed."""
+        return self.path / "tracker.log"
+
     @property
     def calibration_file(self) -> Path:
         """The fit of the temperature, if there is a validation split."""

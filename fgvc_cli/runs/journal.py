@@ -1,4 +1,4 @@
-"""What a run records while it trains: metrics.csv, one row per epoch, and TensorBoard events."""
+"""What a run records: metrics.csv with one row per epoch, TensorBoard events, and an experiment tracker, if any."""
 
 from __future__ import annotations
 
@@ -23,6 +23,8 @@ from fgvc_cli.machine.memory import peak_memory
 if TYPE_CHECKING:
     import torch
     from tensorboard.compat.proto.event_pb2 import Event
+
+    from fgvc_cli.runs.tracking.tracking import Tracking
 
 COSTS = ("seconds", "memory_mib")  # columns of metrics.csv that differ from machine to machine
 _DIGITS = 16  # a step or epoch with more is damage
@@ -176,6 +178,7 @@ class Journal:
 
     metrics: MetricsFile | None = None
     events: Events | None = None
+    tracking: Tracking | None = None
 
     def row(self, row: Mapping[str, Any]) -> None:
         """Add an epoch's row to metrics.csv."""
@@ -183,6 +186,13 @@ class Journal:
             self.metrics.append(row)
 
     def scalars(self, values: Mapping[str, float], step: int) -> None:
-        """Write TensorBoard scalars at an optimizer step."""
+        """Write name → value at an optimizer step."""
         if self.events is not None:
             self.events.scalars(values, step)
+        if self.tracking is not None:
+            self.tracking.scalars(values, step)
+
+    def pictures(self, files: Mapping[str, Path], step: int) -> None:
+        """Send pictures, name → PNG file, to the tracker; they lie in the run's folder anyway."""
+        if self.tracking is not None and files:
+            self.tracking.pictures(files, step)

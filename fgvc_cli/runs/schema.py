@@ -269,6 +269,13 @@ class Calibration(_Form):
     fitted: bool
 
 
+class TrackerRecord(_Form):
+    """The run in an experiment tracker."""
+
+    id: Annotated[str, Field(min_length=1, max_length=500)]
+    where: str = ""
+
+
 class PictureEntry(_Form):
     """One picture in manifest.json."""
 

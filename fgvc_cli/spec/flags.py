@@ -31,6 +31,7 @@ FIELDS = {
     "cutmix": "regularise.cutmix_alpha",
     "class_balance": "train.class_balance",
     "patience": "train.patience",
+    "track": "train.track",
     "augment": "data.augment",
     "erasing": "data.erasing",
     "workers": "data.workers",

@@ -57,12 +57,21 @@ class TrainSpec(Spec):
     sync_batchnorm: bool = Field(
         False, description="several processes on GPUs: BatchNorm uses the statistics of the images of all processes"
     )
+    track: Literal["wandb", "mlflow", "trackio"] | None = Field(
+        None,
+        description="also record the run in this experiment tracker (docs/tracking.md); none: only in its folder",
+    )
     timeout_minutes: float = Field(
         30.0,
         gt=0,
         le=100_000,
         description="several processes: minutes that one waits for the others before the run fails",
     )
+
+    @field_validator("track", mode="before")
+    @classmethod
+    def _none(cls, track: object) -> object:
+        return None if track == "none" else track
 
     @field_validator("device")
     @classmethod

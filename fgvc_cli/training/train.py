@@ -16,11 +16,13 @@ from fgvc_cli.evaluation.results import kept_result
 from fgvc_cli.inference.new_photos import Named
 from fgvc_cli.inference.request import EvalRequest
 from fgvc_cli.machine.distributed import joined, launched, on_main, world
-from fgvc_cli.machine.interrupt import listening
+from fgvc_cli.machine.interrupt import Stopped, listening
 from fgvc_cli.progress import Reporter
 from fgvc_cli.runs.checkpoint import about_model
 from fgvc_cli.runs.folder import RunFolder
 from fgvc_cli.runs.journal import Events, Journal, MetricsFile
+from fgvc_cli.runs.tracking.trackers import Outcome, check_tracker
+from fgvc_cli.runs.tracking.tracking import Tracking
 from fgvc_cli.spec.build import validate
 from fgvc_cli.spec.run import RunSpec
 from fgvc_cli.terminal import Console
@@ -40,12 +42,13 @@ class Machine:
     root: Path | None = None
     cache: str | None = None
     compile: bool | None = None
+    track: str | None = None
 
     def applied(self, spec: RunSpec) -> RunSpec:
         """`spec` with these settings. BadRequest if they are not valid."""
         tree = spec.model_dump()
         tree["data"] |= _given(workers=self.workers, root=self.root, cache=self.cache)
-        tree["train"] |= _given(device=self.device, compile=self.compile)
+        tree["train"] |= _given(device=self.device, compile=self.compile, track=self.track)
         return validate(tree)
 
 
@@ -54,6 +57,7 @@ def train(spec: RunSpec, out: Path, console: Console, split: str = TEST) -> dict
 
     `split`: `val` while settings are being chosen, so that the test split is not looked at; BadRequest without one.
     """
+    check_tracker(spec.train.track)
     spec, choice = with_backbone(spec)
     if choice is not None and launched().main:
         console.note(choice)
@@ -113,6 +117,7 @@ def resume(path: Path, machine: Machine, console: Console, split: str = TEST) ->
     if run.average_file.exists():
         raise BadRequest(f"{path} is an average of other runs: there is nothing to resume")
     spec = machine.applied(run.spec())
+    check_tracker(spec.train.track)
     with joined(spec.train.timeout_minutes) as here:
         return _resume(run, spec, console if here.main else Console(quiet=True), split)
 
@@ -144,7 +149,7 @@ def _after_plain(run: RunFolder, spec: RunSpec, console: Console) -> Session:
     """Train the plain network, or resume that, in a folder inside the run's; return the run that starts from it."""
     tree = spec.model_dump()
     tree |= {"method": {"name": "baseline"}, "preset": None}
-    tree["train"] |= {"epochs": spec.backbone.plain_epochs, "patience": None}
+    tree["train"] |= {"epochs": spec.backbone.plain_epochs, "patience": None, "track": None}
     tree["backbone"] |= {"plain_epochs": 0}
     plain = validate(tree)
     if not on_main(run.plain.spec_file.is_file):
@@ -154,7 +159,8 @@ def _after_plain(run: RunFolder, spec: RunSpec, console: Console) -> Session:
     with _locked(run.plain):
         before = _restored(run.plain, plain, Console(quiet=True))
         assert isinstance(before, Session)
-        _learn(before, reporter)
+        with _writing(before, reporter) as journal:
+            _learn(before, reporter, journal)
     reporter.line(f"training {spec.method.name} from its weights, for {spec.train.epochs} epochs")
     return Session.build(run, spec, console, load_weights=True, plain=run.plain)
 
@@ -166,32 +172,34 @@ def _given(**values: Any) -> dict[str, Any]:
 def _fit(session: Session | Fitting, console: Console, split: str) -> dict[str, Any]:
     """Train or fit from the session's position to the end, then evaluate the selected model on a split."""
     reporter = Reporter(console)
-    if isinstance(session, Fitting):
-        _fit_at_once(session, reporter)
-    else:
-        _learn(session, reporter)
-    spec = session.spec
-    machine = EvalRequest(split, device=spec.train.device, workers=spec.data.workers, root=spec.data.root)
-    on_main(lambda: calibrate_run(session.run, machine, session.index, console))
-    kept = on_main(lambda: _kept(session.run, split))
-    if kept is not None:
-        reporter.line(f"{session.run.path} is already trained and evaluated: there is nothing to do")
-        return kept
-    return evaluate_run(session.run, machine, console, session.index)
+    with _writing(session, reporter) as journal:
+        if isinstance(session, Fitting):
+            _fit_at_once(session, reporter, journal)
+        else:
+            _learn(session, reporter, journal)
+        spec = session.spec
+        machine = EvalRequest(split, device=spec.train.device, workers=spec.data.workers, root=spec.data.root)
+        on_main(lambda: calibrate_run(session.run, machine, session.index, console))
+        kept = on_main(lambda: _kept(session.run, split))
+        if kept is not None:
+            reporter.line(f"{session.run.path} is already trained and evaluated: there is nothing to do")
+            return kept
+        result = evaluate_run(session.run, machine, console, session.index)
+        _record(result, session, journal)
+    return result
 
 
-def _fit_at_once(fitting: Fitting, reporter: Reporter) -> None:
+def _fit_at_once(fitting: Fitting, reporter: Reporter, journal: Journal) -> None:
     """Fit, unless that is done."""
     if fitting.finished:
         return
     for note in fitting.notes:
         reporter.line(f"note: {note}")
     on_main(fitting.record)
-    with _writing(fitting.run, epoch=0, step=0) as journal:
-        fitting.fit(journal, reporter)
+    fitting.fit(journal, reporter)
 
 
-def _learn(session: Session, reporter: Reporter) -> None:
+def _learn(session: Session, reporter: Reporter, journal: Journal) -> None:
     """Train from the session's position to the end."""
     for note in session.notes:
         reporter.line(f"note: {note}")
@@ -199,8 +207,7 @@ def _learn(session: Session, reporter: Reporter) -> None:
         on_main(session.record)
     else:
         reporter.line(f"resuming at epoch {session.position.epoch + 1}, step {session.position.step}")
-    position = session.position
-    with listening() as wish, _writing(session.run, position.epoch, position.step) as journal:
+    with listening() as wish:
         while not session.finished:
             train_epoch(session, journal, reporter, wish)
             if asked_to_stop(wish):
@@ -221,15 +228,45 @@ def _kept(run: RunFolder, split: str) -> dict[str, Any] | None:
 
 
 @contextmanager
-def _writing(run: RunFolder, epoch: int, step: int) -> Iterator[Journal]:
-    """Open metrics.csv and the TensorBoard events, cut back to the position of the run."""
+def _writing(session: Session | Fitting, reporter: Reporter) -> Iterator[Journal]:
+    """Open metrics.csv and the TensorBoard events, cut back to the position of the run, and the tracker, if any.
+
+    All processes but the main one get a journal that writes nothing.
+    """
     if not world().main:
         yield Journal()
         return
+    run, (epoch, step) = session.run, _position(session)
     metrics = MetricsFile(run.metrics_file)
     metrics.cut(epoch)
+    track = session.spec.train.track
+    tracking = Tracking(run, session.spec, reporter.line) if track is not None else None
     events = Events(run.events, step)
+    outcome: Outcome = "failed"
     try:
-        yield Journal(metrics, events)
+        yield Journal(metrics, events, tracking)
+        outcome = "finished"
+    except (Stopped, KeyboardInterrupt):
+        outcome = "stopped"
+        raise
     finally:
         events.close()
+        if tracking is not None:
+            tracking.close(outcome)
+
+
+def _position(session: Session | Fitting) -> tuple[int, int]:
+    """Epochs and optimizer steps that are done."""
+    if isinstance(session, Fitting):
+        return (1, 1) if session.finished else (0, 0)
+    return session.position.epoch, session.position.step
+
+
+def _record(result: dict[str, Any], session: Session | Fitting, journal: Journal) -> None:
+    """Write the measures of the finished run, named as those of the validation split, and send its pictures."""
+    split, (_, step) = result["split"], _position(session)
+    measures = {"loss": result["loss"], **result["branches"]["final"]}
+    journal.scalars({f"{split}/{name}": value for name, value in measures.items() if value is not None}, step)
+    drawn = [file for file in result["files"].values() if file.endswith(".png")]
+    names = {file: Path(file).stem.removeprefix(f"{split}-") for file in drawn}
+    journal.pictures({f"{split}/{names[file]}": session.run.path / file for file in drawn}, step)

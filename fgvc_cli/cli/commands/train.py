@@ -52,6 +52,7 @@ def train(
     precision: options.Precision = None,
     compile: options.Compile = None,
     seed: options.Seed = None,
+    track: options.Track = None,
     ema_decay: options.EmaDecay = None,
     label_smoothing: options.LabelSmoothing = None,
     mixup: options.Mixup = None,

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from fgvc_cli.api.loading import load
     from fgvc_cli.api.model import Model
     from fgvc_cli.api.run import Run
+    from fgvc_cli.api.sharing import pull, push
     from fgvc_cli.api.training import estimate, train
     from fgvc_cli.errors import BadRequest, FgvcError
     from fgvc_cli.predict.answers import Answer, Failed
@@ -29,6 +30,8 @@ __all__ = [
     "evaluate",
     "images",
     "load",
+    "pull",
+    "push",
     "train",
 ]
 
@@ -44,6 +47,8 @@ _HOME = {  # name → its module, which is loaded when the name is first used: P
     "evaluate": "fgvc_cli.api.evaluation",
     "images": "fgvc_cli.api.inputs",
     "load": "fgvc_cli.api.loading",
+    "pull": "fgvc_cli.api.sharing",
+    "push": "fgvc_cli.api.sharing",
     "train": "fgvc_cli.api.training",
 }
 

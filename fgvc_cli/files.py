@@ -140,7 +140,7 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
 
 
 def write_folder_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a temporary folder beside `path` with files, sync all of it, and rename it into place.
+    """Let `write` fill a temporary folder beside `path` with files and folders, sync it, and rename it into place.
 
     The modes of the folder and its files follow the umask.
     """
@@ -148,9 +148,10 @@ def write_folder_atomically(path: Path, write: Callable[[Path], object]) -> None
         with temporary_folder(path.parent) as folder:
             mode = stat.S_IMODE(folder.stat().st_mode) & 0o666
             write(folder)
-            for file in folder.iterdir():
-                file.chmod(mode)
-                sync(file)
+            for entry in folder.rglob("*"):
+                if not entry.is_dir():
+                    entry.chmod(mode)
+                sync(entry)
             sync(folder)
             folder.rename(path)
         sync(path.parent)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from fgvc_cli.api.model import Model
 from fgvc_cli.files import expanded
+from fgvc_cli.hub.names import is_hub_name
 from fgvc_cli.machine.imports import quick_imports
 
 
@@ -20,14 +21,15 @@ def load(
     """A trained model.
 
     Args:
-        source: a run's folder, or a `model.safetensors` from anywhere; None: the newest run below runs/.
+        source: a run's folder, a `model.safetensors` from anywhere, or hf://OWNER/NAME[@REVISION] on the hub; None: the
+            newest run below runs/.
         device: auto, cpu, mps, cuda or cuda:N; None: as the run was trained.
         precision: fp32, bf16 or fp16; None: as the run was trained.
         batch_size: images that are computed at a time; None: as in the run's evaluation.
 
     Raises:
         BadRequest: there is no model, or it cannot be used on this machine.
-        FgvcError: it cannot be read.
+        FgvcError: it cannot be read, or fetched.
     """
     with quick_imports():
         from fgvc_cli.api.trained import TrainedModel
@@ -35,5 +37,13 @@ def load(
         from fgvc_cli.inference.look import open_model
         from fgvc_cli.inference.request import EvalRequest
 
-    path = newest_model() if source is None else expanded(source)
-    return TrainedModel(open_model(Path(path), EvalRequest("test", device, precision, batch_size)))
+    path = newest_model() if source is None else _local(source)
+    return TrainedModel(open_model(path, EvalRequest("test", device, precision, batch_size)))
+
+
+def _local(source: str | os.PathLike[str]) -> Path:
+    if not is_hub_name(os.fspath(source)):
+        return expanded(source)
+    from fgvc_cli.share.pull import local
+
+    return local(source)

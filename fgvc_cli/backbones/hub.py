@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import logging
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from fgvc_cli.errors import BadRequest, FgvcError
 from fgvc_cli.files import read_text
+from fgvc_cli.hub.client import Unreachable, fetch
 from fgvc_cli.spec.backbone import HUB_PREFIX
 from fgvc_cli.values import parse
 
@@ -35,59 +34,23 @@ def fetched(weights: str) -> Path:
     kept = next((file for file in (_fetch(weights, name, local=True) for name in _WEIGHTS) if file), None)
     if kept is not None:
         return kept
-    for name in _WEIGHTS:
-        file = _fetch(weights, name)
-        if file is not None:
-            with suppress(BadRequest, FgvcError):  # then its preprocessing is that of the library's record
-                _fetch(weights, CONFIG)
-            return file
+    try:
+        for name in _WEIGHTS:
+            file = _fetch(weights, name)
+            if file is not None:
+                with suppress(BadRequest, FgvcError):  # then its preprocessing is that of the library's record
+                    _fetch(weights, CONFIG)
+                return file
+    except Unreachable as error:
+        advice = "(what was fetched once is used offline too), or use --weights FILE or FOLDER"
+        raise FgvcError(f"{error} {advice}") from None
     raise BadRequest(f"weights: {weights} has no {' and no '.join(_WEIGHTS)}")
 
 
 def _fetch(weights: str, name: str, *, local: bool = False) -> Path | None:
     """A file of the repository, or of what was fetched of it (`local`); None if there is none. Raises as `fetched`."""
-    try:
-        from huggingface_hub import errors as hub
-        from huggingface_hub import hf_hub_download
-    except ImportError:
-        raise BadRequest(f"weights: {weights} needs the package huggingface_hub: pip install huggingface_hub") from None
     repository, _, revision = weights.removeprefix(HUB_PREFIX).partition("@")
-    try:
-        with _silent():
-            return Path(hf_hub_download(repository, name, revision=revision or None, local_files_only=local))
-    except hub.GatedRepoError:
-        page = f"accept them on the page of {repository} and log in with `hf auth login`"
-        raise BadRequest(f"weights: {weights} is only for those who accepted its terms: {page}") from None
-    except (hub.RepositoryNotFoundError, hub.HFValidationError):
-        raise BadRequest(f"weights: the hub has no repository {repository!r} that can be read") from None
-    except hub.RevisionNotFoundError:
-        raise BadRequest(f"weights: {repository} has no revision {revision!r}") from None
-    except hub.EntryNotFoundError as error:
-        if isinstance(error, hub.LocalEntryNotFoundError) and not local:  # the hub did not answer
-            raise _unreachable(weights, error) from error
-        return None
-    except Exception as error:  # the libraries for the network have types of their own
-        raise _unreachable(weights, error) from error
-
-
-@contextmanager
-def _silent() -> Iterator[None]:
-    """Without the library's line for each of its attempts: the last one's error is told."""
-    log = logging.getLogger("huggingface_hub")
-    before = log.level
-    log.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        log.setLevel(before)
-
-
-def _unreachable(weights: str, error: Exception) -> FgvcError:
-    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-    return FgvcError(
-        f"could not fetch {weights} ({reason}): check the connection and try again (what was fetched once is used "
-        "offline too), or use --weights FILE or FOLDER"
-    )
+    return fetch(repository, name, revision or None, f"weights: {weights}", local=local)
 
 
 def config_of(file: Path) -> dict[str, Any] | None:

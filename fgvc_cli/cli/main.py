@@ -21,6 +21,8 @@ from fgvc_cli.cli.commands import (
     methods,
     predict,
     presets,
+    pull,
+    push,
     report,
     runs,
     serve,
@@ -61,6 +63,8 @@ app.command("serve")(serve.serve)
 app.command("suite")(suite.suite)
 app.command("tune")(tune.tune)
 app.command("average")(average.average)
+app.command("push")(push.push)
+app.command("pull")(pull.pull)
 app.command("runs")(runs.runs)
 app.command("summary")(summary.summary)
 app.command("methods")(methods.methods)

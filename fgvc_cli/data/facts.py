@@ -22,6 +22,7 @@ class DatasetFacts:
     folders: tuple[str, ...] = ()  # names that the dataset's folder may have
     markers: tuple[str, ...] = ()  # files or folders; a folder with one of them holds the dataset
     boxes: bool = False
+    free: bool = False  # anyone may publish the images
     levels: dict[str, int] = field(default_factory=dict)  # other label levels → number of classes
 
     def classes_at(self, level: str | None) -> int | None:
@@ -39,6 +40,7 @@ _DEMO = DatasetFacts(
     home="",
     get="drawn on first use, nothing to download",
     boxes=True,
+    free=True,
 )
 _CUB = DatasetFacts(
     name="cub",

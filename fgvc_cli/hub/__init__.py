@@ -1,0 +1,1 @@
+"""The Hugging Face hub: names of repositories, fetching and sending files. Knows nothing of runs."""

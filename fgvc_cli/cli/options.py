@@ -21,6 +21,18 @@ def flag(help: str, panel: str = _COMMON, *names: str, **more: Any) -> Any:
     return typer.Option(*names, help=help, rich_help_panel=panel, show_default=False, **more)
 
 
+def run_path(text: str) -> Path:
+    """The path of a run or a model; hf://OWNER/NAME is fetched."""
+    from fgvc_cli.hub.names import is_hub_name
+
+    if not is_hub_name(text):
+        return Path(text)
+    from fgvc_cli.share.pull import local
+
+    return local(text, lambda note: tell(f"note: {note}"))
+
+
+RUN: dict[str, Any] = {"metavar": "RUN", "parser": run_path}  # of a flag or argument that names a run or a model
 Method = Annotated[str | None, flag("Method; `fgvc methods` lists them. Default: baseline.", _RECIPE)]
 Dataset = Annotated[str | None, flag("Dataset; `fgvc datasets` lists them. Default: demo.", _RECIPE)]
 Preset = Annotated[str | None, flag("Name of a preset to use instead of the one for the method and dataset.", _RECIPE)]

@@ -43,8 +43,10 @@ def _seconds() -> float:
     return float(constants.HF_HUB_ETAG_TIMEOUT)
 
 
-def fetch(repository: str, file: str, revision: str | None, what: str, *, local: bool = False) -> Path | None:
-    """A file of a repository in huggingface_hub's cache; None if there is none.
+def fetch(
+    repository: str, file: str, revision: str | None, what: str, *, local: bool = False, into: Path | None = None
+) -> Path | None:
+    """A file of a repository; None if there is none.
 
     Args:
         repository: OWNER/NAME.
@@ -52,19 +54,16 @@ def fetch(repository: str, file: str, revision: str | None, what: str, *, local:
         revision: branch, tag or commit; None: main.
         what: is fetched, for messages.
         local: of what was fetched before.
+        into: a folder to write it to, at the same path; None: it is kept in the library's cache.
 
     Raises:
         BadRequest: there is no such repository or revision, or it may not be read.
         FgvcError: the hub failed; `Unreachable` if it does not answer.
     """
     hub = library()
-    from huggingface_hub import constants
-
     with explained(what, repository, revision):
         try:
-            found = hub.hf_hub_download(
-                repository, file, revision=revision, local_files_only=local, endpoint=constants.ENDPOINT
-            )
+            found = hub.hf_hub_download(repository, file, revision=revision, local_files_only=local, local_dir=into)
         except hub.errors.EntryNotFoundError as error:
             if isinstance(error, hub.errors.LocalEntryNotFoundError) and not local:  # the hub did not answer
                 raise

@@ -20,6 +20,7 @@ from fgvc_cli.spec.run import RunSpec
 
 _MARKS = re.compile(r"([\\`*_{}\[\]()#+!|~$-])")
 _TASK = "image-classification"
+_NAMED = 8  # classes in the first line
 
 
 def write_card(folder: Path, name: HubName, pictures: int, licence: str | None) -> None:
@@ -59,7 +60,7 @@ def _results(hub: Any, spec: RunSpec, result: EvalResult) -> list[Any]:
         hub.EvalResult(
             task_type=_TASK,
             dataset_type=facts.name,
-            dataset_name=facts.title,
+            dataset_name=_title(facts),
             dataset_split="test",
             metric_type=kind,
             metric_name=title,
@@ -71,8 +72,10 @@ def _results(hub: Any, spec: RunSpec, result: EvalResult) -> list[Any]:
 
 def _head(name: HubName, spec: RunSpec, result: EvalResult, folder: Path) -> str:
     size = (folder / "model.safetensors").stat().st_size / 1e6
+    some = RunFolder(folder).classes()[:_NAMED]
+    names = ", ".join(map(_plain, some)) + (", …" if len(some) < result.classes else "")
     return (
-        f"# {_plain(name.name)}\n\nTells {result.classes} classes apart: {_plain(CATALOG[spec.data.dataset].title)}. "
+        f"# {_plain(name.name)}\n\nTells {result.classes} classes apart: {names}. "
         f"{_plain(spec.method.title)} on {_plain(spec.backbone.name)}, {spec.data.side} × {spec.data.side} pixels, "
         f"{size:.1f} MB. Trained, measured and described by fgvc."
     )
@@ -89,22 +92,26 @@ def _use(name: HubName) -> str:
 def _data(spec: RunSpec, result: EvalResult) -> str:
     facts = CATALOG[spec.data.dataset]
     home = f" ([home]({facts.home}))" if facts.home else ""
-    lines = [f"{_plain(facts.title)}{home}. {_licence(facts)}"]
+    lines = [f"{_plain(_title(facts))}{home}. {_licence(facts)}"]
     limits = (("training", spec.data.limit_train), ("test", spec.data.limit_test))
     lines += [f"Of the {what} images, {count} were used." for what, count in limits if count is not None]
     lines.append(f"Measured on {result.images} test images, which had no part in training or selection.")
     return "## Data\n\n" + " ".join(lines)
 
 
+def _title(facts: DatasetFacts) -> str:
+    return "Photos of who trained the model" if facts.licence == "yours" else facts.title
+
+
 def _licence(facts: DatasetFacts) -> str:
     if facts.licence == "yours":
-        return "The images are those of who trained the model; ask them what the images may be used for."
+        return "They are not published with it; ask that person what they may be used for."
     return f"Licence of the data: {_plain(facts.licence)}."
 
 
 def _method(spec: RunSpec) -> str:
     start = "random weights" if spec.backbone.weights == "none" else f"the weights `{spec.backbone.weights}`"
-    epochs = "fitted at once" if spec.method.at_once else f"{spec.train.epochs} epochs"
+    epochs = "fitted at once" if spec.method.at_once else f"epochs: {spec.train.epochs}"
     return (
         f"## Method\n\n{_plain(spec.method.title)}. Paper: *{_plain(spec.method.paper)}*. "
         f"Network {_plain(spec.backbone.name)} from {start}; {epochs}, seed {spec.train.seed}. "

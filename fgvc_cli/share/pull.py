@@ -6,14 +6,15 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import quote
 
 from fgvc_cli.data.catalog import cache_home
 from fgvc_cli.errors import FgvcError
-from fgvc_cli.files import make_parent, write_folder_atomically
+from fgvc_cli.files import make_parent, read_text, write_folder_atomically, write_text
 from fgvc_cli.hub.client import Unreachable, fetch, listing
 from fgvc_cli.hub.names import HubName, hub_name, is_hub_name
 from fgvc_cli.runs.folder import RUNS, RunFolder
-from fgvc_cli.share.contents import LIMITS, MODEL, check_folder, chosen
+from fgvc_cli.share.contents import check_folder, chosen
 
 Note = Callable[[str], object]
 
@@ -31,24 +32,44 @@ def local(path: str | os.PathLike[str], note: Note = lambda text: None) -> Path:
 
 def cached(name: HubName, note: Note) -> Path:
     """The folder of a model in fgvc's cache folder, of what the hub has now; offline, of what was fetched last."""
+    home = cache_home() / "hub" / name.owner / name.name
+    last = home / "refs" / quote(name.revision or "main", safe="")
     try:
         commit, sizes = listing(name.repository, name.revision, str(name))
-        taken, left = chosen(sizes, str(name))
     except Unreachable as error:
-        commit, taken, left = _fetched_before(name, error), list(LIMITS), []
-        note(f"{error}; what was fetched before is used")
-    place = cache_home() / "hub" / name.owner / commit / name.name
-    if place.is_dir():
+        place = _kept(home, last, name)
+        if place is None:
+            raise FgvcError(f"{error}; what is fetched once can be used offline") from None
+        note(f"{error}; what was fetched last is used")
         return place
-    if left:
-        note(f"{name}: not needed, so not fetched: {', '.join(left[:3])}{', …' if len(left) > 3 else ''}")
+    taken, left = chosen(sizes, str(name))
+    place = home / commit / name.name
+    if not place.is_dir():
+        if left:
+            note(f"{name}: left on the hub, as fgvc needs none of it: {', '.join(left[:3])}{', …' * (len(left) > 3)}")
+        _fill(place, lambda folder: _take(name, commit, taken, folder))
+    make_parent(last)
+    write_text(last, commit)
+    return place
+
+
+def _kept(home: Path, last: Path, name: HubName) -> Path | None:
+    """The folder of what was fetched last under a revision, or of a commit that is named whole."""
+    try:
+        commit = read_text(last).strip()
+    except (OSError, UnicodeDecodeError):
+        commit = name.revision or ""
+    place = home / commit / name.name
+    return place if commit and place.is_dir() else None
+
+
+def _fill(place: Path, write: Callable[[Path], object]) -> None:
     make_parent(place)
     try:
-        write_folder_atomically(place, lambda folder: _take(name, commit, taken, folder))
+        write_folder_atomically(place, write)
     except FgvcError:
         if not place.is_dir():  # else another process was faster
             raise
-    return place
 
 
 def pull(text: str, out: Path | None, note: Note) -> RunFolder:
@@ -71,19 +92,9 @@ def pull(text: str, out: Path | None, note: Note) -> RunFolder:
     return run
 
 
-def _fetched_before(name: HubName, error: FgvcError) -> str:
-    """The commit of what was fetched last. The error itself if nothing was."""
-    file = fetch(name.repository, MODEL, name.revision, str(name), local=True)
-    if file is None:
-        raise FgvcError(f"{error}; what is fetched once can be used offline") from None
-    return file.parent.name
-
-
 def _take(name: HubName, commit: str, files: list[str], folder: Path) -> None:
-    """Copy the files into a folder, and check what came."""
+    """Fetch the files into a folder, and check what came."""
     for file in files:
-        found = fetch(name.repository, file, commit, str(name))
-        if found is not None:
-            (folder / file).parent.mkdir(exist_ok=True)
-            shutil.copyfile(found, folder / file)  # the library's own is a link
+        fetch(name.repository, file, commit, str(name), into=folder)
+    shutil.rmtree(folder / ".cache", ignore_errors=True)  # the library's own notes
     check_folder(folder, str(name))

@@ -116,7 +116,9 @@ class _Handler(BaseHTTPRequestHandler):
             wanted = json.loads(body)
             repository = f"{wanted.get('organization') or 'maria'}/{wanted['name']}"
             self.hub.files.setdefault(repository, {})
-            self.hub.private |= {repository} if wanted.get("private") else set()
+            self.hub.private |= (
+                {repository} if wanted.get("private") or wanted.get("visibility") == "private" else set()
+            )
             return self._json({"url": f"{self.hub.endpoint}/{repository}"})
         if path == "api/validate-yaml":
             return self._json({"warnings": [], "errors": []})

@@ -25,7 +25,8 @@ def embed(
         typer.Option(
             "--run",
             "--model",  # torchrun takes --run for one of its own
-            help="Run folder, or a model.safetensors. Default: the newest under runs/.",
+            help="Run folder, model.safetensors, or hf://OWNER/NAME. Default: the newest under runs/.",
+            **options.RUN,
         ),
     ] = None,
     branches: Annotated[

@@ -14,7 +14,12 @@ from fgvc_cli.streams import say_json
 
 def evaluate(
     runs: Annotated[
-        list[Path] | None, typer.Argument(metavar="[RUN]...", help="Run folder. Default: the newest under runs/.")
+        list[Path] | None,
+        typer.Argument(
+            help="Run folder, or hf://OWNER/NAME. Default: the newest under runs/.",
+            metavar="RUN",
+            parser=options.run_path,
+        ),
     ] = None,
     ensemble: Annotated[
         bool, typer.Option("--ensemble", help="Measure several runs together, by the mean of their probabilities.")

@@ -34,7 +34,8 @@ def predict(
         typer.Option(
             "--run",
             "--model",  # torchrun takes --run for one of its own
-            help="Run folder, a model.safetensors, or an exported .onnx. Default: the newest under runs/.",
+            help="Run folder, model.safetensors, exported .onnx, or hf://OWNER/NAME. Default: the newest under runs/.",
+            **options.RUN,
         ),
     ] = None,
     top: Annotated[int, typer.Option(min=1, help="Number of most likely classes to list.")] = 5,

@@ -23,7 +23,11 @@ _WHERE, _ANSWERS, _LIMITS = "Where it listens", "What it answers", "What it take
 
 def serve(
     run: Annotated[
-        Path | None, typer.Argument(help="Run folder, or a model.safetensors. Default: the newest under runs/.")
+        Path | None,
+        typer.Argument(
+            help="Run folder, model.safetensors, or hf://OWNER/NAME. Default: the newest under runs/.",
+            **options.RUN,
+        ),
     ] = None,
     host: Annotated[
         str, options.flag("Address. Another than this machine's own asks for a token.", _WHERE)

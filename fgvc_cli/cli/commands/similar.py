@@ -21,7 +21,10 @@ def similar(
         str, typer.Option(metavar="FOLDER|SPLIT", help="A folder of images, or train, val or test of the run's data.")
     ] = "train",
     run: Annotated[
-        Path | None, typer.Option(help="Run folder, or a model.safetensors. Default: the newest under runs/.")
+        Path | None,
+        typer.Option(
+            help="Run folder, model.safetensors, or hf://OWNER/NAME. Default: the newest under runs/.", **options.RUN
+        ),
     ] = None,
     count: Annotated[int, typer.Option("--count", "-k", min=1, help="Number of images to list for each.")] = 5,
     json_only: Annotated[bool, typer.Option("--json", help="Print only JSON on stdout.")] = False,

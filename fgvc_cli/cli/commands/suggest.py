@@ -14,7 +14,7 @@ from fgvc_cli.streams import say, say_json
 
 
 def suggest(
-    run: Annotated[Path, typer.Argument(help="Run folder, or a model.safetensors.")],
+    run: Annotated[Path, typer.Argument(help="Run folder, model.safetensors, or hf://OWNER/NAME.", **options.RUN)],
     paths: Annotated[list[str], typer.Argument(metavar="PHOTOS...", help="Unlabelled images or folders of them.")],
     count: Annotated[int, typer.Option("--count", "-n", min=1, help="Number of images to choose.")] = 100,
     output: Annotated[Path, typer.Option("--output", "--out", "-o", help="CSV file of the list.")] = Path(

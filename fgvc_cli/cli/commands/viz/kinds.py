@@ -19,7 +19,7 @@ _WHAT, _LOOK, _OUT = "Which images", "How they are drawn", "Where they go"
 Paths = Annotated[
     list[str] | None, typer.Argument(help="Images, folders or patterns; - reads a list from stdin.", show_default=False)
 ]
-Run = Annotated[Path | None, options.flag("Run folder or model.safetensors.", _WHAT)]
+Run = Annotated[Path | None, options.flag("Run folder, model.safetensors, or hf://OWNER/NAME.", _WHAT, **options.RUN)]
 Compare = Annotated[
     tuple[Path, Path] | None, options.flag("Two runs on the same images.", _WHAT, metavar="RUN_A RUN_B")
 ]

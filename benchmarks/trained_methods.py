@@ -12,10 +12,9 @@ import argparse
 import io
 import tempfile
 import time
-from collections.abc import Collection
 from pathlib import Path
 
-from fgvc_cli.data.datasets import load_index
+from benchmarks.parts import index_of, table_of
 from fgvc_cli.errors import FgvcError
 from fgvc_cli.runs.journal import read_rows
 from fgvc_cli.spec.build import build_spec
@@ -24,22 +23,6 @@ from fgvc_cli.terminal import Console
 from fgvc_cli.training.train import train
 
 METHODS = [name for name, spec in METHOD_SPECS.items() if not spec.at_once]
-
-
-def table_of(root: Path, classes: Collection[int], folder: Path) -> Path:
-    """A table of the images of some classes of CUB."""
-    index = load_index(build_spec(method="baseline", dataset="cub", flags={"data.root": str(root)}).data)
-    rows = ["path,label,split"]
-    for split in ("train", "test"):
-        part = index.split(split)
-        rows += [
-            f"{index.root / file},{index.classes[label]},{split}"
-            for file, label in zip(part.files, part.labels, strict=True)
-            if label in classes
-        ]
-    table = folder / "photos.csv"
-    table.write_text("\n".join(rows) + "\n")
-    return table
 
 
 def main() -> None:
@@ -53,7 +36,7 @@ def main() -> None:
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         flags = {
-            "data.root": str(table_of(chosen.root, range(chosen.classes), Path(folder))),
+            "data.root": str(table_of(index_of(chosen.root), range(chosen.classes), Path(folder) / "photos.csv")),
             "train.epochs": chosen.epochs,
         }
         sets = ["data.val_fraction=0.2", "data.duplicates=off", "data.cache=ram", *chosen.set]

@@ -7,10 +7,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, Unpack
 
+from fgvc_cli.api.loading import place_of
 from fgvc_cli.api.run import Run
 from fgvc_cli.errors import BadRequest, FgvcError
-from fgvc_cli.files import NotWritable, expanded
+from fgvc_cli.files import NotWritable
 from fgvc_cli.machine.imports import quick_imports
+from fgvc_cli.predict.exported import is_exported
 from fgvc_cli.runs.folder import RunFolder
 from fgvc_cli.runs.schema import EvalResult
 from fgvc_cli.spec.flags import checked_flags
@@ -53,7 +55,7 @@ def evaluate(
     """Measure a run's model on a split or on new photos, and store the result in its eval/ folder.
 
     Args:
-        run: a run or its folder; None: the newest below runs/. With `ensemble=True` several.
+        run: a run or its folder, or an exported .onnx; None: the newest below runs/. With `ensemble=True` several runs.
         progress: show notes and progress on stderr, as the command does.
         flags: those of `fgvc eval`, with underscores: `split`, `data_dir`, `target_precision`, ….
 
@@ -66,8 +68,11 @@ def evaluate(
     """
     found = checked_flags(flags, EvalFlags.__annotations__, "fgvc.evaluate")
     given = [] if run is None else [run] if isinstance(run, Run | str | os.PathLike) else list(run)
-    folders = [RunFolder.open(one.folder if isinstance(one, Run) else expanded(one)) for one in given]
+    paths = [one.folder if isinstance(one, Run) else place_of(one) for one in given]
     console = Console(stderr=True, quiet=not progress)
+    if len(paths) == 1 and is_exported(paths[0]):
+        return EvalResult.model_validate(measured_file(paths[0], found, console))
+    folders = [RunFolder.open(path) for path in paths]
     result, failed = measured(folders or [RunFolder.newest()], found, console)
     if failed is not None:
         raise failed

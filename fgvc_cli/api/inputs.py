@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from fgvc_cli.errors import BadRequest
 from fgvc_cli.files import expanded
+from fgvc_cli.inference.pictures import Picture, find_pictures
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -63,6 +64,16 @@ def read(image: OneImage, name: str) -> tuple[str, Path | None, Pixels | None]:
     raise BadRequest(f"{name}: cannot take {type(image).__name__} as an image: give {_TAKEN}")
 
 
+def pictures_of(images: OneImage | Iterable[OneImage]) -> list[Picture]:
+    """One image or several, by name, with their files or pixels. BadRequest for one of no known kind."""
+    given: Any = [images] if is_one(images) else images
+    found = []
+    for place, image in enumerate(several(given)):
+        name, file, pixels = read(image, f"image {place}")
+        found.append(Picture(name, file or Path(name), pixels=pixels))
+    return found
+
+
 def _is_pillow(image: object) -> bool:
     return any(f"{kind.__module__}.{kind.__name__}" == "PIL.Image.Image" for kind in type(image).__mro__)
 
@@ -111,8 +122,6 @@ def images(*places: str | os.PathLike[str], follow_links: bool = False) -> list[
     Raises:
         BadRequest: a place does not exist, or holds no image.
     """
-    from fgvc_cli.inference.pictures import find_pictures
-
     return [
         picture.file for picture in find_pictures([os.fspath(place) for place in places], follow_links=follow_links)
     ]

@@ -9,6 +9,7 @@ from fgvc_cli.api.model import Model
 from fgvc_cli.files import expanded
 from fgvc_cli.hub.names import is_hub_name
 from fgvc_cli.machine.imports import quick_imports
+from fgvc_cli.predict.exported import is_exported
 
 
 def load(
@@ -21,8 +22,8 @@ def load(
     """A trained model.
 
     Args:
-        source: a run's folder, a `model.safetensors` from anywhere, or hf://OWNER/NAME[@REVISION] on the hub; None: the
-            newest run below runs/.
+        source: a run's folder, a `model.safetensors` or an exported .onnx from anywhere, or hf://OWNER/NAME[@REVISION]
+            on the hub; None: the newest run below runs/. An exported model answers without PyTorch.
         device: auto, cpu, mps, cuda or cuda:N; None: as the run was trained.
         precision: fp32, bf16 or fp16; None: as the run was trained.
         batch_size: images that are computed at a time; None: as in the run's evaluation.
@@ -31,17 +32,24 @@ def load(
         BadRequest: there is no model, or it cannot be used on this machine.
         FgvcError: it cannot be read, or fetched.
     """
+    path = None if source is None else place_of(source)
+    if path is not None and is_exported(path):
+        from fgvc_cli.api.exported import ExportedModel
+        from fgvc_cli.predict.exported import open_for_answers
+
+        return ExportedModel(open_for_answers(path, batch_size=batch_size, device=device, precision=precision))
     with quick_imports():
         from fgvc_cli.api.trained import TrainedModel
         from fgvc_cli.inference.find import newest_model
         from fgvc_cli.inference.look import open_model
         from fgvc_cli.inference.request import EvalRequest
 
-    path = newest_model() if source is None else _local(source)
-    return TrainedModel(open_model(path, EvalRequest("test", device, precision, batch_size)))
+    request = EvalRequest("test", device, precision, batch_size)
+    return TrainedModel(open_model(newest_model() if path is None else path, request))
 
 
-def _local(source: str | os.PathLike[str]) -> Path:
+def place_of(source: str | os.PathLike[str]) -> Path:
+    """The path of a run or a model; of hf://OWNER/NAME that of what was fetched."""
     if not is_hub_name(os.fspath(source)):
         return expanded(source)
     from fgvc_cli.share.pull import local

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, TypedDict, Unpack, overload
 
 from fgvc_cli.api.inputs import OneImage, is_one, several
 from fgvc_cli.errors import FgvcError
+from fgvc_cli.progress import Reporter
+from fgvc_cli.terminal import Console
 
 if TYPE_CHECKING:
     import numpy as np
@@ -139,3 +141,8 @@ class Model(ABC):
             BadRequest: there is no such kind or class, or the method has no evidence for it.
             ImageError: the image cannot be read.
         """
+
+
+def quiet() -> Reporter:
+    """A reporter that shows nothing."""
+    return Reporter(Console(quiet=True, stderr=True))

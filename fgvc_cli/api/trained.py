@@ -2,38 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
 from fgvc_cli.api.explanation import Explanation
-from fgvc_cli.api.inputs import OneImage, is_one, read, several
-from fgvc_cli.api.model import Asked, Model
+from fgvc_cli.api.inputs import OneImage, is_one, pictures_of, several
+from fgvc_cli.api.model import Asked, Model, quiet
 from fgvc_cli.api.run import Run
 from fgvc_cli.inference.features.embedder import Embedder
 from fgvc_cli.inference.features.gallery import Neighbour, compare
 from fgvc_cli.inference.look import Model as Opened
-from fgvc_cli.inference.pictures import Picture
 from fgvc_cli.predict.answers import Answer, Failed
 from fgvc_cli.predict.asked import PredictRequest, answers_of_run
-from fgvc_cli.progress import Reporter
-from fgvc_cli.terminal import Console
 from fgvc_cli.viz.draw import explain, kinds_for
 from fgvc_cli.viz.scene import Options
 
 if TYPE_CHECKING:
     from fgvc_cli.api.model import Vectors
-
-
-def pictures_of(images: Sequence[OneImage]) -> list[Picture]:
-    """The images by name, with their files or pixels. BadRequest for one of no known kind."""
-    found = []
-    for place, image in enumerate(images):
-        name, file, pixels = read(image, f"image {place}")
-        found.append(Picture(name, file or Path(name), pixels=pixels))
-    return found
 
 
 @dataclass(frozen=True)
@@ -70,20 +57,20 @@ class TrainedModel(Model):
     def stream(self, images: Iterable[OneImage], top: int = 5, **asked: Unpack[Asked]) -> Iterator[Answer | Failed]:
         """The answer to each image, in order, as batches are computed."""
         wanted: dict[str, Any] = {"boxes": None, **asked}
-        answers = answers_of_run(self.opened, PredictRequest(top=top, **wanted), _quiet())(pictures_of(several(images)))
+        answers = answers_of_run(self.opened, PredictRequest(top=top, **wanted), quiet())(pictures_of(several(images)))
         return (answer for batch in answers for answer in batch)
 
     def embed(self, images: OneImage | Iterable[OneImage]) -> Vectors:
         """What the classifier reads: (D,) float32 of one image, (N, D) of several."""
-        pictures = self._pictures(images)
-        found: Vectors = Embedder.of_model(self.opened).vectors(pictures, _quiet()).numpy()
+        pictures = pictures_of(images)
+        found: Vectors = Embedder.of_model(self.opened).vectors(pictures, quiet()).numpy()
         return found[0] if is_one(images) else found
 
     def similar(
         self, images: OneImage | Iterable[OneImage], among: str = "train", count: int = 5
     ) -> list[list[Neighbour]]:
         """For each image the most similar ones, nearest first."""
-        return compare(self.opened, self._pictures(images), among, count, _quiet())
+        return compare(self.opened, pictures_of(images), among, count, quiet())
 
     def explain(
         self,
@@ -96,14 +83,7 @@ class TrainedModel(Model):
         dpi: int = 150,
     ) -> Explanation:
         """A picture of why."""
-        (picture,) = pictures_of([image])
+        (picture,) = pictures_of(image)
         options = Options(alpha, dpi)
         drawn, sheet, facts = explain(self.opened, picture, kind, label=class_name, against=against, options=options)
         return Explanation(drawn, facts, sheet)
-
-    def _pictures(self, images: Any) -> list[Picture]:
-        return pictures_of([images] if is_one(images) else several(images))
-
-
-def _quiet() -> Reporter:
-    return Reporter(Console(quiet=True, stderr=True))

@@ -20,7 +20,7 @@ def names(command: object) -> set[str]:
 
 def test_the_flags_are_those_of_the_commands() -> None:
     assert {*TrainFlags.__annotations__} == names(train.train) - {"dry_run"}  # which is `fgvc.estimate`
-    assert {*EvalFlags.__annotations__} == names(evaluation.evaluate) - {"run", "json_only"}
+    assert {*EvalFlags.__annotations__} == names(evaluation.evaluate) - {"runs", "model", "json_only"}
 
 
 def test_a_run_that_was_trained(trained: fgvc.Run, photos: Path) -> None:

@@ -31,7 +31,7 @@ def line_of(call: Callable[[], object], kind: type[fgvc.FgvcError]) -> str:
     (line,) = caught.value.args
     assert TOKEN not in line
     assert "\n" not in line
-    assert len(line) < 400
+    assert len(line) < 500
     return str(line)
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 
+import fgvc_cli as fgvc
 from fgvc_cli.export import export as exporting
 from fgvc_cli.inference.exported import Exported
 from fgvc_cli.terminal import Console
@@ -106,6 +107,44 @@ def test_neither_needs_pytorch(file: Path, photos: Path, tmp_path: Path) -> None
             assert done.returncode == 2
         else:
             assert done.returncode == 0, done.stderr
+
+
+def test_a_program_needs_no_pytorch_either(file: Path, photos: Path) -> None:
+    code = (
+        "import sys, fgvc_cli as fgvc, numpy\n"
+        "from PIL import Image\n"
+        f"model, bird = fgvc.load({str(file)!r}), {str(photos / 'test/red/0.png')!r}\n"
+        "answer = model.predict(bird, top=2, min_confidence=0.1)\n"
+        "assert model.predict(numpy.array(Image.open(bird)), top=2).top == answer.top\n"
+        "assert answer.boxes['ran'][0].xyxy[2] <= answer.width\n"
+        "print(answer.text, *model.embed([bird, bird]).shape, model.device)\n"
+        f"print(sorted({{*{TORCH}}} & {{*sys.modules}}))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    answer, loaded = done.stdout.splitlines()
+    assert answer.split()[0] in CLASSES
+    assert answer.split()[1:] == ["2", str(fgvc.load(file).embed(photos / "test/red/0.png").size), "cpu"]
+    assert loaded == "[]"
+
+
+def test_in_a_program_it_says_what_the_run_says(run: Path, file: Path, photos: Path) -> None:
+    images = fgvc.images(photos / "test")
+    there, here = fgvc.load(file), fgvc.load(run)
+    for one, other in zip(there.predict(images), here.predict(images), strict=True):
+        assert one.text == other.text
+        assert one.top[0].probability == pytest.approx(other.top[0].probability, abs=1e-4)
+    assert there.embed(images[0]) == pytest.approx(here.embed(images[0]), abs=1e-3)
+    assert fgvc.evaluate(file, data_dir=photos / "test", progress=False).images == 9
+    for call in (
+        lambda: there.explain(images[0]),
+        lambda: there.similar(images[0]),
+        lambda: there.predict(images[0], unknown=True),
+        lambda: there.predict(images[0], neighbours=1),
+        lambda: fgvc.load(file, device="cuda"),
+    ):
+        with pytest.raises(fgvc.BadRequest, match=r"exported file"):
+            call()
 
 
 def test_thresholds_and_tree_go_along(command: Command, plain: Path, photos: Path, tmp_path: Path) -> None:

@@ -135,7 +135,8 @@ def _start(row: Row, built: _Built, device: torch.device) -> tuple[Row, _Started
     if built.way is not None:
         found = _fitted(partial(_warm, built.way, PeakMemory(device, built.own)), device)
         if found is not None:
-            return replace(row, peak_memory=found[1]), _Started(built.case, built.way, found[0])
+            peak = None if built.case.exported else found[1]  # only PyTorch's allocator is asked
+            return replace(row, peak_memory=peak), _Started(built.case, built.way, found[0])
     return replace(row, trouble="out of memory"), None
 
 

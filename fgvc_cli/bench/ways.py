@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
 
 import torch
@@ -33,6 +34,7 @@ class Case:
     spec: RunSpec
     classes: int
     asked: bool = True  # by the user; else it is only for comparison
+    exported: Path | None = None  # a file of `fgvc export` in the place of the eager model
     stock: bool = False  # PyTorch's defaults: fp32, NCHW, nothing folded or compiled, a plain loop
 
 
@@ -82,6 +84,10 @@ def build_way(case: Case, what: What, device: torch.device) -> Way:
     """Build a case with random weights for training or inference. Nothing is downloaded."""
     if what == "train":
         return StockTraining(case, device) if case.stock else Training(case, device)
+    if case.exported is not None:
+        from fgvc_cli.bench.exported import ExportedInference  # which needs this module
+
+        return ExportedInference.of(case)
     return StockInference(case, device) if case.stock else Inference(case, device)
 
 

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from fgvc_cli.errors import BadRequest
+from fgvc_cli.evaluation.counting.measures import Measures
 from fgvc_cli.evaluation.evaluate import run_through, tree_measures
-from fgvc_cli.evaluation.measures import Measures
 from fgvc_cli.evaluation.results import Measured, worst_of
 from fgvc_cli.evaluation.taxonomy import taxonomy_of
 from fgvc_cli.inference.dataset import Images

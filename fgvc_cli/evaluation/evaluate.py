@@ -14,8 +14,8 @@ from fgvc_cli.data.types import DatasetIndex
 from fgvc_cli.errors import BadRequest
 from fgvc_cli.evaluation.certainty.promises import Promises
 from fgvc_cli.evaluation.certainty.unknown import measure_unknown
+from fgvc_cli.evaluation.counting.measures import Measures, OfProbabilities
 from fgvc_cli.evaluation.localisation import Localisation, TellingParts, mean_box
-from fgvc_cli.evaluation.measures import Measures, OfProbabilities
 from fgvc_cli.evaluation.results import Measured, must_be_free, worst_of
 from fgvc_cli.evaluation.retrieval import retrieval
 from fgvc_cli.evaluation.taxonomy import ROLLUP, TaxonomyMeasures, taxonomy_of

@@ -18,9 +18,9 @@ from fgvc_cli.data.loading.to_device import to_device
 from fgvc_cli.data.types import Batch
 from fgvc_cli.errors import FgvcError
 from fgvc_cli.evaluation.confusion import read_classes
+from fgvc_cli.evaluation.counting.measures import Measures
 from fgvc_cli.evaluation.evaluate import evaluate, evaluate_run
 from fgvc_cli.evaluation.localisation import Localisation, TellingParts
-from fgvc_cli.evaluation.measures import Measures
 from fgvc_cli.evaluation.predictions import read_predictions
 from fgvc_cli.inference.dataset import evaluation_loader, open_index
 from fgvc_cli.inference.request import EvalRequest

@@ -11,7 +11,7 @@ import torch
 from fgvc_cli.data.loading.loader import make_loader
 from fgvc_cli.data.loading.to_device import ahead
 from fgvc_cli.data.types import Batch
-from fgvc_cli.evaluation.measures import Measures
+from fgvc_cli.evaluation.counting.measures import Measures
 from fgvc_cli.inference.dataset import open_index
 from fgvc_cli.machine.device import prepare_device
 from fgvc_cli.runs.folder import RunFolder

@@ -7,7 +7,7 @@ import torch
 
 from fgvc_cli.data.loading.to_device import ahead
 from fgvc_cli.data.types import Batch
-from fgvc_cli.evaluation.measures import Measures
+from fgvc_cli.evaluation.counting.measures import Measures
 from fgvc_cli.machine import device as device_module
 from fgvc_cli.spec.train import TrainSpec
 from fgvc_cli.training.learner import Learner, random_batch

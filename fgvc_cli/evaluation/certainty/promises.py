@@ -10,7 +10,7 @@ import torch
 from fgvc_cli.evaluation.certainty.conformal import SetMeasures
 from fgvc_cli.evaluation.certainty.selective import RiskCoverage, answered
 from fgvc_cli.evaluation.certainty.validation import Validation, open_validation
-from fgvc_cli.evaluation.measures import OfProbabilities
+from fgvc_cli.evaluation.counting.measures import OfProbabilities
 from fgvc_cli.evaluation.metrics import Predicted
 from fgvc_cli.inference.request import EvalRequest
 from fgvc_cli.inference.trained import Trained

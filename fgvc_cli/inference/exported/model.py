@@ -62,7 +62,8 @@ class Exported:
     about: ExportAbout
     spec: RunSpec
     session: Session
-    batch_size: int
+    batch_size: int  # images that `answer` shows at once
+    batch: int | None = None  # how many images the graph takes; None: any number
 
     @property
     def name(self) -> str:
@@ -88,6 +89,11 @@ class Exported:
     def precision(self) -> str:
         """fp32, fp16 or int8."""
         return self.about.precision
+
+    @property
+    def any_batch(self) -> bool:
+        """Whether it takes any number of images at once."""
+        return self.batch is None
 
     @cached_property
     def boxes(self) -> dict[str, int]:
@@ -183,7 +189,8 @@ def open_exported(file: Path, *, batch_size: int | None = None, threads: int | N
     spec = checked_spec(about.spec, file)
     fixed = session.get_inputs()[0].shape[0]
     size = batch_size or BATCH
-    return Exported(file, about, spec, session, min(size, fixed) if isinstance(fixed, int) else size)
+    batch = fixed if isinstance(fixed, int) else None
+    return Exported(file, about, spec, session, size if batch is None else batch, batch)
 
 
 def open_session(file: Path, threads: int | None = None) -> onnxruntime.InferenceSession:

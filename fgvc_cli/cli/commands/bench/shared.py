@@ -84,8 +84,13 @@ class Bench:
         self.found: list[dict[str, Any]] = []
         self.short: list[str] = []  # what did not fit into memory
 
-    def run(self, kinds: Sequence[What]) -> None:
-        """Measure everything and print each table as soon as it is complete."""
+    def run(self, kinds: Sequence[What], groups: Sequence[list[Case]] | None = None) -> None:
+        """Measure everything and print each table as soon as it is complete.
+
+        Args:
+            kinds: what is measured.
+            groups: the cases that are compared with each other; None: the methods, each beside its plain backbone.
+        """
         from fgvc_cli.bench.ways import cases_of, comparable
         from fgvc_cli.errors import FgvcError
         from fgvc_cli.machine.compiling import check_compiler
@@ -94,8 +99,9 @@ class Bench:
         device = prepare_device(self.specs[0].train)
         if self.specs[0].train.compile:
             check_compiler(device)
-        for specs in comparable(self.specs):
-            cases = cases_of(specs, self.classes, stock=self.flags["stock"])
+        stock = self.flags["stock"]
+        made = groups or [cases_of(specs, self.classes, stock=stock) for specs in comparable(self.specs)]
+        for cases in made:
             for kind in kinds:
                 self._compare(cases, kind, device)
                 self._write(device, whole=False)

@@ -198,6 +198,9 @@ def open_session(file: Path, threads: int | None = None) -> onnxruntime.Inferenc
     runtime = _runtime()
     options = runtime.SessionOptions()
     options.intra_op_num_threads = threads or cores()
+    # Its threads wait for each other asleep: one that spins keeps its core from the thread that the others wait for,
+    # which doubles the time where other programs are busy too (docs/export.md).
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 4  # what goes wrong is an exception as well
     try:
         return runtime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])

@@ -160,6 +160,8 @@ def test_thresholds_and_tree_go_along(command: Command, plain: Path, photos: Pat
     done = command("export", "run", "--images", photos, "--format", "onnx")
     assert done.code == 0, done.err
     assert done.out.splitlines()[1].startswith("33 images through both: largest difference of probabilities ")
+    several = command("bench", "infer", "--model", "run/export/model.onnx", "--batch-size", 2)
+    assert (several.code, "export with --dynamic-batch, or --batch-size 1" in several.err) == (2, True)
     asked = ("predict", photos / "test", "--format", "json", "--target-precision", 0.9, "--set-coverage", 0.8)
     answers = [command(*asked, "--rollup", 0.5, "--run", model) for model in ("run", "run/export/model.onnx")]
     assert answers[0].code == 0, answers[0].err
@@ -169,6 +171,19 @@ def test_thresholds_and_tree_go_along(command: Command, plain: Path, photos: Pat
         assert found["taxon"]["name"] == expected["taxon"]["name"]
     alone = command(*asked, "--model", "run/export/model.onnx", "--unknown")
     assert (alone.code, "name the run, not an exported file" in alone.err) == (2, True)
+
+
+def test_engines_side_by_side(command: Command, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fgvc_cli.bench.measure._SINGLE_CALLS", 2)
+    asked = ("bench", "infer", "--model", file, "--rounds", 1, "--steps", 1)
+    done = command(*asked, "--batch-size", 2, "--json", "-")
+    assert done.code == 0, done.err
+    [compared] = json.loads(done.out)["comparisons"]
+    assert [row["name"] for row in compared["rows"]] == ["eager, folded", "onnxruntime"]
+    assert all(row["batch_size"] == 2 and row["images_per_second"] > 0 for row in compared["rows"])
+    odd = command(*asked, "--method", "clan", "--stock")
+    assert (odd.code, odd.out) == (2, "")
+    assert "--model says what is measured: leave --method, --stock out" in odd.err
 
 
 @pytest.mark.parametrize(("form", "ending"), [("torch", ".pt2"), ("safetensors", ".safetensors")])

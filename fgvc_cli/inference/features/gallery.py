@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -43,13 +44,17 @@ class Gallery:
     names: tuple[str | None, ...]  # class of each
     embeddings: Tensor  # (N, D) of length 1
 
+    @cached_property
+    def _place(self) -> dict[Path, int]:
+        """File → row. Resolving thousands of paths takes longer than one answer."""
+        return {picture.file.resolve(): row for row, picture in enumerate(self.pictures)}
+
     def nearest(self, queries: Tensor, k: int, files: Sequence[Path] | None = None) -> list[list[Neighbour]]:
         """For each query (Q, D) its k nearest images, nearest first; fewer if there are fewer.
 
         `files`: of the queries; the gallery's image of the same file is not its own neighbour.
         """
-        place = {picture.file.resolve(): row for row, picture in enumerate(self.pictures)}
-        own = [place.get(file.resolve(), -1) for file in files or ()] or [-1] * len(queries)
+        own = [self._place.get(file.resolve(), -1) for file in files or ()] or [-1] * len(queries)
         wanted = min(k, len(self.pictures))
         cosine, rows = nearest(F.normalize(queries.float(), dim=1), self.embeddings, wanted, torch.tensor(own))
         return [

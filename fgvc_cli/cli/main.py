@@ -14,6 +14,7 @@ from fgvc_cli.cli.commands import (
     average,
     check_labels,
     datasets,
+    doctor,
     download_data,
     embed,
     enroll,
@@ -45,7 +46,6 @@ app = typer.Typer(
     name="fgvc",
     help="Train, evaluate and explain fine-grained image classifiers.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -69,6 +69,7 @@ app.command("runs")(runs.runs)
 app.command("summary")(summary.summary)
 app.command("methods")(methods.methods)
 app.command("datasets")(datasets.datasets)
+app.command("doctor")(doctor.doctor)
 app.command("download-data")(download_data.download_data)
 app.add_typer(viz, name="viz")
 app.add_typer(presets.presets, name="presets")
@@ -77,14 +78,17 @@ app.add_typer(bench, name="bench")
 
 def _version(wanted: bool) -> None:
     if wanted:
-        say(f"fgvc {__version__}")
+        from fgvc_cli.doctor.software import installed
+
+        say(f"fgvc {__version__}, torch {installed('torch') or 'is missing'}")
         raise typer.Exit
 
 
 @app.callback()
 def _options(
     version: Annotated[
-        bool, typer.Option("--version", help="Print the version and exit.", callback=_version, is_eager=True)
+        bool,
+        typer.Option("--version", help="Print the versions of fgvc and PyTorch.", callback=_version, is_eager=True),
     ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:

@@ -1,10 +1,17 @@
-"""Imports of large packages without garbage collection."""
+"""Whether a package is installed; imports of large packages without garbage collection."""
 
 from __future__ import annotations
 
 import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
+
+
+def has_module(name: str) -> bool:
+    """Whether a module can be imported. A folder of its name, such as the `wandb` that wandb writes, is none."""
+    found = find_spec(name)
+    return found is not None and found.origin is not None
 
 
 @contextmanager

@@ -11,7 +11,6 @@ import numpy as np
 from fgvc_cli.data.taxonomy import Taxonomy
 from fgvc_cli.data.taxonomy_file import read_taxonomy
 from fgvc_cli.errors import BadRequest
-from fgvc_cli.evaluation.certainty.validation import Validation
 from fgvc_cli.files import expanded
 from fgvc_cli.inference.exported import Exported, open_exported
 from fgvc_cli.inference.exported.about import Validated
@@ -21,6 +20,7 @@ from fgvc_cli.progress import Reporter
 
 if TYPE_CHECKING:
     from fgvc_cli.evaluation.certainty.detector import Detector
+    from fgvc_cli.evaluation.certainty.validation import Validation
 
 ENDING = ".onnx"
 
@@ -89,5 +89,7 @@ def validation_of(kept: Validated | None, file: Path) -> Validation:
             f"{file} has no validation images, and a threshold must not be chosen by others: "
             "train with --val-fraction 0.1 and export again"
         )
+    from fgvc_cli.evaluation.certainty.validation import Validation  # it would delay predictions without thresholds
+
     columns = np.array(kept.confidence, dtype=np.float32), np.array(kept.right, dtype=np.uint8)
     return Validation(*columns, np.array(kept.score, dtype=np.float32))

@@ -155,24 +155,31 @@ def _kept(method: Method, run: Callable[[], object]) -> int:
 
 
 def estimate_time(
-    spec: RunSpec, num_classes: int, batch: int, device: torch.device, multiply_adds: int, memory: Memory
+    spec: RunSpec,
+    num_classes: int,
+    batch: int,
+    device: torch.device,
+    multiply_adds: int,
+    memory: Memory,
+    limit: float | None = None,
 ) -> Time:
     """Seconds of a step of `batch` images: measured if that is quick, else scaled up from fewer images.
 
     The forward and backward passes together cost about three forward passes (`multiply_adds`: of one image's).
+    `limit`: about how many seconds measuring may take, without those in which the network is built; None: SECONDS.
     """
     if spec.embeds_once:
         return _features_time(spec, num_classes, batch, device)
-    rate = multiply_rate(device)
+    limit, rate = SECONDS if limit is None else limit, multiply_rate(device)
     guess = 3 * multiply_adds / rate
-    if guess * _PROBE > SECONDS / 2:
+    if guess * _PROBE > limit / 2:
         return Time(guess * batch, "from its multiply-adds at the speed of a large matrix product: a lower bound")
     probe = _Probe(spec, num_classes, device)
     size = min(batch, _PROBE)
     first = probe.seconds(size, 1)
-    image = (first if first > SECONDS / 3 else probe.seconds(size, 1)) / size  # the first step warms up
+    image = (first if first > limit / 3 else probe.seconds(size, 1)) / size  # the first step warms up
     fits = memory.free is None or memory.total < 0.8 * memory.free
-    if batch <= size or not fits or image * batch * (_STEPS + 1) > SECONDS:
+    if batch <= size or not fits or image * batch * (_STEPS + 1) > limit:
         return Time(image * batch, f"from a step of {size} random images, scaled")
     probe.seconds(batch, 1)
     return Time(probe.seconds(batch, _STEPS), f"from {_STEPS} steps on random images")

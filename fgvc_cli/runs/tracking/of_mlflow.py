@@ -7,10 +7,6 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-import mlflow
-from mlflow.entities import Metric, Param
-from mlflow.tracking import MlflowClient
-
 from fgvc_cli.runs.tracking.trackers import PROJECT, Outcome, Start, Started, Tracker
 
 _STATUS = {"finished": "FINISHED", "stopped": "KILLED", "failed": "FAILED"}
@@ -23,6 +19,11 @@ class Mlflow(Tracker):
 
     def start(self, start: Start) -> Started:
         """Begin a run, or go on with one. A parameter is written once: MLflow refuses other values later."""
+        import mlflow
+        from mlflow.entities import Metric, Param
+        from mlflow.tracking import MlflowClient
+
+        self.metric = Metric
         self.client = MlflowClient()
         name = os.environ.get("MLFLOW_EXPERIMENT_NAME", PROJECT)
         if start.known is not None:
@@ -40,7 +41,7 @@ class Mlflow(Tracker):
     def scalars(self, values: Mapping[str, float], step: int) -> None:
         """Name → value at an optimizer step."""
         now = int(time.time() * 1000)
-        self.client.log_batch(self.id, metrics=[Metric(name, value, now, step) for name, value in values.items()])
+        self.client.log_batch(self.id, metrics=[self.metric(name, value, now, step) for name, value in values.items()])
 
     def pictures(self, files: Mapping[str, Path], step: int) -> None:
         """Name → PNG file."""

@@ -6,8 +6,6 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-import trackio
-
 from fgvc_cli.runs.tracking.trackers import PROJECT, Outcome, Start, Started, Tracker
 
 
@@ -16,6 +14,9 @@ class Trackio(Tracker):
 
     def start(self, start: Start) -> Started:
         """Begin a run, or go on with one."""
+        import trackio
+
+        self.trackio = trackio
         name, project = start.known or start.id, os.environ.get("TRACKIO_PROJECT", PROJECT)
         space = os.environ.get("TRACKIO_SPACE_ID")
         trackio.init(project=project, name=name, config=dict(start.params), resume="allow", space_id=space)
@@ -23,12 +24,12 @@ class Trackio(Tracker):
 
     def scalars(self, values: Mapping[str, float], step: int) -> None:
         """Name → value at an optimizer step."""
-        trackio.log(dict(values), step=step)
+        self.trackio.log(dict(values), step=step)
 
     def pictures(self, files: Mapping[str, Path], step: int) -> None:
         """Name → PNG file."""
-        trackio.log({name: trackio.Image(str(file)) for name, file in files.items()}, step=step)
+        self.trackio.log({name: self.trackio.Image(str(file)) for name, file in files.items()}, step=step)
 
     def finish(self, outcome: Outcome) -> None:
         """Send what is left."""
-        trackio.finish()
+        self.trackio.finish()

@@ -6,8 +6,6 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-import wandb
-
 from fgvc_cli.runs.tracking.trackers import PROJECT, Outcome, Start, Started, Tracker
 
 
@@ -16,6 +14,9 @@ class Wandb(Tracker):
 
     def start(self, start: Start) -> Started:
         """Begin a run, or go on with one."""
+        import wandb
+
+        self.image = wandb.Image
         self.run = wandb.init(
             id=start.known or start.id,
             name=start.name,
@@ -33,7 +34,7 @@ class Wandb(Tracker):
 
     def pictures(self, files: Mapping[str, Path], step: int) -> None:
         """Name → PNG file."""
-        self.run.log({name: wandb.Image(str(file)) for name, file in files.items()}, step=step)
+        self.run.log({name: self.image(str(file)) for name, file in files.items()}, step=step)
 
     def finish(self, outcome: Outcome) -> None:
         """Send what is left."""

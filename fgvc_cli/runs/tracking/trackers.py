@@ -6,11 +6,11 @@ import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
 from fgvc_cli.errors import BadRequest
+from fgvc_cli.machine.imports import has_module
 
 PROJECT = "fgvc"  # of runs for which the tracker's own variable names no other
 Outcome = Literal["finished", "stopped", "failed"]
@@ -73,7 +73,7 @@ TRACKERS = {
 
 def check_tracker(name: str | None) -> None:
     """BadRequest if the tracker's package is missing."""
-    if name is not None and find_spec(TRACKERS[name].package) is None:
+    if name is not None and not has_module(TRACKERS[name].package):
         kind = TRACKERS[name]
         raise BadRequest(f"--track {name} needs {kind.package}: pip install 'fgvc[{kind.extra}]'")
 

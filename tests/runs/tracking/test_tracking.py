@@ -122,7 +122,7 @@ def test_a_damaged_record_begins_a_new_run(told: Told, spec: RunSpec, tmp_path: 
 
 
 def test_missing_packages_and_unknown_names(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trackers, "find_spec", lambda name: None)
+    monkeypatch.setattr(trackers, "has_module", lambda name: False)
     check_tracker(None)
     for name in trackers.TRACKERS:
         with pytest.raises(BadRequest, match=rf"--track {name} needs {name}: pip install 'fgvc\[{name}\]'"):

@@ -1,0 +1,62 @@
+"""What a check says, and all checks one after the other. Nothing here imports PyTorch, which may be what is broken."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+from fgvc_cli.errors import FgvcError
+
+State = Literal["ok", "note", "broken"]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line about one thing."""
+
+    name: str
+    state: State  # note: all that is needed works, but something could be better; broken: something needed does not
+    text: str
+
+    def as_json(self) -> dict[str, str]:
+        """As plain values."""
+        return asdict(self)
+
+
+Look = Callable[[], Check | Sequence[Check]]
+
+
+def examine(looks: Sequence[tuple[str, Look]]) -> Iterator[Check]:
+    """The checks as they are made. One that fails is broken, by its error, and ends no other."""
+    for name, look in looks:
+        try:
+            found = look()
+        except Exception as error:  # whatever is wrong with a machine
+            found = Check(name, "broken", _line(error))
+        yield from [found] if isinstance(found, Check) else found
+
+
+def _line(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return text if isinstance(error, FgvcError) else f"{type(error).__name__}: {text}"
+
+
+def every_check() -> list[tuple[str, Look]]:
+    """All of them by name, those that others need first."""
+    from fgvc_cli.doctor import images, machine, networks, software
+
+    return [
+        ("fgvc", software.fgvc),
+        ("torch", software.pytorch),
+        ("device", machine.device),
+        ("threads", machine.threads),
+        ("images", images.formats),
+        ("opencv", images.opencv),
+        ("disk", machine.disk),
+        ("shared memory", machine.shared),
+        ("extras", software.extras),
+        ("weights", networks.weights),
+        ("preset", networks.preset),
+        ("completion", software.completion),
+    ]

@@ -50,9 +50,11 @@ def main() -> None:
                 continue
             rows = read_rows(Path(folder) / method / "metrics.csv")
             validation = [f"{100 * float(row['val_top1']):.1f}" for row in rows]
+            branches = {name: f"{100 * one['top1']:.1f}" for name, one in result["branches"].items() if name != "final"}
             print(
                 f"{method}: validation by epoch {', '.join(validation)} %; test of the best epoch "
-                f"{100 * result['branches']['final']['top1']:.1f} %; {(time.monotonic() - started) / 60:.0f} min",
+                f"{100 * result['branches']['final']['top1']:.1f} %; {(time.monotonic() - started) / 60:.0f} min; "
+                f"its branches {branches}",
                 flush=True,
             )
 

@@ -151,7 +151,9 @@ async def correct(site: Here, id: Id, wish: Wish) -> CorrectionView:
     return await site.correct(id, wish.name)
 
 
-@router.delete("/api/images/{id}/correction", status_code=204, responses=_problems(WRONG, NOT_FOUND, LATE))
+@router.delete(
+    "/api/images/{id}/correction", status_code=204, response_model=None, responses=_problems(WRONG, NOT_FOUND, LATE)
+)
 async def take_back(site: Here, id: Id) -> None:
     """Remove a correction."""
     await site.take_back(id)

@@ -60,8 +60,12 @@ class Guard:
             await self.app(scope, receive, send)
             return
 
+        started = False
+
         async def send_with_headers(message: Message) -> None:
+            nonlocal started
             if message["type"] == "http.response.start":
+                started = True
                 MutableHeaders(scope=message).update(HEADERS)
             await send(message)
 
@@ -69,7 +73,11 @@ class Guard:
             answer = self._admit(scope)
         except Problem as problem:
             answer = JSONResponse({"error": str(problem)}, problem.status)
-        await (answer or self.app)(scope, receive, send_with_headers)
+        try:
+            await (answer or self.app)(scope, receive, send_with_headers)
+        except Exception:  # Starlette raises it again after its answer, and uvicorn would end the connection for it
+            if not started:
+                raise
 
     def _admit(self, scope: Scope) -> Response | None:
         """None: the request passes. Problem if it is refused."""

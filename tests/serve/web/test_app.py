@@ -232,6 +232,8 @@ def test_a_fault_is_one_line_on_both_sides(
     monkeypatch.setattr(client.site.uploads, "get", broken)
     status, told = client.json("GET", f"/api/images/{id}")
     assert (status, told) == (500, {"error": "this failed; the server's terminal shows why"})
+    for _ in range(5):
+        assert client.json("GET", "/api/model")[0] == 200  # on the same connection
     assert capsys.readouterr().err == f"fgvc: GET /api/images/{id}: ValueError: two lines\n"
 
 

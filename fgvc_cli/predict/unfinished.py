@@ -24,11 +24,12 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from fgvc_cli.errors import BadRequest, FgvcError
-from fgvc_cli.files import explained, open_regular, read_text, write_json
+from fgvc_cli.files import TEMPORARY, explained, open_regular, read_text, write_json
 from fgvc_cli.predict.answers import UNSURE, Answer, Failed
 from fgvc_cli.values import parse
 
 _ABOUT = "about.json"
+_LOCK = ".lock"
 _ENDING = ".rows"
 _HEAD = struct.Struct("<QIBI")  # place, bytes of text, marks, CRC-32 of all before and the text
 _FAILED, _UNSURE, _UNKNOWN = 1, 2, 4  # marks
@@ -99,13 +100,7 @@ class Unfinished:
         BadRequest if it was begun for something else, or another process has it.
         """
         file = self.folder / _ABOUT
-        with explained(str(self.folder)):
-            self.folder.mkdir(exist_ok=True)
-            self._lock = FileLock(self.folder / ".lock")
-            try:
-                self._lock.acquire(timeout=0)
-            except Timeout:
-                raise BadRequest(f"another process is writing {self.folder}: wait for it") from None
+        self._claim()
         if not file.exists() and not any(self.folder.glob(f"*{_ENDING}")):
             write_json(file, about)
             return
@@ -119,6 +114,18 @@ class Unfinished:
                 f"{self.folder} was begun with another {differs} ({found.get(differs)}, now {about[differs]}): "
                 "finish it as it was begun, delete it, or give another --output"
             )
+
+    def _claim(self) -> None:
+        """Make and lock the folder."""
+        if self.folder.exists() and not (self.folder.is_dir() and all(map(_is_own, self.folder.iterdir()))):
+            raise BadRequest(f"{self.folder} is something else: move it, or give another --output")
+        with explained(str(self.folder)):
+            self.folder.mkdir(exist_ok=True)
+            self._lock = FileLock(self.folder / _LOCK)
+            try:
+                self._lock.acquire(timeout=0)
+            except Timeout:
+                raise BadRequest(f"another process is writing {self.folder}: wait for it") from None
 
     def read(self) -> None:
         """Find the rows that are kept, by this process and others."""
@@ -184,6 +191,11 @@ class Unfinished:
             self._own.close()
         if self._lock is not None:
             self._lock.release()
+
+
+def _is_own(path: Path) -> bool:
+    """Whether fgvc wrote a file of such a folder."""
+    return path.name in (_ABOUT, _LOCK) or path.suffix == _ENDING or path.name.startswith(TEMPORARY)
 
 
 def _record(place: int, marks: int, text: str) -> bytes:

@@ -145,6 +145,19 @@ def test_a_folder_that_is_something_else(tmp_path: Path) -> None:
         predict(output)
 
 
+def test_what_somebody_else_put_there_is_left_alone(tmp_path: Path) -> None:
+    place = tmp_path / "a.jsonl.unfinished"
+    place.write_text("mine")
+    with pytest.raises(BadRequest, match="is something else: move it, or give another --output"):
+        predict(tmp_path / "a.jsonl")
+    place.unlink()
+    place.mkdir()
+    (place / "notes.txt").write_text("mine")
+    with pytest.raises(BadRequest, match="is something else"):
+        predict(tmp_path / "a.jsonl")
+    assert [path.name for path in place.iterdir()] == ["notes.txt"]
+
+
 def test_two_commands_at_a_time(tmp_path: Path) -> None:
     first, second = Unfinished(tmp_path / "a", 1), Unfinished(tmp_path / "a", 1)
     first.begin({})

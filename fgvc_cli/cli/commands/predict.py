@@ -121,7 +121,7 @@ def predict(
         options = {"format": format, "precision": ready.precision, **vars(request)}
         known = about(ready.file, pictures, options) if output else {}
         counts = write_answers(ready.answer, pictures, rows, output, known, reporter)
-    if counts.failed:
+    if counts.failed and launched().size == 1:  # torchrun would take it for a crash, and might start all over again
         raise typer.Exit(1)
 
 

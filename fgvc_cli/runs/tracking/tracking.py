@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import queue
+import re
 import secrets
 import subprocess
 import sys
@@ -29,6 +30,8 @@ from fgvc_cli.spec.run import RunSpec
 PATIENCE = 60.0  # seconds that the end of a run waits for its tracker
 _WAITING = 10_000  # messages
 _END = None
+_HOMES = ("runs", "suites")
+_ODD = re.compile(r"[^A-Za-z0-9_-]+")  # what not every tracker takes in an id
 
 
 class Tracking:
@@ -119,7 +122,8 @@ class Tracking:
             self._lose(error.strerror or str(error))
             return False
         self._thread.start()
-        about = {"name": self.run.name, "id": f"{self.run.name}-{secrets.token_hex(4)}", "known": self._kept("id")}
+        name = name_of(self.run.path)
+        about = {"name": name, "id": f"{_ODD.sub('-', name)[:60]}-{secrets.token_hex(4)}", "known": self._kept("id")}
         self._put("start", {**about, "params": flat(self.spec.model_dump(mode="json"))})
         return True
 
@@ -148,6 +152,16 @@ class Tracking:
             self.tell(f"note: {error}; {self.name} begins a new run")
             found = {}
         return found.get(what)
+
+
+def name_of(run: Path) -> str:
+    """A run's name: its folder's, after those of the folders around it that are not where all runs are.
+
+    So the runs of a suite, suites/NAME/ROW/seed-0, have different names.
+    """
+    home, path = Path.cwd().resolve(), run.resolve()
+    parts = path.relative_to(home).parts if path.is_relative_to(home) else path.parts[-1:]
+    return "-".join(parts[1:] if parts[0] in _HOMES and len(parts) > 1 else parts)
 
 
 def flat(tree: Mapping[str, Any], before: str = "") -> dict[str, Any]:

@@ -14,7 +14,7 @@ from fgvc_cli.runs.folder import RunFolder
 from fgvc_cli.runs.journal import Journal
 from fgvc_cli.runs.tracking import trackers, tracking
 from fgvc_cli.runs.tracking.trackers import check_tracker
-from fgvc_cli.runs.tracking.tracking import Tracking, flat
+from fgvc_cli.runs.tracking.tracking import Tracking, flat, name_of
 from fgvc_cli.spec.build import build_spec
 from fgvc_cli.spec.run import RunSpec
 from tests.runs.tracking.conftest import Told
@@ -136,6 +136,15 @@ def test_missing_packages_and_unknown_names(monkeypatch: pytest.MonkeyPatch) -> 
 def test_its_process_imports_no_torch() -> None:
     code = "import fgvc_cli.runs.tracking.child, sys; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert name_of(Path("runs/reaps-cub")) == "reaps-cub"
+    assert name_of(Path("suites/mine/a row/seed-0")) == "mine-a row-seed-0"
+    assert name_of(Path("/elsewhere/deep/run")) == "run"
+    assert name_of(Path("x")) == "x"
+    assert name_of(Path("runs")) == "runs"
 
 
 def test_names_with_dots() -> None:

@@ -29,11 +29,14 @@ Look = Callable[[], Check | Sequence[Check]]
 
 def examine(looks: Sequence[tuple[str, Look]]) -> Iterator[Check]:
     """The checks as they are made. One that fails is broken, by its error, and ends no other."""
+    said: dict[str, str] = {}  # a reason → the first check that it broke
     for name, look in looks:
         try:
             found = look()
         except Exception as error:  # whatever is wrong with a machine
-            found = Check(name, "broken", _line(error))
+            reason = _line(error)
+            first = said.setdefault(reason, name)
+            found = Check(name, "broken", reason if first == name else f"for the same reason as {first}")
         yield from [found] if isinstance(found, Check) else found
 
 

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from fgvc_cli import __version__
 from fgvc_cli.doctor.checks import Check
+from fgvc_cli.errors import FgvcError
 from fgvc_cli.machine.imports import has_module
 
 _SHOWN = ("torchvision", "timm", "numpy", "pillow", "opencv-python", "opencv-python-headless")
@@ -55,8 +56,11 @@ def fgvc() -> Check:
 
 def pytorch() -> Check:
     """PyTorch, and whether torchvision is one for it."""
-    import torch
-    import torchvision
+    try:
+        import torch
+        import torchvision
+    except (ImportError, OSError, RuntimeError) as error:
+        raise FgvcError(f"cannot be loaded ({error}): install torch and torchvision again, in one command") from None
 
     boxes, scores = torch.tensor([[0.0, 0.0, 2.0, 2.0]]), torch.ones(1)
     if torchvision.ops.nms(boxes, scores, 0.5).tolist() != [0]:  # compiled for one version of PyTorch

@@ -32,7 +32,7 @@ OnBad = Callable[["Picture", ImageError], None]
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)  # there may be millions
 class Picture:
     """One image and what is known about it."""
 

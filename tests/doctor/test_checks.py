@@ -30,9 +30,10 @@ def test_one_that_fails_ends_no_other() -> None:
     def odd() -> Check:
         raise OSError(5, "Input/output\nerror")
 
-    found = list(examine([("a", told), ("b", odd), ("c", lambda: Check("c", "ok", "fine"))]))
-    assert [(check.name, check.state) for check in found] == [("a", "broken"), ("b", "broken"), ("c", "ok")]
+    found = list(examine([("a", told), ("b", odd), ("c", lambda: Check("c", "ok", "fine")), ("d", odd)]))
+    assert [(check.name, check.state) for check in found[:3]] == [("a", "broken"), ("b", "broken"), ("c", "ok")]
     assert [check.text for check in found[:2]] == ["install libgl1", "OSError: [Errno 5] Input/output error"]
+    assert found[3] == Check("d", "broken", "for the same reason as b")
 
 
 def test_nothing_is_imported_before_its_check() -> None:

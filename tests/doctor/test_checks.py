@@ -51,7 +51,7 @@ def test_the_extras_are_those_of_the_package() -> None:
 def test_missing_extras_say_what_they_are_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(software, "has_module", lambda name: name not in ("optuna", "uvicorn"))
     first, *missing = software.extras()
-    assert "timm, weights, heic" in first.text
+    assert "timm, weights, hub, heic" in first.text
     assert [check.text for check in missing] == [
         "missing, for fgvc serve: pip install 'fgvc[serve]'",
         "missing, for fgvc tune: pip install 'fgvc[tune]'",

@@ -63,8 +63,12 @@ class TrainedModel(Model):
     def embed(self, images: OneImage | Iterable[OneImage]) -> Vectors:
         """What the classifier reads: (D,) float32 of one image, (N, D) of several."""
         pictures = pictures_of(images)
-        found: Vectors = Embedder.of_model(self.opened).vectors(pictures, quiet()).numpy()
+        found: Vectors = self._embedder.vectors(pictures, quiet()).numpy()
         return found[0] if is_one(images) else found
+
+    @cached_property
+    def _embedder(self) -> Embedder:
+        return Embedder.of_model(self.opened)
 
     def similar(
         self, images: OneImage | Iterable[OneImage], among: str = "train", count: int = 5

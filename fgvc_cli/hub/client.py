@@ -31,10 +31,15 @@ def library() -> Any:
             hub: Any = import_module("huggingface_hub")
     except ImportError:
         raise BadRequest("the hub needs the package huggingface_hub: pip install 'fgvc[hub]'") from None
-    import_module("huggingface_hub.utils").disable_progress_bars()
     import_module("huggingface_hub.errors")
-    hub.get_session().timeout = _seconds()  # by default it waits for ever
+    import_module("huggingface_hub.utils").disable_progress_bars()
+    _wait(_seconds())
     return hub
+
+
+def _wait(seconds: float) -> None:
+    """How long the hub may be silent; by default the library waits for ever."""
+    import_module("huggingface_hub.utils").get_session().timeout = seconds
 
 
 def _seconds() -> float:
@@ -90,7 +95,7 @@ def send(repository: str, folder: Path, message: str, *, private: bool = False) 
         FgvcError: the hub failed; `Unreachable` if it does not answer.
     """
     hub = library()
-    hub.get_session().timeout = _SENDING * _seconds()  # the hub answers when all is stored
+    _wait(_SENDING * _seconds())  # the hub answers when all is stored
     with explained(repository, repository, None, writes=True):
         api = hub.HfApi()
         address = api.create_repo(repository, private=private or None, exist_ok=True)

@@ -100,7 +100,7 @@ def measured(
         from fgvc_cli.evaluation.ensemble import measure_ensemble
         from fgvc_cli.evaluation.evaluate import measure_run
 
-    out, request = flags.get("out"), _request(flags)
+    out, request = flags.get("out"), request_of(flags)
     together = bool(flags.get("ensemble"))
     measured = measure_ensemble(runs, request, console) if together else measure_run(runs[0], request, console)
     result, failed = measured.result, None
@@ -131,7 +131,7 @@ def measured_file(file: Path, flags: Mapping[str, Any], console: Console) -> dic
     needs_run = next((key for key in _OF_RUNS if flags.get(key) not in (None, False)), None)
     if needs_run is not None:
         raise BadRequest(f"--{needs_run.replace('_', '-')} needs the run: name it, not an exported file")
-    out, request = flags.get("out"), _request(flags)
+    out, request = flags.get("out"), request_of(flags)
     model = open_for_answers(file, batch_size=request.batch_size, device=request.device, precision=request.precision)
     wanted = request.target_precision is not None
     kept = validation_of(model.about.validation, model.file) if wanted else None
@@ -145,7 +145,8 @@ def measured_file(file: Path, flags: Mapping[str, Any], console: Console) -> dic
 _OF_RUNS = ("ensemble", "compile", "localisation", "retrieval", "unknown", "set_coverage", "rollup", "taxonomy")
 
 
-def _request(flags: Mapping[str, Any]) -> EvalRequest:
+def request_of(flags: Mapping[str, Any]) -> EvalRequest:
+    """The request that flags of `fgvc eval` make."""
     from fgvc_cli.inference.request import EvalRequest
 
     settings = {key: value for key, value in flags.items() if key not in ("per_class", "out", "data_dir", "ensemble")}

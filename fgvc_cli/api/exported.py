@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from fgvc_cli.api.explanation import Explanation
     from fgvc_cli.api.model import Vectors
     from fgvc_cli.inference.features.gallery import Neighbour
+    from fgvc_cli.predict.suggestions import Suggestion
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,10 @@ class ExportedModel(Model):
     ) -> list[list[Neighbour]]:
         """BadRequest: the images to compare with are the run's."""
         raise BadRequest(f"{self.name} is an exported file: load the run to compare images")
+
+    def suggest(self, images: Iterable[OneImage], count: int = 100) -> list[Suggestion]:
+        """BadRequest: the embeddings to spread by are the run's."""
+        raise BadRequest(f"{self.name} is an exported file: load the run to have images suggested")
 
     def explain(
         self,

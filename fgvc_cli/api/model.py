@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from fgvc_cli.api.run import Run
     from fgvc_cli.inference.features.gallery import Neighbour
     from fgvc_cli.predict.answers import Answer, Failed
+    from fgvc_cli.predict.suggestions import Suggestion
 
     Vectors = NDArray[np.float32]
 
@@ -115,6 +116,10 @@ class Model(ABC):
         self, images: OneImage | Iterable[OneImage], among: str = "train", count: int = 5
     ) -> list[list[Neighbour]]:
         """For each image the `count` most similar ones of a split of the run's data, or of a folder, nearest first."""
+
+    @abstractmethod
+    def suggest(self, images: Iterable[OneImage], count: int = 100) -> list[Suggestion]:
+        """Which unlabelled images to label next, the most useful first, as `fgvc suggest` finds them."""
 
     @abstractmethod
     def explain(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ from fgvc_cli.runs.folder import RUNS, RunFolder, trained_runs
 from fgvc_cli.runs.schema import EvalResult
 
 if TYPE_CHECKING:
+    from fgvc_cli.api.inputs import OneImage
     from fgvc_cli.api.model import Model
     from fgvc_cli.spec.run import RunSpec
 
@@ -81,6 +83,66 @@ class Run:
         from fgvc_cli.api.evaluation import evaluate
 
         return evaluate(self.folder, **flags)
+
+    def report(
+        self,
+        out: str | os.PathLike[str] | None = None,
+        *,
+        beside: Sequence[Run] = (),
+        sample: int | None = None,
+        force: bool = False,
+        progress: bool = True,
+        **flags: Any,
+    ) -> Path:
+        """Write one web page about the run, as `fgvc report` does.
+
+        Args:
+            out: the file; None: report.html in the run's folder.
+            beside: other runs to compare it with; then `out` must be given.
+            sample: pictures of each run; None: 48, or 24 of several.
+            force: replace an existing page.
+            progress: show notes and progress on stderr.
+            flags: `split`, `device`, `batch_size`, `precision`, `data_dir`, `name`, `unknown_classes`.
+
+        Returns:
+            The file.
+        """
+        from fgvc_cli.api.showing import report
+
+        return report([self.folder, *(run.folder for run in beside)], out, sample, force, progress, flags)
+
+    def export(self, out: str | os.PathLike[str] | None = None, *, progress: bool = True, **flags: Any) -> Path:
+        """Write the model as one file that answers by itself, as `fgvc export` does.
+
+        Args:
+            out: the file; None: in the run's folder export/.
+            progress: show notes and progress on stderr.
+            flags: `format`, `precision`, `dynamic_batch`, `evidence`, `images`, `check`, `calibration`, `max_loss`.
+
+        Returns:
+            The file.
+
+        Raises:
+            BadRequest: a flag is wrong, or a package is missing.
+            FgvcError: the file does not answer as the run does; nothing is written.
+        """
+        from fgvc_cli.api.showing import export
+
+        return export(self.folder, out, progress, flags)
+
+    def enroll(self, class_name: str, images: OneImage | Iterable[OneImage]) -> int:
+        """Teach the model a class without training, as `fgvc enroll` does. Returns the number of classes then."""
+        from fgvc_cli.api.inputs import pictures_of
+        from fgvc_cli.api.model import quiet
+        from fgvc_cli.training.features import enrollment
+
+        return enrollment.enroll(self._kept, class_name, pictures_of(images), quiet())
+
+    def forget(self, class_name: str) -> int:
+        """Let the model forget a class, as `fgvc enroll --remove` does. Returns the number of classes then."""
+        from fgvc_cli.training.features import enrollment
+
+        return enrollment.remove(self._kept, class_name)
 
     @property
     def _kept(self) -> RunFolder:

@@ -16,6 +16,7 @@ from fgvc_cli.inference.features.gallery import Neighbour, compare
 from fgvc_cli.inference.look import Model as Opened
 from fgvc_cli.predict.answers import Answer, Failed
 from fgvc_cli.predict.asked import PredictRequest, answers_of_run
+from fgvc_cli.predict.suggestions import Suggestion, suggest
 from fgvc_cli.viz.draw import explain, kinds_for
 from fgvc_cli.viz.scene import Options
 
@@ -75,6 +76,10 @@ class TrainedModel(Model):
     ) -> list[list[Neighbour]]:
         """For each image the most similar ones, nearest first."""
         return compare(self.opened, pictures_of(images), among, count, quiet())
+
+    def suggest(self, images: Iterable[OneImage], count: int = 100) -> list[Suggestion]:
+        """Which unlabelled images to label next, the most useful first."""
+        return suggest(self.opened, pictures_of(images), count, quiet())
 
     def explain(
         self,

@@ -37,6 +37,14 @@ def library() -> Any:
     return hub
 
 
+def _modern() -> Any:
+    """The library, if it is not of the versions that cannot be told how long to wait."""
+    hub = library()
+    if str(hub.__version__).startswith("0."):
+        raise BadRequest(f"huggingface_hub {hub.__version__} is too old: pip install --upgrade 'fgvc[hub]'")
+    return hub
+
+
 def _wait(seconds: float) -> None:
     """How long the hub may be silent; by default the library waits for ever."""
     import_module("huggingface_hub.utils").get_session().timeout = seconds
@@ -78,7 +86,7 @@ def fetch(
 
 def listing(repository: str, revision: str | None, what: str) -> tuple[str, dict[str, int | None]]:
     """The commit that a revision is now, and the size of each file in bytes. Errors as `fetch`."""
-    hub = library()
+    hub = _modern()
     with explained(what, repository, revision):
         found = hub.HfApi().model_info(repository, revision=revision, files_metadata=True, timeout=_seconds())
     return str(found.sha), {file.rfilename: file.size for file in found.siblings or ()}
@@ -94,7 +102,7 @@ def send(repository: str, folder: Path, message: str, *, private: bool = False) 
         BadRequest: who sends is not known to the hub, or may not write there.
         FgvcError: the hub failed; `Unreachable` if it does not answer.
     """
-    hub = library()
+    hub = _modern()
     _wait(_SENDING * _seconds())  # the hub answers when all is stored
     with explained(repository, repository, None, writes=True):
         api = hub.HfApi()

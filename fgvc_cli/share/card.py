@@ -76,8 +76,8 @@ def _head(name: HubName, spec: RunSpec, result: EvalResult, folder: Path) -> str
     names = ", ".join(map(_plain, some)) + (", …" if len(some) < result.classes else "")
     return (
         f"# {_plain(name.name)}\n\nTells {result.classes} classes apart: {names}. "
-        f"{_plain(spec.method.title)} on {_plain(spec.backbone.name)}, {spec.data.side} × {spec.data.side} pixels, "
-        f"{size:.1f} MB. Trained, measured and described by fgvc."
+        f"{_capital(_plain(spec.method.title))} on {_plain(spec.backbone.name)}, {spec.data.side} × {spec.data.side} "
+        f"pixels, {size:.1f} MB. Trained, measured and described by fgvc."
     )
 
 
@@ -113,7 +113,7 @@ def _method(spec: RunSpec) -> str:
     start = "random weights" if spec.backbone.weights == "none" else f"the weights `{spec.backbone.weights}`"
     epochs = "fitted at once" if spec.method.at_once else f"epochs: {spec.train.epochs}"
     return (
-        f"## Method\n\n{_plain(spec.method.title)}. Paper: *{_plain(spec.method.paper)}*. "
+        f"## Method\n\n{_capital(_plain(spec.method.title))}. Paper: *{_plain(spec.method.paper)}*. "
         f"Network {_plain(spec.backbone.name)} from {start}; {epochs}, seed {spec.train.seed}. "
         "Every setting is in `run.json`."
     )
@@ -187,6 +187,10 @@ def _limits(run: RunFolder, spec: RunSpec) -> str:
     packages: Sequence[str] = [f"{name} {version}" for name, version in run.environment()["packages"].items()]
     made = f"fgvc {run.environment().get('fgvc', '')}, {', '.join(packages)}" if packages else "fgvc"
     return f"## Limits\n\n{' '.join(lines)}\n\nMade with {made}; precision {spec.train.precision}."
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _percent(share: float) -> str:

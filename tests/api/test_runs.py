@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import fgvc_cli as fgvc
@@ -60,6 +61,35 @@ def test_what_a_run_would_take(photos: Path, tmp_path: Path) -> None:
     found = fgvc.estimate(data_dir=photos, out=tmp_path / "x", device="cpu", set="data.resize=36", **flags)  # type: ignore[arg-type]
     assert found.memory.weights > 0
     assert not (tmp_path / "x").exists()
+
+
+def test_a_page_and_a_file_of_a_run(trained: fgvc.Run, photos: Path, tmp_path: Path) -> None:
+    assert trained.report(tmp_path / "x.html", sample=0, progress=False) == tmp_path / "x.html"
+    with pytest.raises(fgvc.BadRequest, match="already exists"):
+        trained.report(tmp_path / "x.html", sample=0, progress=False)
+    trained.report(str(tmp_path / "x.html"), beside=[trained], sample=0, force=True, split="test", progress=False)
+    with pytest.raises(fgvc.BadRequest, match="sprit is no flag of report: did you mean split"):
+        trained.report(sprit="val")
+    file = trained.export(tmp_path / "x.safetensors", format="safetensors", images=[photos], progress=False)
+    assert fgvc.load(file).classes == trained.classes
+    with pytest.raises(fgvc.BadRequest, match="--format x: choose onnx"):
+        trained.export(format="x")
+
+
+def test_classes_that_are_learnt_and_forgotten(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    flags = {"backbone": "tiny", "weights": "none", "image_size": 32, "workers": 0, "device": "cpu", "progress": False}
+    sets = {"method.head": "prototype", "data.resize": 36}
+    out = tmp_path / "probe"
+    run = fgvc.train(method="probe", dataset="folder", data_dir=photos, out=out, set=sets, **flags)  # type: ignore[arg-type]
+    grey = [np.full((40, 40, 3), value, np.uint8) for value in (90, 128, 140)]
+    assert run.enroll("grey", grey) == 4
+    assert "grey" in run.load().classes
+    assert run.forget("grey") == 3
+    with pytest.raises(fgvc.BadRequest, match="has no class 'grey'"):
+        run.forget("grey")
+    suggested = run.load().suggest([*fgvc.images(photos / "test/red"), *grey], count=2)
+    assert [one.uncertainty >= 0 for one in suggested] == [True, True]
 
 
 @pytest.mark.parametrize(

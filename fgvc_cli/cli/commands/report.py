@@ -43,10 +43,11 @@ def report(
         console.print(f"newest run: {folders[0].path}")
 
     with quick_imports():
+        from fgvc_cli.api.showing import pictures_in
         from fgvc_cli.inference.request import EvalRequest
         from fgvc_cli.report.page import write_report
 
-    number = (48 if len(folders) == 1 else 24) if sample is None else sample
+    number = pictures_in(len(folders)) if sample is None else sample
     request = EvalRequest(
         split, device, precision, batch_size, root=data_dir, name=name, unknown_classes=unknown_classes
     )

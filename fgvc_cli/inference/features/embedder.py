@@ -180,8 +180,11 @@ class Embedder:
         how = json.dumps(words, sort_keys=True).encode()
 
         def key_of(picture: Picture) -> bytes | ImageError:
+            cut = str(picture.cut_bottom).encode()
+            if picture.pixels is not None:
+                return digest(how, cut, str(picture.pixels.shape).encode(), picture.pixels.tobytes())
             try:
-                return digest(how, str(picture.cut_bottom).encode(), read_bytes(picture.file, picture.part).tobytes())
+                return digest(how, cut, read_bytes(picture.file, picture.part).tobytes())
             except ImageError as error:
                 return ImageError(f"{picture.file}: {error}")
             except OSError as error:

@@ -47,6 +47,7 @@ _ON_PHONES = {"AVIF": "AVIF", "HEIC": "HEIF"}  # → Pillow's name
 
 _TILE_WIDTH, _TILE_HEIGHT = 322, 323  # TIFF tags
 _LEAST_TILE = 1 << 24  # pixels that a tile may always have; a small image may lie in one large tile
+_MOST_BYTES = 16 * MAX_PIXELS  # a file of zeros may claim any size and take no room on the disk
 _ON_ITS_SIDE = (5, 6, 7, 8)  # EXIF orientations that swap height and width
 T = TypeVar("T")
 _SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N", "I")
@@ -71,7 +72,7 @@ class Part:
 
     within: Path
     offset: int = 0
-    size: int = 0
+    size: int = 0  # -1: to the end of the file
     wrong: str = ""  # why it cannot be read, if that is known
 
 
@@ -105,12 +106,13 @@ def _read(path: str | os.PathLike[str], part: Part | None, decode: Callable[[NDA
 
 def read_bytes(path: str | os.PathLike[str], part: Part | None = None) -> NDArray[np.uint8]:
     """The bytes of a file, or of a part of another file. OSError or ImageError if they cannot be read."""
-    if part is not None and part.wrong:
+    part = part or Part(Path(path), size=-1)
+    if part.wrong:
         raise ImageError(part.wrong)
-    if part is None:
-        with open_regular(path) as stream:
-            return np.fromfile(stream, dtype=np.uint8)
     with open_regular(part.within) as stream:
+        size = os.fstat(stream.fileno()).st_size if part.size < 0 else part.size
+        if size > _MOST_BYTES:
+            raise ImageError(f"has {size} bytes, more than any image that can be used")
         stream.seek(part.offset)
         return np.fromfile(stream, dtype=np.uint8, count=part.size)
 

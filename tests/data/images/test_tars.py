@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from fgvc_cli.data.images.read import read_bytes
+from fgvc_cli.data.images.read import ImageError, read_bytes
 from fgvc_cli.data.images.tars import is_tar, list_tar
 from fgvc_cli.errors import BadRequest
 
@@ -106,6 +106,22 @@ def test_damage_costs_no_other_image(tmp_path: Path, what: str) -> None:
     assert [entry for entry in entries if isinstance(entry[1], int)] == [("0.jpg", 0), ("2.jpg", 2), ("3.jpg", 3)]
     assert len(entries) == 4
     assert entries[1][0] == ("1.jpg" if what in ("size", "negative size") else "")
+
+
+def test_a_member_larger_than_any_image_is_not_read(tmp_path: Path) -> None:
+    path = tar(tmp_path / "x.tar", "0.jpg")
+    member = tarfile.TarInfo("huge.jpg")
+    member.size = 1 << 33
+    with path.open("r+b") as raw:  # of zeros that take no room on the disk
+        raw.seek(BLOCK + 1024)
+        raw.write(member.tobuf(tarfile.GNU_FORMAT))
+        raw.truncate(3 * BLOCK + 1024 + member.size)
+    small, huge = list_tar(path)
+    assert read_bytes(path, small.part).size == 700
+    with pytest.raises(ImageError, match="has 8589934592 bytes, more than any image"):
+        read_bytes(path / "huge.jpg", huge.part)
+    with pytest.raises(ImageError, match="more than any image"):
+        read_bytes(path)
 
 
 def test_tars_one_after_the_other_are_all_read(tmp_path: Path) -> None:

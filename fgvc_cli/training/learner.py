@@ -22,7 +22,7 @@ from fgvc_cli.methods import build_method
 from fgvc_cli.methods.base import Behind, Method
 from fgvc_cli.runs.checkpoint import difference
 from fgvc_cli.spec.run import RunSpec
-from fgvc_cli.training.averaging import Average
+from fgvc_cli.training.averages.moving import Average
 from fgvc_cli.training.levels import LevelLosses
 from fgvc_cli.training.mixing import regularise
 from fgvc_cli.training.optim import build_optimizer

@@ -5,8 +5,8 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
-from fgvc_cli.cli import options
 from fgvc_cli.cli.suite_board import Board, progress
+from fgvc_cli.spec.flags import spec_of_row
 from fgvc_cli.suite.plan import Plan, plan, read_suite
 from fgvc_cli.terminal import Console
 
@@ -14,7 +14,7 @@ SUITE = 'seeds = [0, 1]\n[defaults]\nepochs = 4\nmethod = "baseline"\n[[rows]]\n
 
 
 def planned(folder: Path) -> Plan:
-    return plan(read_suite(SUITE, "s.toml"), folder, {}, options.spec_of_row)
+    return plan(read_suite(SUITE, "s.toml"), folder, {}, spec_of_row)
 
 
 def text_of(board: Board) -> str:

@@ -13,7 +13,7 @@ from fgvc_cli.machine.imports import quick_imports
 from fgvc_cli.streams import say
 
 if TYPE_CHECKING:
-    from fgvc_cli.training.soup import Averaged
+    from fgvc_cli.training.averages.soup import Averaged
 
 
 def average(
@@ -43,7 +43,7 @@ def average(
     with quick_imports():
         from fgvc_cli.cli.tables import print_evaluation
         from fgvc_cli.inference.request import EvalRequest
-        from fgvc_cli.training.soup import average_runs
+        from fgvc_cli.training.averages.soup import average_runs
 
     request = EvalRequest("test", device=device, workers=workers, root=data_dir)
     found = average_runs(folders, out, kind, request, Console(stderr=True))

@@ -14,7 +14,7 @@ from fgvc_cli.inference.request import EvalRequest
 from fgvc_cli.inference.trained import load_trained
 from fgvc_cli.runs.folder import RunFolder
 from fgvc_cli.terminal import Console
-from fgvc_cli.training.soup import Measure, average_runs, greedy, mean_state
+from fgvc_cli.training.averages.soup import Measure, average_runs, greedy, mean_state
 from fgvc_cli.training.train import Machine, resume, train
 from tests.conftest import small_spec
 

@@ -11,7 +11,7 @@ from fgvc_cli.methods.baseline import Baseline
 from fgvc_cli.runs.checkpoint import load_checkpoint, load_model
 from fgvc_cli.runs.folder import RunFolder
 from fgvc_cli.training import epoch as epoch_module
-from fgvc_cli.training.averaging import Average
+from fgvc_cli.training.averages.moving import Average
 from fgvc_cli.training.learner import Learner
 from fgvc_cli.training.train import train
 from tests.conftest import small_spec

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from pathlib import Path
 
 from fgvc_cli.api.model import Model
@@ -54,4 +55,4 @@ def place_of(source: str | os.PathLike[str]) -> Path:
         return expanded(source)
     from fgvc_cli.share.pull import local
 
-    return local(source)
+    return local(source, lambda text: warnings.warn(text, stacklevel=4))

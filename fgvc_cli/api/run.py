@@ -23,13 +23,15 @@ class Run:
     """A run's folder and what it holds.
 
     Args:
-        folder: of an existing run; BadRequest if there is none.
+        folder: of an existing run, or hf://OWNER/NAME; BadRequest if there is none.
     """
 
     folder: Path
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
-        object.__setattr__(self, "folder", RunFolder.open(expanded(folder)).path)
+        from fgvc_cli.api.loading import place_of
+
+        object.__setattr__(self, "folder", RunFolder.open(place_of(folder)).path)
 
     @classmethod
     def newest(cls, below: str | os.PathLike[str] = RUNS) -> Run:

@@ -24,6 +24,8 @@ LIMITS = {  # every file that is taken, with its most bytes
     "taxonomy.json": 256 * _MB,
     "environment.json": _MB,
     "eval/test.json": 64 * _MB,
+    "eval/test-classes.csv": 64 * _MB,
+    "eval/test-confusion.csv": 256 * _MB,
     "validation.safetensors": _GB,
     "unknown.safetensors": 64 * _GB,
 }

@@ -18,6 +18,7 @@ from fgvc_cli.spec.build import validate
 from fgvc_cli.spec.run import RunSpec
 
 _SPLIT = "test"
+_TABLES = ("classes", "confusion")  # of classes alone; another names the images
 _WHOLE = ("classes.json", "calibration.json", "taxonomy.json", "validation.safetensors", "unknown.safetensors")
 
 
@@ -47,7 +48,14 @@ def stage(run: RunFolder, result: dict[str, Any], folder: Path) -> None:
             shutil.copyfile(run.path / name, folder / name)
     write_json(folder / "environment.json", _environment(run))
     (folder / "eval").mkdir()
-    write_json(folder / "eval" / f"{_SPLIT}.json", {**result, "run": run.name, "files": {}})
+    tables = {name: f"eval/{_SPLIT}-{name}.csv" for name in _TABLES}
+    there = {name: table for name, table in tables.items() if (run.path / table).is_file()}
+    for table in there.values():
+        shutil.copyfile(run.path / table, folder / table)
+    measured = {**result, "run": run.name, "files": there}
+    if measured.get("unknown"):
+        measured["unknown"] = {**measured["unknown"], "what": _bare(measured["unknown"]["what"])}
+    write_json(folder / "eval" / f"{_SPLIT}.json", measured)
 
 
 def _environment(run: RunFolder) -> dict[str, Any]:

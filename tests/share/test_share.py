@@ -24,6 +24,8 @@ SENT = {
     "unknown.safetensors",
     "environment.json",
     "eval/test.json",
+    "eval/test-classes.csv",
+    "eval/test-confusion.csv",
     "why.png",
 }
 
@@ -48,6 +50,7 @@ def test_there_and_back(hub: Hub, finished: fgvc.Run, photos: Path, tmp_path: Pa
         assert model.name == "colours"
     assert run.measures.branches == finished.measures.branches
     assert run.spec.data.root is None
+    assert run.report(tmp_path / "x.html", sample=0, progress=False).is_file()
 
 
 def test_the_card(hub: Hub, finished: fgvc.Run, photos: Path, tmp_path: Path) -> None:

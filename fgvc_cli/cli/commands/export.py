@@ -7,13 +7,18 @@ from typing import Annotated
 
 import typer
 
+from fgvc_cli.cli import options
 from fgvc_cli.machine.imports import quick_imports
 
 
 def export(
     run: Annotated[
         Path | None,
-        typer.Argument(help="Run folder, or a model.safetensors. Default: the newest under runs/.", show_default=False),
+        typer.Argument(
+            help="Run folder, model.safetensors, or hf://OWNER/NAME. Default: the newest under runs/.",
+            show_default=False,
+            **options.RUN,
+        ),
     ] = None,
     format: Annotated[
         str,

@@ -13,7 +13,10 @@ from fgvc_cli.streams import say
 
 
 def report(
-    runs: Annotated[list[Path] | None, typer.Argument(help="Run folders. Default: the newest under runs/.")] = None,
+    runs: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Run folders, or hf://OWNER/NAME. Default: the newest under runs/.", **options.RUN),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="File of the page. Default: report.html in the run's folder.")
     ] = None,

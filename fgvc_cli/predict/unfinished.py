@@ -155,6 +155,14 @@ class Unfinished:
             self._own.write(b"".join(_record(place, marks_of(row), text) for place, row, text in rows))
             self._own.flush()
 
+    def end(self) -> None:
+        """This process adds no more: what it has added is on the disk, where other machines see it."""
+        if self._own is not None:
+            with explained(str(self.folder)):
+                os.fsync(self._own.fileno())
+                self._own.close()
+            self._own = None
+
     def counts(self) -> Counts:
         """The outcomes of all images that have a row."""
         found = Counts()

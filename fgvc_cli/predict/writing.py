@@ -184,6 +184,7 @@ def _fill(
         with closing(texts):
             for batch in texts:
                 kept.add([(place, row, text) for (row, text), place in zip(batch, rest, strict=False)])
+        kept.end()
     finally:
         reporter.end()
 

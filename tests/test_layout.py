@@ -12,7 +12,7 @@ PACKAGE = Path(fgvc_cli.__file__).parent
 TESTS = Path(__file__).parent
 FOLDERS = sorted({file.parent.relative_to(PACKAGE) for file in PACKAGE.rglob("*.py")})
 MANY_ALIKE = {Path("cli/commands"), Path("data/datasets"), Path("spec/presets")}  # one file a command, dataset, method
-OWN_TESTS = {"gpu", "golden", "attack"}  # of the package as a whole
+OWN_TESTS = {"gpu", "golden", "attack", "docs"}  # of the package as a whole
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=str)

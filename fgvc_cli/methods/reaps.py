@@ -1,7 +1,7 @@
 """REAPS and REAPS+: a region attending network (RAN) crops the regions that part sequence networks (PSN) read.
 
-Liu et al., Fine-Grained Image Recognition with Region Attending and Part Sequence Learning. Letters: B images, K
-classes, S image side, C channels, h×w map, N sequence cells, U hidden units of both directions together.
+Zhang et al., REAPS: Towards Better Recognition of Fine-grained Images by Region Attending and Part Sequencing. Letters:
+B images, K classes, S image side, C channels, h×w map, N sequence cells, U hidden units of both directions together.
 """
 
 from __future__ import annotations

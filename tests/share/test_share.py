@@ -65,7 +65,7 @@ def test_the_card(hub: Hub, finished: fgvc.Run, photos: Path, tmp_path: Path) ->
     final = finished.measures.branches.final
     assert (top1.metric_type, top1.dataset_split, top1.metric_value) == ("accuracy", "test", round(final.top1, 6))
     text = card.text
-    assert "Region Attending and Part Sequence Learning" in text
+    assert "Region Attending and Part Sequencing" in text
     assert 'fgvc.load("hf://maria/colours")' in text
     assert f"| top\\-1 | {100 * final.top1:.2f} % | " in text.replace("top-1", "top\\-1")
     for heading in ("How to use it", "Data", "Method", "Measures", "Calibration", "Known confusions", "Why", "Limits"):

@@ -1,7 +1,7 @@
 """AP-CNN: attention pyramid convolutional neural network.
 
-Ding et al., Attention Pyramid Convolutional Neural Network for Fine-Grained Visual Classification. Letters: B images, K
-classes, C channels, h×w map, R regions of interest (ROIs). Levels are p3, p4, p5, finest first.
+Ding et al., Weakly Supervised Attention Pyramid Convolutional Neural Network for Fine-Grained Visual Classification.
+Letters: B images, K classes, C channels, h×w map, R regions of interest (ROIs). Levels are p3, p4, p5, finest first.
 """
 
 from __future__ import annotations

@@ -20,7 +20,9 @@ class ApCnnSpec(MethodSpec):
     """
 
     title: ClassVar[str] = "AP-CNN: attention pyramid with ROI guided refinement"
-    paper: ClassVar[str] = "Attention Pyramid Convolutional Neural Network for Fine-Grained Visual Classification"
+    paper: ClassVar[str] = (
+        "Weakly Supervised Attention Pyramid Convolutional Neural Network for Fine-Grained Visual Classification"
+    )
 
     name: Literal["apcnn"] = "apcnn"
     pyramid: Literal["none", "fp", "ap"] = Field(

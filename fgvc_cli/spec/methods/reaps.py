@@ -16,7 +16,9 @@ class ReapsSpec(MethodSpec):
     """
 
     title: ClassVar[str] = "REAPS: region attending and part sequence learning"
-    paper: ClassVar[str] = "Fine-Grained Image Recognition with Region Attending and Part Sequence Learning"
+    paper: ClassVar[str] = (
+        "REAPS: Towards Better Recognition of Fine-grained Images by Region Attending and Part Sequencing"
+    )
 
     name: Literal["reaps"] = "reaps"
     stages: Literal[1, 2] = Field(1, description="number of part sequence networks; 2 is REAPS+")

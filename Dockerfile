@@ -1,6 +1,6 @@
-# docker build -t fgvc .                                                     CPU
-# docker build -t fgvc --build-arg TORCH_INDEX=<PyTorch's wheel index> .     another build of PyTorch: CPU only, or a version of CUDA
-# docker run --rm -v "$PWD:/work" fgvc train --method probe --dataset folder --data-dir photos
+# docker build -t fgvc .                                           PyTorch's default build: CPU, and the CUDA it comes with
+# docker build -t fgvc --build-arg TORCH_INDEX=ADDRESS .           PyTorch from one of its own indexes: CPU alone, or one version of CUDA
+# docker run --rm -v "$PWD:/work" fgvc train --method probe --dataset folder --data-dir photos      (with a GPU: --gpus all)
 FROM python:3.12-slim
 
 # opencv's shared libraries

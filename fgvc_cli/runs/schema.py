@@ -26,6 +26,7 @@ def _inside(name: str) -> str:
     return name
 
 
+_MOST_OF_SPEC, _MOST = 1 << 24, 1 << 30  # bytes of a file: the splits of the largest dataset take a fifth of that
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0, le=2**53)]
@@ -307,6 +308,9 @@ def read_file(file: Path, form: type[BaseModel]) -> Any:
     FgvcError, one line with the file and the wrong field, if it cannot be read.
     """
     try:
+        size, most = file.stat().st_size, _MOST_OF_SPEC if form is RunJson else _MOST
+        if size > most:
+            raise FgvcError(f"cannot read {file}: it has {size:,} bytes, and more than {most:,} are not read")
         return parsed(read_text(file), form)
     except OSError as error:
         raise FgvcError(f"cannot read {file}: {error.strerror or error}") from None

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from fgvc_cli.errors import FgvcError
 from fgvc_cli.evaluation.results import kept_result
 from fgvc_cli.inference.look import Model
 from fgvc_cli.inference.new_photos import Named
@@ -47,3 +49,12 @@ def test_its_name_wherever_it_is_called_from(renamed: Path, monkeypatch: pytest.
         assert RunFolder(path).name == "new"
         assert Model(path / "model.safetensors", nothing, nothing, nothing).name == "new"
     assert Model(renamed.parent / "m.safetensors", nothing, nothing, nothing).name == "m.safetensors"
+
+
+@pytest.mark.parametrize(("name", "most"), [("run.json", 16_777_216), ("classes.json", 1_073_741_824)])
+def test_a_file_that_would_fill_the_memory_is_not_read(tmp_path: Path, name: str, most: int) -> None:
+    (tmp_path / name).touch()
+    os.truncate(tmp_path / name, most + 1)
+    run = RunFolder(tmp_path)
+    with pytest.raises(FgvcError, match=f"{name}: it has {most + 1:,} bytes, and more than {most:,} are not read"):
+        run.spec() if name == "run.json" else run.classes()

@@ -35,12 +35,12 @@ def load(
     """
     path = None if source is None else place_of(source)
     if path is not None and is_exported(path):
-        from fgvc_cli.api.exported import ExportedModel
+        from fgvc_cli.api.models.exported import ExportedModel
         from fgvc_cli.predict.exported import open_for_answers
 
         return ExportedModel(open_for_answers(path, batch_size=batch_size, device=device, precision=precision))
     with quick_imports():
-        from fgvc_cli.api.trained import TrainedModel
+        from fgvc_cli.api.models.trained import TrainedModel
         from fgvc_cli.inference.find import newest_model
         from fgvc_cli.inference.look import open_model
         from fgvc_cli.inference.request import EvalRequest

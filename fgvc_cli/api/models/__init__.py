@@ -1,0 +1,1 @@
+"""Models by what computes them: PyTorch, or onnxruntime."""

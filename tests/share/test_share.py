@@ -6,12 +6,14 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 import fgvc_cli as fgvc
+from fgvc_cli.data.facts import CATALOG
 from tests.share.stub import TOKEN, Hub
 
 SENT = {
@@ -85,6 +87,16 @@ def test_without_pictures_the_card_says_nothing_of_them(
     assert not (tmp_path / "x/why.png").exists()
     with pytest.raises(fgvc.BadRequest, match="x exists: give a new folder"):
         fgvc.push(finished, "maria/colours", out=tmp_path / "x")
+
+
+def test_data_that_are_free_are_shown_without_being_named(
+    hub: Hub, finished: fgvc.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert [name for name, facts in CATALOG.items() if facts.free] == ["demo"]  # drawn by fgvc
+    monkeypatch.setitem(CATALOG, "folder", replace(CATALOG["folder"], free=True))
+    fgvc.push(finished, "maria/colours", out=tmp_path / "x", progress=False)
+    assert "What the model looked at in 4 images" in (tmp_path / "x/README.md").read_text()
+    assert (tmp_path / "x/why.png").is_file()
 
 
 def test_names_of_classes_are_no_markdown(hub: Hub, finished: fgvc.Run, tmp_path: Path) -> None:

@@ -31,6 +31,14 @@ def names(messages: list[list[object]]) -> set[str]:
     return {name for what, *given in messages if what == "scalars" for name in given[0]}
 
 
+@pytest.fixture(scope="module")
+def alone(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same run without a tracker."""
+    out = tmp_path_factory.mktemp("alone") / "run"
+    train(small_spec(photos), out, quiet())
+    return out
+
+
 @pytest.mark.parametrize("method", ["baseline", "probe"])
 def test_everything_of_a_run_is_there(told: Told, photos: Path, tmp_path: Path, method: str) -> None:
     out, console = tmp_path / "run", quiet()
@@ -51,9 +59,8 @@ def test_everything_of_a_run_is_there(told: Told, photos: Path, tmp_path: Path, 
 
 
 def test_a_resumed_run_goes_on_in_the_same(
-    told: Told, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    told: Told, alone: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    train(small_spec(photos), tmp_path / "alone", quiet())
     step, count = epoch_module._train_batch, 0
 
     def stopping(*given: object) -> bool:
@@ -70,19 +77,18 @@ def test_a_resumed_run_goes_on_in_the_same(
     resume(tmp_path / "run", Machine(), quiet())
     assert [message[1] for message in told() if message[0] == "start"] == [None, "its-own-id"]
     assert told()[-1] == ["finish", "finished"]
-    assert_same_run(tmp_path / "alone", tmp_path / "run")
+    assert_same_run(alone, tmp_path / "run")
 
 
 @pytest.mark.parametrize("fails", ["FAKE_FAILS", "FAKE_HANGS"])
 def test_a_tracker_that_fails_costs_one_line(
-    told: Told, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: str
+    told: Told, alone: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: str
 ) -> None:
     monkeypatch.setenv(fails, "start")
     monkeypatch.setattr(tracking, "PATIENCE", 1.0)
-    train(small_spec(photos), tmp_path / "alone", quiet())
     console = quiet()
     train(small_spec(photos, "baseline", TRACKED), tmp_path / "run", console)
-    assert_same_run(tmp_path / "alone", tmp_path / "run")
+    assert_same_run(alone, tmp_path / "run")
     said = [line for line in console.file.getvalue().splitlines() if "wandb" in line]
     assert len(said) == 1
     assert "the run goes on without it" in said[0]

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from fgvc_cli.files import write_json
 from fgvc_cli.runs.tracking.trackers import Start, Tracker, made
+from fgvc_cli.streams import tell
 
 
 def main() -> int:
@@ -20,7 +21,7 @@ def main() -> int:
         _obey(made(sys.argv[1]), Path(sys.argv[2]))
     except BaseException as error:
         text = " ".join(str(error).split())
-        print(f"{type(error).__name__}: {text}" if text else type(error).__name__, file=sys.stderr, flush=True)
+        tell(f"{type(error).__name__}: {text}" if text else type(error).__name__)
         return 1
     return 0
 

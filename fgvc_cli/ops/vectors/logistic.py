@@ -72,20 +72,25 @@ class _Basis:
     """The principal components of the features. The penalty is the same in any rotation of the features."""
 
     mean: Tensor  # (D,)
-    axes: Tensor  # (D, D)
+    axes: Tensor  # (D, R), R = min(N, D): where no image lies, a penalised weight is 0
 
     @classmethod
     def of(cls, features: Tensor) -> _Basis:
         mean = features.mean(0)
-        centred = features - mean
-        return cls(mean, torch.linalg.eigh(centred.mT @ centred / len(features))[1])
+        # In float32 LAPACK gives up on the covariance of fewer images than features; MPS has no float64.
+        centred = (features - mean).to("cpu" if features.device.type == "mps" else features.device).double()
+        if len(features) < features.shape[1]:
+            axes = torch.linalg.svd(centred, full_matrices=False).Vh.mT
+        else:
+            axes = torch.linalg.eigh(centred.mT @ centred / len(features))[1]
+        return cls(mean, axes.float().to(features))
 
     def rotated(self, features: Tensor) -> Tensor:
-        """(N, D) → (N, D + 1), the last column being 1 for the bias."""
+        """(N, D) → (N, R + 1), the last column being 1 for the bias."""
         return F.pad((features - self.mean) @ self.axes, (0, 1), value=1.0)
 
     def restored(self, solution: Tensor) -> tuple[Tensor, Tensor]:
-        """(P, K, D + 1) → weight (P, K, D) and bias (P, K) for the features as they were."""
+        """(P, K, R + 1) → weight (P, K, D) and bias (P, K) for the features as they were."""
         weight = solution[..., :-1] @ self.axes.mT
         return weight, solution[..., -1] - weight @ self.mean
 
@@ -97,15 +102,15 @@ class _Problem:
         self.inputs, self.labels, self.classes = inputs, labels, classes
         total = weights.sum(1, keepdim=True)
         self.shares = weights / total  # (P, N)
-        self.penalty = (1 / (strengths[:, None] * total)).repeat(1, inputs.shape[1])  # (P, D + 1)
+        self.penalty = (1 / (strengths[:, None] * total)).repeat(1, inputs.shape[1])  # (P, R + 1)
         self.penalty[:, -1] = 0.0
-        self.curvature = 0.5 * inputs.square().mean(0) + self.penalty  # an upper bound, (P, D + 1)
+        self.curvature = 0.5 * inputs.square().mean(0) + self.penalty  # an upper bound, (P, R + 1)
 
     def __len__(self) -> int:
         return len(self.shares)
 
     def value(self, solution: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor]:
-        """The problems `chosen` (Q,) at `solution` (Q, K, D + 1): values (Q,) and gradients (Q, K, D + 1)."""
+        """The problems `chosen` (Q,) at `solution` (Q, K, R + 1): values (Q,) and gradients (Q, K, D + 1)."""
         count, width = len(chosen), self.inputs.shape[1]
         flat, loss = solution.reshape(-1, width), solution.new_zeros(count)
         gradient = torch.zeros_like(flat)
@@ -143,7 +148,7 @@ def _minimise(problem: _Problem, iterations: int, tolerance: float) -> tuple[Ten
 
 
 def _direction(gradient: Tensor, pairs: deque[tuple[Tensor, Tensor, Tensor]], curvature: Tensor) -> Tensor:
-    """The direction of descent (P, K, D + 1): L-BFGS' two loops. A pair whose factor is 0 is not used."""
+    """The direction of descent (P, K, R + 1): L-BFGS' two loops. A pair whose factor is 0 is not used."""
     direction, factors = -gradient, []
     for moved, turned, inverse in reversed(pairs):
         factor = inverse * (moved * direction).sum((1, 2))

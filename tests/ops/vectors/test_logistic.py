@@ -77,3 +77,16 @@ def test_a_class_without_an_image_and_constant_features() -> None:
     fitted = fit_logistic(features, labels, K + 1, torch.tensor([1.0]))
     assert fitted.weight.isfinite().all()
     assert (fitted.logits(features)[0].argmax(1) < K).all()
+
+
+@pytest.mark.parametrize("seed", [0, 2, 4])
+def test_fewer_images_than_features_of_which_many_are_zero(seed: int) -> None:
+    """As a network's features of a small folder are; their covariance in float32 has no eigenvectors for LAPACK."""
+    dice = torch.Generator().manual_seed(seed)
+    torch.randn(12, 1280, generator=dice)
+    features = torch.randn(39, 1280, generator=dice).relu() * (torch.rand(1280, generator=dice) < 0.5) * 3
+    labels = torch.arange(39) % 3
+    fitted = fit_logistic(features, labels, 3, torch.tensor([1.0]))
+    assert fitted.weight.shape == (1, 3, 1280)
+    theirs = LogisticRegression(C=1.0, max_iter=20_000, tol=1e-10).fit(features.double().numpy(), labels.numpy())
+    np.testing.assert_allclose(fitted.weight[0].numpy(), theirs.coef_, atol=2e-3)

@@ -5,7 +5,7 @@
 PHOTOS holds at least 64 photographs, such as CUB_200_2011/images. Each network is the baseline for 200 classes at 224
 pixels, with the weights of ImageNet where the installed packages have them, else random ones whose statistics are those
 of noise. It is exported by the command's own functions, which send 64 photographs through run and file; then batches of
-1 and 16 take turns. Ratios are those of the best rounds.
+1 and 16 take turns. Of each the best round counts; ratios are of the time waited and of the processor time.
 """
 
 from __future__ import annotations
@@ -13,7 +13,11 @@ from __future__ import annotations
 import argparse
 import statistics
 import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -21,9 +25,10 @@ from torch import nn
 from fgvc_cli.backbones import resolved
 from fgvc_cli.backbones.timm.packaged_weights import packaged_state
 from fgvc_cli.bench.exported import cases_of_export
-from fgvc_cli.bench.measure import Plan, measure
-from fgvc_cli.bench.rows import Measured
+from fgvc_cli.bench.rounds import in_turns
+from fgvc_cli.bench.ways import build_way
 from fgvc_cli.export.export import ExportRequest, export_run
+from fgvc_cli.machine.device import prepare_device
 from fgvc_cli.methods import build_method
 from fgvc_cli.runs.checkpoint import save_model
 from fgvc_cli.spec.build import build_spec
@@ -59,10 +64,36 @@ def settle(method: nn.Module) -> None:
         method(torch.randn(8, 3, SIDE, SIDE))
 
 
-def turns(file: Path, batch: int, rounds: int) -> Measured:
-    """The eager model and the file in turns."""
-    device = torch.device("cpu")
-    return measure(cases_of_export(file, batch), "infer", device, Plan(rounds, max(2, 16 // batch)), lambda *_: None)
+def turns(file: Path, batch: int, rounds: int) -> tuple[Spent, Spent]:
+    """What the eager model and the file spend on an image, in turns of some steps."""
+    cases = cases_of_export(file, batch)
+    device = prepare_device(cases[0].spec.train)
+    ways = {case.name: build_way(case, "infer", device) for case in cases}
+    steps = max(3, 16 // batch)
+    found = in_turns({name: partial(spent, way.step, steps, batch) for name, way in ways.items()}, rounds, _quiet)
+    eager, engine = (Spent(*(min(times) for times in zip(*one, strict=True))) for one in found.values())
+    return eager, engine
+
+
+class Spent(NamedTuple):
+    """Milliseconds an image."""
+
+    waited: float
+    computed: float  # processor time, which other programs disturb least
+
+
+def spent(step: Callable[[], object], steps: int, batch: int) -> Spent:
+    """The median of some steps."""
+    rows = []
+    for _ in range(steps):
+        before = time.perf_counter(), time.process_time()
+        step()
+        rows.append((time.perf_counter() - before[0], time.process_time() - before[1]))
+    return Spent(*(1000 * statistics.median(column) / batch for column in zip(*rows, strict=True)))
+
+
+def _quiet(what: str, done: int, total: int) -> None:
+    """No progress."""
 
 
 def line(network: str, photos: Path, rounds: int, folder: Path) -> str:
@@ -74,16 +105,10 @@ def line(network: str, photos: Path, rounds: int, folder: Path) -> str:
     cells = [network, weights, f"{written.parity.largest:.1e}", f"{100 * written.parity.equal:.0f} %"]
     cells.append(f"{written.size / 2**20:.0f} MiB")
     for batch in (1, 16):
-        eager, engine = turns(out, batch, rounds).rows
-        ratios = [one / other for one, other in zip(medians(eager.rounds), medians(engine.rounds), strict=True)]
-        each = [1000 * row.best / batch for row in (eager, engine)]
-        cells.append(f"{each[0]:.1f} → {each[1]:.1f}, {each[0] / each[1]:.2f} ({min(ratios):.2f} to {max(ratios):.2f})")
+        eager, engine = turns(out, batch, rounds)
+        ratios = [one / other for one, other in zip(eager, engine, strict=True)]
+        cells.append(f"{eager.waited:.1f} → {engine.waited:.1f}: {ratios[0]:.2f}; {ratios[1]:.2f}")
     return "| " + " | ".join(cells) + " |"
-
-
-def medians(rounds: tuple[tuple[float, ...], ...]) -> list[float]:
-    """Of each round."""
-    return [statistics.median(steps) for steps in rounds]
 
 
 def main() -> None:
@@ -94,7 +119,7 @@ def main() -> None:
     parser.add_argument("--networks", nargs="+", default=NETWORKS)
     asked = parser.parse_args()
     print(
-        f"{torch.get_num_threads()} threads; ms an image, eager → onnxruntime, ratio of the best rounds (of all rounds)"
+        f"{torch.get_num_threads()} threads; ms an image, eager → onnxruntime: ratio; of processor time"
     )
     print("| network | weights | difference | equal | file | batches of 1 | batches of 16 |")
     print("|---|---|---|---|---|---|---|", flush=True)

@@ -118,9 +118,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=8)
     parser.add_argument("--networks", nargs="+", default=NETWORKS)
     asked = parser.parse_args()
-    print(
-        f"{torch.get_num_threads()} threads; ms an image, eager → onnxruntime: ratio; of processor time"
-    )
+    print(f"{torch.get_num_threads()} threads; ms an image, eager → onnxruntime: ratio; of processor time")
     print("| network | weights | difference | equal | file | batches of 1 | batches of 16 |")
     print("|---|---|---|---|---|---|---|", flush=True)
     for network in asked.networks:

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fgvc_cli.bench.ways import Case
-from fgvc_cli.errors import BadRequest
 from fgvc_cli.inference.exported import Exported, open_exported
 from fgvc_cli.spec.run import RunSpec
 
@@ -23,15 +22,13 @@ def cases_of_export(file: Path, batch_size: int | None) -> list[Case]:
 
     Args:
         file: of `fgvc export --format onnx`.
-        batch_size: images of a step; None: 16, or 1 where the file takes no more.
+        batch_size: images of a step; None: 16. The file computes them in pieces, as in `fgvc predict`.
 
     Raises:
-        BadRequest: it is no such file, or takes no batch of that size.
+        BadRequest: it is no such file.
     """
     model = open_exported(file)
     size = batch_size or model.batch_size
-    if size > 1 and not model.any_batch:
-        raise BadRequest(f"{model.name} takes one image at once: export with --dynamic-batch, or --batch-size 1")
     spec, classes = _in_fp32(model.spec, size), len(model.classes)
     name = ENGINE if model.precision == "fp32" else f"{ENGINE}, {model.precision}"
     return [Case(EAGER, spec, classes, asked=False), Case(name, spec, classes, exported=model.file)]

@@ -17,7 +17,7 @@ from fgvc_cli.export.images import images_to_calibrate, images_to_check
 from fgvc_cli.export.parity import LIMIT, Parity, compare
 from fgvc_cli.files import make_parent, write_atomically
 from fgvc_cli.inference.exported.about import LAYOUT, Evidences, ExportAbout, Validated, preprocessing_of
-from fgvc_cli.inference.exported.model import Exported, open_exported
+from fgvc_cli.inference.exported.model import BATCH, PIECE, Exported, open_exported
 from fgvc_cli.inference.look import Model, open_model
 from fgvc_cli.inference.outcome import Answers
 from fgvc_cli.inference.pictures import Picture
@@ -188,8 +188,8 @@ class _Job:
         program, names = self._traced()
         assert self.about is not None
         write_program(program, self.about, file)
-        size = 16 if self.request.dynamic_batch else 1
-        return Exported(file, self.about, self.model.spec, ProgramSession.load(file, names), size)
+        piece = PIECE if self.request.dynamic_batch else 1
+        return Exported(file, self.about, self.model.spec, ProgramSession.load(file, names), BATCH, piece)
 
     def _weights(self, file: Path) -> Model:
         weights, about = load_model(self.model.file)

@@ -35,7 +35,8 @@ from fgvc_cli.spec.run import RunSpec
 if TYPE_CHECKING:
     import onnxruntime
 
-BATCH = 16  # images at once, where the file allows any number and no other is asked for
+BATCH = 16  # images that are read at once, if no other number is asked for
+PIECE = 4  # images that the graph computes at once, where it may: maps of more leave the processor's cache
 
 
 @dataclass(frozen=True)
@@ -62,8 +63,8 @@ class Exported:
     about: ExportAbout
     spec: RunSpec
     session: Session
-    batch_size: int  # images that `answer` shows at once
-    batch: int | None = None  # how many images the graph takes; None: any number
+    batch_size: int  # images that `answer` reads at once
+    piece: int  # images that the graph computes at once
 
     @property
     def name(self) -> str:
@@ -90,11 +91,6 @@ class Exported:
         """fp32, fp16 or int8."""
         return self.about.precision
 
-    @property
-    def any_batch(self) -> bool:
-        """Whether it takes any number of images at once."""
-        return self.batch is None
-
     @cached_property
     def boxes(self) -> dict[str, int]:
         """How many boxes of each name it gives; empty unless it was exported with --evidence."""
@@ -111,12 +107,13 @@ class Exported:
         return None if kept is None else Taxonomy.of_record(kept.model_dump()).for_classes(self.classes)
 
     def run(self, images: NDArray[np.uint8], names: Sequence[str] = (PROBABILITIES,)) -> dict[str, NDArray[Any]]:
-        """Outputs of the graph by name, for (B, 3, S, S) uint8 images; B must be 1 where the file has a fixed batch."""
+        """Outputs of the graph by name, for (B, 3, S, S) uint8 images, of which it computes `piece` at once."""
+        pieces = (images[start : start + self.piece] for start in range(0, len(images), self.piece))
         try:
-            found = self.session.run(list(names), {IMAGES: np.ascontiguousarray(images)})
+            found = [self.session.run(list(names), {IMAGES: np.ascontiguousarray(piece)}) for piece in pieces]
         except Exception as error:  # onnxruntime's exceptions share no type
             raise FgvcError(f"{self.file}: onnxruntime failed: {_line(error)}") from None
-        return dict(zip(names, found, strict=True))
+        return {name: np.concatenate(parts) for name, parts in zip(names, zip(*found, strict=True), strict=True)}
 
     def probabilities(self, images: NDArray[np.uint8]) -> Floats:
         """(B, 3, S, S) uint8 → (B, K) float32, calibrated."""
@@ -171,7 +168,7 @@ def open_exported(file: Path, *, batch_size: int | None = None, threads: int | N
 
     Args:
         file: its path.
-        batch_size: images at once; a file with a fixed batch answers one at a time.
+        batch_size: images that are read at once.
         threads: of onnxruntime; None: one a core.
 
     Raises:
@@ -188,9 +185,8 @@ def open_exported(file: Path, *, batch_size: int | None = None, threads: int | N
     about = read_about(file, session.get_modelmeta().custom_metadata_map)
     spec = checked_spec(about.spec, file)
     fixed = session.get_inputs()[0].shape[0]
-    size = batch_size or BATCH
-    batch = fixed if isinstance(fixed, int) else None
-    return Exported(file, about, spec, session, size if batch is None else batch, batch)
+    piece = fixed if isinstance(fixed, int) else PIECE
+    return Exported(file, about, spec, session, batch_size or BATCH, piece)
 
 
 def open_session(file: Path, threads: int | None = None) -> onnxruntime.InferenceSession:

@@ -160,8 +160,6 @@ def test_thresholds_and_tree_go_along(command: Command, plain: Path, photos: Pat
     done = command("export", "run", "--images", photos, "--format", "onnx")
     assert done.code == 0, done.err
     assert done.out.splitlines()[1].startswith("33 images through both: largest difference of probabilities ")
-    several = command("bench", "infer", "--model", "run/export/model.onnx", "--batch-size", 2)
-    assert (several.code, "export with --dynamic-batch, or --batch-size 1" in several.err) == (2, True)
     asked = ("predict", photos / "test", "--format", "json", "--target-precision", 0.9, "--set-coverage", 0.8)
     answers = [command(*asked, "--rollup", 0.5, "--run", model) for model in ("run", "run/export/model.onnx")]
     assert answers[0].code == 0, answers[0].err

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from typing import NamedTuple
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -90,7 +91,19 @@ def max_pool_to(features: Tensor, side: int) -> Tensor:
     h, w = features.shape[2:]
     if h % side == 0 and w % side == 0:
         return F.max_pool2d(features, (h // side, w // side))
+    if torch.compiler.is_exporting():  # ONNX has no adaptive pooling
+        return max_over_bins(features, side)
     return F.adaptive_max_pool2d(features, side)
+
+
+def max_over_bins(features: Tensor, side: int) -> Tensor:
+    """Adaptive max pooling, one axis after the other and bin by bin: bin i is from ⌊i·n/side⌋ to ⌈(i+1)·n/side⌉."""
+    for dim in (2, 3):
+        n = features.shape[dim]
+        bins = [(i * n // side, -(-(i + 1) * n // side)) for i in range(side)]
+        parts = [features.narrow(dim, start, end - start).amax(dim, keepdim=True) for start, end in bins]
+        features = torch.cat(parts, dim)
+    return features
 
 
 class PooledClassifier(nn.Module):

@@ -16,7 +16,7 @@ from fgvc_cli.backbones import build_backbone
 from fgvc_cli.errors import BadRequest
 from fgvc_cli.methods import METHODS
 from fgvc_cli.methods.base import Output
-from fgvc_cli.methods.tdsa.levels import channels_per_class, level_names, max_pool_to
+from fgvc_cli.methods.tdsa.levels import channels_per_class, level_names, max_over_bins, max_pool_to
 from fgvc_cli.methods.tdsa.method import Mc, Tdsa
 from fgvc_cli.ops.channels import ChannelGroups, channel_groups, draw_channel_mask, top_down_attention
 from fgvc_cli.spec.methods.base import MethodSpec
@@ -154,6 +154,8 @@ def test_pooling_sees_each_cell_once_where_it_can() -> None:
     assert torch.equal(max_pool_to(maps, 7), F.adaptive_max_pool2d(maps, 7))
     assert torch.equal(max_pool_to(maps, 1), maps.amax((2, 3), keepdim=True))
     assert torch.equal(max_pool_to(maps, 5), F.adaptive_max_pool2d(maps, 5))
+    for side in (1, 3, 5, 7, 20):
+        assert torch.equal(max_over_bins(maps, side), F.adaptive_max_pool2d(maps, side))
 
 
 def test_the_classifier_by_hand(build: Build) -> None:

@@ -6,6 +6,9 @@ import json
 import reprlib
 from typing import Any
 
+from fgvc_cli.errors import BadRequest
+
+MOST_COVERAGE, LEAST_ROLLUP = 0.9999, 0.0001  # of prediction sets; of the probability of a taxon
 _DIGITS = 18  # of a whole number: more may not fit into 64 bits, and Python converts at most 4,300
 _LARGEST = 2.0**24  # of a coordinate: float32, in which boxes are kept, has every whole pixel up to here
 _LONGEST = 60  # characters of a value in a message
@@ -61,3 +64,9 @@ def whole(value: object) -> int:
     if number is None or number != value or abs(number) >= 10**_DIGITS:
         raise ValueError(f"must be a whole number (got {brief(value)})")
     return int(number)
+
+
+def check_share(value: float | None, flag: str, least: float = 0.0, most: float = 1.0) -> None:
+    """BadRequest unless a flag's value is None or a share within limits, as the command line has them."""
+    if value is not None and not least <= value <= most:
+        raise BadRequest(f"--{flag} {value:g}: give a share from {least:g} to {most:g}")

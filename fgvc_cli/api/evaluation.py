@@ -17,6 +17,7 @@ from fgvc_cli.runs.folder import RunFolder
 from fgvc_cli.runs.schema import EvalResult
 from fgvc_cli.spec.flags import checked_flags
 from fgvc_cli.terminal import Console
+from fgvc_cli.values import LEAST_ROLLUP, MOST_COVERAGE, check_share
 
 if TYPE_CHECKING:
     from fgvc_cli.inference.request import EvalRequest
@@ -67,7 +68,12 @@ def evaluate(
         FgvcError: the result cannot be stored. (In a folder that may only be read it is not, and a note says so.)
     """
     found = checked_flags(flags, EvalFlags.__annotations__, "fgvc.evaluate")
+    check_share(found.get("target_precision"), "target-precision")
+    check_share(found.get("set_coverage"), "set-coverage", most=MOST_COVERAGE)
+    check_share(found.get("rollup"), "rollup", least=LEAST_ROLLUP)
     given = [] if run is None else [run] if isinstance(run, Run | str | os.PathLike) else list(run)
+    if run is not None and not given:
+        raise BadRequest("no run was named: leave it out for the newest")
     paths = [one.folder if isinstance(one, Run) else place_of(one) for one in given]
     console = Console(stderr=True, quiet=not progress)
     if len(paths) == 1 and is_exported(paths[0]):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, Union
 
@@ -34,6 +34,8 @@ def is_one(images: object) -> bool:
 def several(images: Iterable[OneImage]) -> list[OneImage]:
     """The images of a list, of any other iterable, or of an array or tensor of four axes."""
     try:
+        if isinstance(images, Mapping):
+            raise TypeError
         return list(images)
     except TypeError:
         raise BadRequest(f"cannot take {type(images).__name__} as an image: give {_TAKEN}, or a list of them") from None
@@ -53,7 +55,7 @@ def read(image: OneImage, name: str) -> tuple[str, Path | None, Pixels | None]:
         BadRequest: it is none of these.
     """
     if isinstance(image, str | os.PathLike):
-        return os.fspath(image), expanded(image), None
+        return os.fspath(image), _file(image, name), None
     if _is_pillow(image):
         return getattr(image, "filename", "") or name, None, _of_pillow(image)
     if hasattr(image, "detach"):
@@ -72,6 +74,23 @@ def pictures_of(images: OneImage | Iterable[OneImage]) -> list[Picture]:
         name, file, pixels = read(image, f"image {place}")
         found.append(Picture(name, file or Path(name), pixels=pixels))
     return found
+
+
+def _file(image: str | os.PathLike[str], name: str) -> Path:
+    """The path of one image. BadRequest for an empty one or a folder; what is missing is told when it is read."""
+    text, file = os.fspath(image), expanded(image)
+    if not text:
+        raise BadRequest(f"{name}: the path is empty")
+    if os.path.isdir(file):  # noqa: PTH112 - never raises
+        raise BadRequest(f"{text} is a folder: give its images, fgvc.images({text!r})")
+    return file
+
+
+def one_picture(image: OneImage) -> Picture:
+    """One image, and no more. BadRequest for several."""
+    if not is_one(image):
+        raise BadRequest(f"give one image: {_TAKEN}")
+    return pictures_of(image)[0]
 
 
 def _is_pillow(image: object) -> bool:

@@ -9,6 +9,7 @@ import typer
 
 from fgvc_cli.machine.imports import quick_imports
 from fgvc_cli.streams import tell
+from fgvc_cli.values import LEAST_ROLLUP, MOST_COVERAGE
 
 if TYPE_CHECKING:
     from fgvc_cli.spec.run import RunSpec
@@ -147,13 +148,16 @@ TargetPrecision = Annotated[
 SetCoverage = Annotated[
     float | None,
     typer.Option(
-        min=0, max=0.9999, help="Sets of classes that hold the true one in this share of cases, such as 0.95."
+        min=0, max=MOST_COVERAGE, help="Sets of classes that hold the true one in this share of cases, such as 0.95."
     ),
 ]
 RollupShare = Annotated[
     float | None,
     typer.Option(
-        "--rollup", min=0.0001, max=1, help="Answer with the most specific taxon of this probability, such as 0.9."
+        "--rollup",
+        min=LEAST_ROLLUP,
+        max=1,
+        help="Answer with the most specific taxon of this probability, such as 0.9.",
     ),
 ]
 Taxonomy = Annotated[

@@ -13,6 +13,7 @@ from fgvc_cli.predict.answers import Answering, Answers, predict
 from fgvc_cli.predict.columns import Layout
 from fgvc_cli.predict.rules import Kept, OfRun, Wishes, rules_for
 from fgvc_cli.progress import Reporter
+from fgvc_cli.values import LEAST_ROLLUP, MOST_COVERAGE, check_share
 
 if TYPE_CHECKING:
     from fgvc_cli.inference.features.gallery import Gallery
@@ -33,10 +34,10 @@ class PredictRequest(Wishes):
             raise BadRequest(f"--top {self.top}: give at least 1")
         if self.neighbours < 0:
             raise BadRequest(f"--neighbours {self.neighbours}: give 0 or more")
-        for name in ("min_confidence", "target_precision", "set_coverage", "rollup"):
-            value = getattr(self, name)
-            if value is not None and not 0 <= value <= 1:
-                raise BadRequest(f"--{name.replace('_', '-')} {value}: give a share from 0 to 1")
+        check_share(self.min_confidence, "min-confidence")
+        check_share(self.target_precision, "target-precision")
+        check_share(self.set_coverage, "set-coverage", most=MOST_COVERAGE)
+        check_share(self.rollup, "rollup", least=LEAST_ROLLUP)
 
 
 def has_boxes(evidence: Evidence) -> bool:

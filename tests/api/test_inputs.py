@@ -87,6 +87,8 @@ def test_one_and_several() -> None:
     assert len(several(batch)) == len(several(["a", "b"])) == 2  # type: ignore[arg-type]
     with pytest.raises(BadRequest, match="cannot take int as an image"):
         several(3)  # type: ignore[arg-type]
+    with pytest.raises(BadRequest, match="cannot take dict as an image"):
+        several({"a": 1})
 
 
 def test_images_of_folders_and_patterns(photos: Path) -> None:

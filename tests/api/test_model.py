@@ -66,8 +66,12 @@ def test_an_image_that_cannot_be_read(model: fgvc.Model, bird: Path, tmp_path: P
         model.predict([bird, tmp_path / "cut.png"])
     with pytest.raises(fgvc.FgvcError, match=r"gone.png: cannot be read \(No such file"):
         model.predict(tmp_path / "gone.png")
-    with pytest.raises(fgvc.FgvcError, match=r"it is a folder"):
-        model.predict(tmp_path)
+    with pytest.raises(fgvc.BadRequest, match=r"is a folder: give its images, fgvc.images\("):
+        model.predict([tmp_path])
+    with pytest.raises(fgvc.BadRequest, match="image 0: the path is empty"):
+        model.embed("")
+    with pytest.raises(fgvc.BadRequest, match="give one image: a path"):
+        model.explain([bird, bird])  # type: ignore[arg-type]
     found = list(model.stream([bird, tmp_path / "cut.png", bird]))
     assert [isinstance(one, fgvc.Failed) for one in found] == [False, True, False]
 
@@ -77,6 +81,9 @@ def test_an_image_that_cannot_be_read(model: fgvc.Model, bird: Path, tmp_path: P
     [
         ({"top": 0}, "--top 0: give at least 1"),
         ({"min_confidence": 2}, "--min-confidence 2: give a share from 0 to 1"),
+        ({"set_coverage": 1.0}, "--set-coverage 1: give a share from 0 to 0.9999"),
+        ({"rollup": 0}, "--rollup 0: give a share from 0.0001 to 1"),
+        ({"tops": 1}, r"tops is no flag of predict: "),
         ({"target_precision": 0.9}, "has no validation split"),
         ({"rollup": 0.9}, "--rollup needs a tree of the classes"),
     ],

@@ -120,6 +120,10 @@ def test_measuring_what_is_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         fgvc.evaluate("nowhere")
     with pytest.raises(fgvc.BadRequest, match="no trained run under runs/"):
         fgvc.evaluate()
+    with pytest.raises(fgvc.BadRequest, match="no run was named"):
+        fgvc.evaluate([])
+    with pytest.raises(fgvc.BadRequest, match="--set-coverage 1: give a share from 0 to 0.9999"):
+        fgvc.evaluate("nowhere", set_coverage=1)
     with pytest.raises(fgvc.BadRequest, match=r"there is no run at"):
         fgvc.Run(tmp_path / "nowhere")
     with pytest.raises(fgvc.BadRequest, match=r"splt is no flag of fgvc.evaluate: did you mean split\?"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from fgvc_cli.inference.exported import Exported
 from fgvc_cli.predict.answers import Answer, Failed
 from fgvc_cli.predict.asked import PredictRequest
 from fgvc_cli.predict.exported import answers_of_export
+from fgvc_cli.spec.flags import checked_flags
 
 if TYPE_CHECKING:
     from fgvc_cli.api.explanation import Explanation
@@ -51,7 +52,7 @@ class ExportedModel(Model):
 
     def stream(self, images: Iterable[OneImage], top: int = 5, **asked: Unpack[Asked]) -> Iterator[Answer | Failed]:
         """The answer to each image, in order, as batches are computed."""
-        wanted: dict[str, Any] = {"boxes": None, **asked}
+        wanted = {"boxes": None, **checked_flags(asked, Asked.__annotations__, "predict")}
         answer = answers_of_export(self.opened, PredictRequest(top=top, **wanted), quiet())
         return (one for batch in answer(pictures_of(several(images))) for one in batch)
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Unpack
 
 from fgvc_cli.api.explanation import Explanation
-from fgvc_cli.api.inputs import OneImage, is_one, pictures_of, several
+from fgvc_cli.api.inputs import OneImage, is_one, one_picture, pictures_of, several
 from fgvc_cli.api.model import Asked, Model, quiet
 from fgvc_cli.api.run import Run
 from fgvc_cli.inference.features.embedder import Embedder
@@ -17,6 +17,7 @@ from fgvc_cli.inference.look import Model as Opened
 from fgvc_cli.predict.answers import Answer, Failed
 from fgvc_cli.predict.asked import PredictRequest, answers_of_run
 from fgvc_cli.predict.suggestions import Suggestion, suggest
+from fgvc_cli.spec.flags import checked_flags
 from fgvc_cli.viz.draw import explain, kinds_for
 from fgvc_cli.viz.scene import Options
 
@@ -57,7 +58,7 @@ class TrainedModel(Model):
 
     def stream(self, images: Iterable[OneImage], top: int = 5, **asked: Unpack[Asked]) -> Iterator[Answer | Failed]:
         """The answer to each image, in order, as batches are computed."""
-        wanted: dict[str, Any] = {"boxes": None, **asked}
+        wanted = {"boxes": None, **checked_flags(asked, Asked.__annotations__, "predict")}
         answers = answers_of_run(self.opened, PredictRequest(top=top, **wanted), quiet())(pictures_of(several(images)))
         return (answer for batch in answers for answer in batch)
 
@@ -79,7 +80,8 @@ class TrainedModel(Model):
 
     def suggest(self, images: Iterable[OneImage], count: int = 100) -> list[Suggestion]:
         """Which unlabelled images to label next, the most useful first."""
-        return suggest(self.opened, pictures_of(images), count, quiet())
+        pictures = pictures_of(images)
+        return suggest(self.opened, pictures, count, quiet()) if pictures else []
 
     def explain(
         self,
@@ -92,7 +94,7 @@ class TrainedModel(Model):
         dpi: int = 150,
     ) -> Explanation:
         """A picture of why."""
-        (picture,) = pictures_of(image)
+        picture = one_picture(image)
         options = Options(alpha, dpi)
         drawn, sheet, facts = explain(self.opened, picture, kind, label=class_name, against=against, options=options)
         return Explanation(drawn, facts, sheet)

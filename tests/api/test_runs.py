@@ -122,7 +122,7 @@ def test_measuring_what_is_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         fgvc.evaluate()
     with pytest.raises(fgvc.BadRequest, match="no run was named"):
         fgvc.evaluate([])
-    with pytest.raises(fgvc.BadRequest, match="--set-coverage 1: give a share from 0 to 0.9999"):
+    with pytest.raises(fgvc.BadRequest, match=r"--set-coverage 1: give a share from 0 to 0\.9999"):
         fgvc.evaluate("nowhere", set_coverage=1)
     with pytest.raises(fgvc.BadRequest, match=r"there is no run at"):
         fgvc.Run(tmp_path / "nowhere")

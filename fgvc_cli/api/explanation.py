@@ -41,9 +41,9 @@ class Explanation:
     @property
     def image(self) -> Image:
         """The picture, RGB."""
-        from PIL import Image
+        from fgvc_cli.data.images.read import open_image, to_rgb
 
-        return Image.open(io.BytesIO(self._repr_png_())).convert("RGB")
+        return to_rgb(open_image(io.BytesIO(self._repr_png_())))
 
     def _repr_png_(self) -> bytes:
         return self._sheet.png()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
@@ -20,12 +21,12 @@ Wanted = Callable[[Evidence], bool]
 
 def evidence_of(spec: RunSpec, classes: int) -> Evidence:
     """The evidence that a spec's method gives for one image: shapes without values (on the meta device)."""
-    return _evidence(spec.model_dump_json(), classes)
+    return _evidence(json.dumps(spec.model_dump(mode="json")), classes)
 
 
 @lru_cache(maxsize=16)  # building a method takes longer than an answer
 def _evidence(text: str, classes: int) -> Evidence:
-    spec = RunSpec.model_validate_json(text)
+    spec = RunSpec.model_validate(json.loads(text))
     with torch.device("meta"), torch.no_grad():
         method, _ = build_method(spec, classes, load_weights=False)
         method.on_epoch(spec.train.epochs - 1, spec.train.epochs)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import inspect
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, get_args
+from typing import Annotated, Any, get_args, get_origin
 
 import typer
 from pydantic import BaseModel
@@ -132,10 +132,13 @@ def fields_table(model: type[BaseModel], path: str) -> str:
 
 def kind(field: FieldInfo) -> str:
     """The values that a field takes."""
-    bounds = [
-        f"{sign} {getattr(one, key)}" for one in field.metadata for key, sign in SIGNS.items() if hasattr(one, key)
-    ]
-    return ", ".join([type_text(field.annotation), *bounds])
+    return ", ".join([type_text(field.annotation), *bounds(field.metadata)])
+
+
+def bounds(metadata: Iterable[Any]) -> list[str]:
+    """Bounds as they are read: ≥ 0."""
+    found = [(sign, getattr(one, key, None)) for one in metadata for key, sign in SIGNS.items()]
+    return [f"{sign} {bound:g}" for sign, bound in found if bound is not None]
 
 
 SIGNS = {"gt": ">", "ge": "≥", "lt": "<", "le": "≤", "min_length": "length ≥", "max_length": "length ≤"}
@@ -149,11 +152,14 @@ def type_text(annotation: Any) -> str:
     if models_in(annotation):
         return "a section of its own, below"
     inner = get_args(annotation)
+    if get_origin(annotation) is Annotated:
+        limits = [limit for one in inner[1:] for limit in bounds(getattr(one, "metadata", [one]))]
+        return " ".join([type_text(inner[0]), *limits])
     if not inner:
         return getattr(annotation, "__name__", str(annotation))
     if all(isinstance(one, str | int) and not isinstance(one, type) for one in inner):
         return ", ".join(code(one) for one in inner)
-    if getattr(annotation, "__origin__", None) is tuple:
+    if get_origin(annotation) is tuple:
         return "list of " + ", ".join(dict.fromkeys(type_text(one) for one in inner if one is not ...))
     return " or ".join(dict.fromkeys(type_text(one) for one in inner if one is not ...))
 

@@ -71,6 +71,7 @@ def test_every_field_is_in_the_reference(site: Path) -> None:
     }
     fields |= {f"method.{key}" for spec in METHOD_SPECS.values() for key in spec.model_fields if key != "name"}
     assert len(fields) > 100
+    assert not re.search(r"annotation=|typing\.|&lt;class", page)  # Python's words
     assert {field for field in fields if f"<code>{field}</code>" not in page} == set()
     assert all(f"<code>{name}</code>" in text(site, "reference/presets.html") for name in PRESETS)
 

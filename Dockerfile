@@ -3,7 +3,8 @@
 # docker run --rm -v "$PWD:/work" fgvc train --method probe --dataset folder --data-dir photos      (with a GPU: --gpus all)
 FROM python:3.12-slim
 
-# opencv's shared libraries
+# opencv's shared libraries: Debian's current ones, whatever their version
+# hadolint ignore=DL3008
 RUN apt-get update \
     && apt-get install -y --no-install-recommends libgl1 libglib2.0-0 \
     && rm -rf /var/lib/apt/lists/*
@@ -12,11 +13,12 @@ WORKDIR /src
 COPY pyproject.toml README.md LICENSE ./
 COPY fgvc_cli fgvc_cli
 ARG TORCH_INDEX=""
+# hadolint ignore=DL3013
 RUN if [ -n "$TORCH_INDEX" ]; then pip install --no-cache-dir --index-url "$TORCH_INDEX" torch torchvision; fi \
     && pip install --no-cache-dir ".[weights,onnx,labels,parquet,serve]"
 
-RUN useradd --create-home fgvc && mkdir /work && chown fgvc /work
-USER fgvc
+RUN useradd --create-home --uid 1000 fgvc && mkdir /work && chown fgvc /work
+USER 1000
 WORKDIR /work
 ENTRYPOINT ["fgvc"]
 CMD ["--help"]

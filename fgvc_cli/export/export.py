@@ -16,7 +16,7 @@ from fgvc_cli.export.graph import traced
 from fgvc_cli.export.images import images_to_calibrate, images_to_check
 from fgvc_cli.export.parity import LIMIT, Parity, compare
 from fgvc_cli.files import make_parent, write_atomically
-from fgvc_cli.inference.exported.about import LAYOUT, Evidences, ExportAbout, Validated, preprocessing_of
+from fgvc_cli.inference.exported.about import LAYOUT, Evidences, ExportAbout, preprocessing_of
 from fgvc_cli.inference.exported.model import BATCH, PIECE, Exported, open_exported
 from fgvc_cli.inference.look import Model, open_model
 from fgvc_cli.inference.outcome import Answers
@@ -24,7 +24,7 @@ from fgvc_cli.inference.pictures import Picture
 from fgvc_cli.inference.request import EvalRequest
 from fgvc_cli.progress import Reporter
 from fgvc_cli.runs.checkpoint import load_model, save_model
-from fgvc_cli.runs.schema import TaxonomyRecord
+from fgvc_cli.runs.schema import TaxonomyRecord, Validated
 from fgvc_cli.terminal import Console
 
 Format = Literal["onnx", "torch", "safetensors"]

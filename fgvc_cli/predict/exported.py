@@ -13,10 +13,10 @@ from fgvc_cli.data.taxonomy_file import read_taxonomy
 from fgvc_cli.errors import BadRequest
 from fgvc_cli.files import expanded
 from fgvc_cli.inference.exported import Exported, open_exported
-from fgvc_cli.inference.exported.about import Validated
 from fgvc_cli.predict.answers import Answering
 from fgvc_cli.predict.asked import PredictRequest, answers_of
 from fgvc_cli.progress import Reporter
+from fgvc_cli.runs.schema import Validated
 
 if TYPE_CHECKING:
     from fgvc_cli.evaluation.certainty.detector import Detector

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -159,14 +160,30 @@ class OfRun:
         """As `Kept.validation`."""
         from fgvc_cli.evaluation.certainty.validation import open_validation
 
-        trained = self.model.trained
+        trained, kept = self.model.trained, self._exported.get("validation")
+        if kept is not None:
+            from fgvc_cli.predict.exported import validation_of
+            from fgvc_cli.runs.schema import Validated
+
+            return validation_of(Validated.model_validate(kept), self.model.file)
         return open_validation(self.model.file, self.model.run, trained.epoch, trained.temperature)
+
+    @property
+    def _exported(self) -> Mapping[str, Any]:
+        """What `fgvc export --format safetensors` added to the metadata of a file that is in no run folder."""
+        if self.model.run is not None:
+            return {}
+        from fgvc_cli.runs.checkpoint import about_model
+
+        return about_model(self.model.file)
 
     def tree(self, file: Path | None) -> Taxonomy | None:
         """As `Kept.tree`."""
         from fgvc_cli.evaluation.taxonomy import taxonomy_of
 
-        return taxonomy_of(self.model.run, self.model.classes, file)
+        kept = self._exported.get("taxonomy")
+        known = None if kept is None else Taxonomy.of_record(kept)
+        return taxonomy_of(self.model.run, self.model.classes, file, known)
 
     def detector(self, reporter: Reporter) -> Detector:
         """As `Kept.detector`."""

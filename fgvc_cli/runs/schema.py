@@ -289,6 +289,20 @@ class Pictures(_Form):
     pictures: list[PictureEntry]
 
 
+class Validated(_Form):
+    """The answers to the run's validation images, by which thresholds are chosen; N numbers each."""
+
+    confidence: list[Share]  # calibrated probability of the predicted class
+    right: list[Annotated[int, Field(ge=0, le=1)]]  # whether that is the true class
+    score: list[Number]  # the true class's, of conformal prediction
+
+    @model_validator(mode="after")
+    def _as_many(self) -> Self:
+        if not len(self.confidence) == len(self.right) == len(self.score) > 0:
+            raise ValueError("must hold as many numbers in each list, and at least one")
+        return self
+
+
 class ModelAbout(_Form):
     """The metadata of model.safetensors."""
 
@@ -300,6 +314,8 @@ class ModelAbout(_Form):
     enrolled: list[str] = []
     removed: list[str] = []
     temperature: Temperature = 1.0
+    validation: Validated | None = None  # this and the next only in an exported file, which has no run folder
+    taxonomy: TaxonomyRecord | None = None
 
 
 def read_file(file: Path, form: type[BaseModel]) -> Any:

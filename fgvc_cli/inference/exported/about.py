@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field
 
-from fgvc_cli.runs.schema import Count, Number, Share, TaxonomyRecord, Temperature
+from fgvc_cli.runs.schema import Count, TaxonomyRecord, Temperature, Validated
 from fgvc_cli.spec.data import DataSpec
 
 KEY = "fgvc"  # of the file's metadata
@@ -18,20 +18,6 @@ Precision = Literal["fp32", "fp16", "int8"]
 
 class _Part(BaseModel):
     model_config = ConfigDict(extra="allow", frozen=True)
-
-
-class Validated(_Part):
-    """The answers to the run's validation images, by which thresholds are chosen; N numbers each."""
-
-    confidence: list[Share]  # calibrated probability of the predicted class
-    right: list[Annotated[int, Field(ge=0, le=1)]]  # whether that is the true class
-    score: list[Number]  # the true class's, of conformal prediction
-
-    @model_validator(mode="after")
-    def _as_many(self) -> Self:
-        if not len(self.confidence) == len(self.right) == len(self.score) > 0:
-            raise ValueError("must hold as many numbers in each list, and at least one")
-        return self
 
 
 class Evidences(_Part):

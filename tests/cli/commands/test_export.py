@@ -167,6 +167,10 @@ def test_thresholds_and_tree_go_along(command: Command, plain: Path, photos: Pat
     for expected, found in zip(of_run, of_file, strict=True):
         assert (found["answer"], found["set"]) == (expected["answer"], expected["set"])
         assert found["taxon"]["name"] == expected["taxon"]["name"]
+    done = command("export", "run", "--images", photos, "--format", "safetensors", "--out", "mine/a.safetensors")
+    assert done.code == 0, done.err
+    again = command(*asked, "--rollup", 0.5, "--model", "mine/a.safetensors")
+    assert again.out == answers[0].out
     alone = command(*asked, "--model", "run/export/model.onnx", "--unknown")
     assert (alone.code, "name the run, not an exported file" in alone.err) == (2, True)
 

@@ -83,7 +83,7 @@ def check(model: Model, form: str, folder: Path, *, evidence: bool = True, optim
         for name, one, other in zip(names, found, expected, strict=True):
             assert one.shape == tuple(other.shape), name
             if one.size:
-                most = 1e-4 * max(1.0, float(other.abs().max()))
+                most = 1e-4 * max(1.0, float(other.double().abs().max()))
                 assert np.abs(one.astype(float) - other.double().numpy()).max() <= most, name
 
 

@@ -1,4 +1,4 @@
-"""Draw the README's pictures of what models look at, from models trained on the demo.
+"""Draw the pictures of the docs of what models look at, from models trained on the demo.
 
     python assets/evidence.py
 
@@ -22,11 +22,19 @@ TRAINED = {  # method: how its run differs from its preset
     "apcnn": SCRATCH + "--epochs 22 --val-fraction 0.2",
     "clan": SCRATCH + "--epochs 40 --set method.attention=sigmoid",
     "tdsa": "",
+    "reaps": "",
+    "scapnet": "",
+    "baseline": "",
+    "probe": "--backbone timm:tf_efficientnet_lite0 --weights imagenet --image-size 224",
 }
 PICTURES = {  # file: method, kind, what else is asked for
     "viz_rois.png": ("apcnn", "rois", "--only right --sample 3"),
     "viz_channels.png": ("tdsa", "channels", "--only right --sample 1"),
     "viz_versus.png": ("clan", "versus", "--only right --sample 2"),
+    "viz_sequence.png": ("reaps", "sequence", "--only right --sample 2"),
+    "viz_parts.png": ("scapnet", "parts", "--only right --sample 2"),
+    "viz_cam.png": ("baseline", "cam", "--only right --sample 2"),
+    "viz_probe.png": ("probe", "cam", "--only right --sample 2"),
 }
 
 

@@ -40,12 +40,10 @@ def test_the_walk(realweights: dict[str, Tensor], tmp_path: Path) -> None:
     for seed, name in enumerate(COLOURS):
         photos_of(tmp_path / "photos" / name, name, 20, seed)
     photos_of(tmp_path / "new-photos", "ruby", 3, 9)
-    for name in ("XDG_CACHE_HOME", "HOME"):
-        (tmp_path / name).mkdir()
     environment = os.environ | {
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "PYTHONPATH": str(ROOT),
-        "XDG_CACHE_HOME": str(tmp_path / "XDG_CACHE_HOME"),
+        "XDG_CACHE_HOME": str(tmp_path / "cache"),
         "HF_HUB_OFFLINE": "1",
     }
     for language, code in steps():

@@ -24,7 +24,6 @@ TRAINED = {  # method: how its run differs from its preset
     "tdsa": "",
     "reaps": "",
     "scapnet": "",
-    "baseline": "",
     "probe": "--backbone timm:tf_efficientnet_lite0 --weights imagenet --image-size 224",
 }
 PICTURES = {  # file: method, kind, what else is asked for
@@ -33,7 +32,6 @@ PICTURES = {  # file: method, kind, what else is asked for
     "viz_versus.png": ("clan", "versus", "--only right --sample 2"),
     "viz_sequence.png": ("reaps", "sequence", "--only right --sample 2"),
     "viz_parts.png": ("scapnet", "parts", "--only right --sample 2"),
-    "viz_cam.png": ("baseline", "cam", "--only right --sample 2"),
     "viz_probe.png": ("probe", "cam", "--only right --sample 2"),
 }
 

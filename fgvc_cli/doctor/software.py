@@ -36,6 +36,7 @@ EXTRAS = {
     "tsne": Extra(("sklearn",), "fgvc viz embedding --projection tsne"),
     "tune": Extra(("optuna",), "fgvc tune"),
     "slurm": Extra(("submitit",), "suites on a cluster"),
+    "docs": Extra(("mkdocs", "material"), "the documentation as a site"),
     "wandb": Extra(("wandb",), "fgvc train --track wandb"),
     "mlflow": Extra(("mlflow", "sqlalchemy", "alembic"), "fgvc train --track mlflow"),
     "trackio": Extra(("trackio",), "fgvc train --track trackio"),

@@ -233,10 +233,10 @@ def _writing(session: Session | Fitting, reporter: Reporter) -> Iterator[Journal
 
     All processes but the main one get a journal that writes nothing.
     """
+    run, (epoch, step) = session.run, _position(session)  # which all processes must ask together
     if not world().main:
         yield Journal()
         return
-    run, (epoch, step) = session.run, _position(session)
     metrics = MetricsFile(run.metrics_file)
     metrics.cut(epoch)
     track = session.spec.train.track

@@ -43,6 +43,7 @@ FAMILIES = {  # as tests/backbones/test_families.py
     "timm:swin_tiny_patch4_window7_224": 224,
     "timm:vit_tiny_patch16_224": 64,
     "timm:vit_small_patch16_dinov3": 64,
+    "timm:vit_base_patch16_siglip_224": 64,
 }
 NAMES = sorted({spec.model_fields["name"].default for spec in METHODS})
 

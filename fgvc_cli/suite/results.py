@@ -114,7 +114,7 @@ def _row(plan: Plan, name: str, published: float | None, rows: dict[str, list[Fi
         published=published,
         top1=over("top1", "branches", "final"),
         mean_per_class=over("mean_per_class", "branches", "final"),
-        calibration=over("ece", "calibration"),
+        calibration=Spread.of([value for one in done if (value := _calibration(one.result)) is not None]),
         localisation=Spread.of([value for one in done if (value := _best_box(one.result)) is not None]),
         hours=Spread.of([one.hours for one in done]),
         memory=Spread.of([one.memory for one in done if one.memory is not None]),
@@ -134,6 +134,12 @@ def _at(tree: Any, *path: str) -> float | None:
     for key in path:
         tree = tree.get(key) if isinstance(tree, dict) else None
     return None if tree is None else float(tree)
+
+
+def _calibration(result: dict[str, Any]) -> float | None:
+    """Of the prediction that users see: at the run's temperature, where it has one."""
+    calibrated = _at(result, "calibration", "ece_calibrated")
+    return _at(result, "calibration", "ece") if calibrated is None else calibrated
 
 
 def _best_box(result: dict[str, Any]) -> float | None:

@@ -13,6 +13,19 @@ from fgvc_cli.methods import METHODS
 from fgvc_cli.methods.base import Method
 from fgvc_cli.spec.methods.base import MethodSpec
 
+SMALL = {  # networks of each family, as small as timm has them → image side in pixels
+    "resnet50": 64,
+    "vgg16_bn": 64,
+    "timm:tf_efficientnet_lite0": 64,
+    "timm:mobilenetv4_conv_small": 64,
+    "timm:convnext_atto": 64,
+    "timm:regnety_002": 64,
+    "timm:swin_tiny_patch4_window7_224": 224,
+    "timm:vit_tiny_patch16_224": 64,
+    "timm:vit_small_patch16_dinov3": 64,
+    "timm:vit_base_patch16_siglip_224": 64,
+}
+
 
 def mk(folder: Path, *classes: str) -> None:
     """For each "NAME=N", write N noise JPEGs of 80 × 60 pixels into folder/NAME, seeded by folder and name."""

@@ -91,7 +91,7 @@ class ThisMachine:
     def stop(self) -> None:
         """As `Place.stop`."""
         self._stop.set()
-        for process in self._running:
+        for process in list(self._running):  # each leaves the list as it ends
             process.terminate()
 
     @contextmanager

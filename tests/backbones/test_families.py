@@ -16,21 +16,9 @@ from fgvc_cli.methods import METHODS
 from fgvc_cli.methods.base import Method
 from fgvc_cli.spec.methods.base import MethodSpec
 from fgvc_cli.spec.methods.baseline import BaselineSpec
-from tests.making import method_on
+from tests.making import SMALL, method_on
 
 K = 5
-SMALL = {  # networks of each family, as small as timm has them → image side in pixels
-    "resnet50": 64,
-    "vgg16_bn": 64,
-    "timm:tf_efficientnet_lite0": 64,
-    "timm:mobilenetv4_conv_small": 64,
-    "timm:convnext_atto": 64,
-    "timm:regnety_002": 64,
-    "timm:swin_tiny_patch4_window7_224": 224,
-    "timm:vit_tiny_patch16_224": 64,
-    "timm:vit_small_patch16_dinov3": 64,
-    "timm:vit_base_patch16_siglip_224": 64,
-}
 ROWS = [  # one of each class of timm that runs its modules in a row
     *("gernet_s", "convnextv2_atto", "cspresnet50", "davit_tiny", "edgenext_xx_small", "efficientvit_b0", "fastvit_t8"),
     *("ghostnet_100", "hgnetv2_b0", "inception_next_atto", "maxvit_tiny_rw_224", "poolformer_s12", "nf_resnet26"),

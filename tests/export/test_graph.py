@@ -21,6 +21,7 @@ from fgvc_cli.methods import METHODS, build_method
 from fgvc_cli.methods.base import Labelled
 from fgvc_cli.spec.build import build_spec
 from fgvc_cli.spec.run import RunSpec
+from tests.making import SMALL
 
 K = 4
 PAIRS = [  # each method once, both formats; the two that take seconds are exported by the contract tests as well
@@ -33,18 +34,6 @@ PAIRS = [  # each method once, both formats; the two that take seconds are expor
     ("mc", "resnet18", "torch"),
     ("probe", "timm:test_convnext", "onnx"),
 ]
-FAMILIES = {  # as tests/backbones/test_families.py
-    "resnet50": 64,
-    "vgg16_bn": 64,
-    "timm:tf_efficientnet_lite0": 64,
-    "timm:mobilenetv4_conv_small": 64,
-    "timm:convnext_atto": 64,
-    "timm:regnety_002": 64,
-    "timm:swin_tiny_patch4_window7_224": 224,
-    "timm:vit_tiny_patch16_224": 64,
-    "timm:vit_small_patch16_dinov3": 64,
-    "timm:vit_base_patch16_siglip_224": 64,
-}
 NAMES = sorted({spec.model_fields["name"].default for spec in METHODS})
 
 
@@ -100,10 +89,10 @@ def test_every_method_is_there() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("form", ["onnx", "torch"])
-@pytest.mark.parametrize("backbone", FAMILIES)
+@pytest.mark.parametrize("backbone", SMALL)
 @pytest.mark.parametrize("method", NAMES)
 def test_the_whole_table(method: str, backbone: str, form: str, tmp_path: Path) -> None:
-    check(model_of(method, backbone, FAMILIES[backbone]), form, tmp_path)
+    check(model_of(method, backbone, SMALL[backbone]), form, tmp_path)
 
 
 SETTINGS = [

@@ -103,19 +103,20 @@ def average_runs(runs: Sequence[RunFolder], out: Path, kind: Kind, request: Eval
     """
     spec = _common_spec(runs)
     new = RunFolder.unused(out)
-    index = _common_index(runs, with_request(spec, request), console)
+    here = with_request(spec, request)
+    index = _common_index(runs, here, console)
     assert index.val is not None
-    device = prepare_device(with_request(spec, request).train)
+    device = prepare_device(here.train)
     trained = load_trained(runs[0].model_file)
     method = trained.method.to(device)
-    loader = evaluation_loader(index, index.val, with_request(spec, request), device)
+    loader = evaluation_loader(index, index.val, here, device)
     reporter = Reporter(console)
 
     def measured(state: Mapping[str, Tensor], what: str) -> Measure:
         method.load_state_dict(state)
         reporter.begin(what, len(loader))
         try:
-            found = evaluate(method, loader, spec, len(trained.classes), device, reporter)
+            found = evaluate(method, loader, here, len(trained.classes), device, reporter)
         finally:
             reporter.end()
         return Measure(found["branches"]["final"]["top1"], found["loss"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from collections.abc import Iterator
@@ -91,6 +92,15 @@ def untrained(spec: RunSpec, classes: tuple[str, ...], file: Path, **about: Any)
     tree = {"spec": spec.model_dump(mode="json"), "classes": classes, "epoch": spec.train.epochs, **about}
     save_model(file, method.state_dict(), tree)
     return file
+
+
+def untrained_run(spec: RunSpec, classes: tuple[str, ...], folder: Path, **about: Any) -> Path:
+    """The folder of a run with the model of `untrained`, and what predicting reads beside it."""
+    folder.mkdir()
+    (folder / "run.json").write_text(spec.model_dump_json())
+    (folder / "classes.json").write_text(json.dumps(classes))
+    untrained(spec, classes, folder / "model.safetensors", **about)
+    return folder
 
 
 @contextmanager

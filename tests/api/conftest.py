@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
 
 import fgvc_cli as fgvc
-from tests.conftest import small_spec, untrained
+from tests.conftest import small_spec, untrained_run
 
 CLASSES = ("blue", "green", "red")
 
@@ -18,11 +17,7 @@ def reaps(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run without skill whose method has boxes."""
     folder = tmp_path_factory.mktemp("api") / "reaps-run"
     spec = small_spec(photos, "reaps", "method.units=8")
-    folder.mkdir()
-    (folder / "run.json").write_text(spec.model_dump_json())
-    (folder / "classes.json").write_text(json.dumps(CLASSES))
-    untrained(spec, CLASSES, folder / "model.safetensors", temperature=0.5)
-    return folder
+    return untrained_run(spec, CLASSES, folder, temperature=0.5)
 
 
 @pytest.fixture(scope="session")

@@ -23,7 +23,7 @@ from fgvc_cli.predict.rows import JsonLines
 from fgvc_cli.predict.unfinished import Unfinished
 from fgvc_cli.predict.writing import about
 from tests.cli.conftest import Answer
-from tests.conftest import small_spec, untrained
+from tests.conftest import small_spec, untrained, untrained_run
 
 CLASSES = ("blue", "green", "red")
 Command = Callable[..., Answer]
@@ -33,11 +33,7 @@ Command = Callable[..., Answer]
 def run(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("predict") / "run"
     spec = small_spec(photos, "reaps", "method.units=8")
-    folder.mkdir()
-    (folder / "run.json").write_text(spec.model_dump_json())
-    (folder / "classes.json").write_text(json.dumps(CLASSES))
-    untrained(spec, CLASSES, folder / "model.safetensors", temperature=0.5)
-    return folder
+    return untrained_run(spec, CLASSES, folder, temperature=0.5)
 
 
 @pytest.fixture(scope="module")

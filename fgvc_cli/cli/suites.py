@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 
 Rows = Annotated[str | None, typer.Option(help="Only these rows, names between commas.")]
 OneByOne = Annotated[bool, typer.Option("--one-by-one", help="One run at a time, also where there are several GPUs.")]
+AtOnce = Annotated[
+    int,
+    typer.Option(min=1, help="Runs at once on each GPU, or on this machine: small networks leave a large GPU idle."),
+]
 Slurm = Annotated[
     bool,
     typer.Option("--slurm", help="As jobs of a Slurm cluster, with the settings of the file's table [slurm]."),
@@ -56,13 +60,15 @@ def overrides(**flags: Any) -> dict[str, Any]:
     return {key: list(value) if key == "set" else value for key, value in flags.items() if value}
 
 
-def place_of(file: SuiteFile, folder: Path, slurm: bool, one_by_one: bool) -> Place:
+def place_of(file: SuiteFile, folder: Path, slurm: bool, one_by_one: bool, at_once: int) -> Place:
     """Where the suite's processes run."""
     with quick_imports():
         from fgvc_cli.suite.cluster import Cluster
         from fgvc_cli.suite.places import ThisMachine, visible_gpus
 
+    if one_by_one and at_once > 1:
+        raise BadRequest("--one-by-one and --at-once: give one of them")
     if slurm:
         return Cluster(folder / "jobs", file.slurm)
     gpus = [] if one_by_one else visible_gpus()
-    return ThisMachine(gpus if len(gpus) > 1 else ())
+    return ThisMachine(gpus if len(gpus) > 1 else (), at_once)

@@ -54,13 +54,18 @@ class Place(Protocol):
 
 
 class ThisMachine:
-    """One process at a time, or one on each of several GPUs."""
+    """So many processes at once on this machine, or on each of several GPUs.
 
-    def __init__(self, gpus: Sequence[str] = ()) -> None:
+    Args:
+        gpus: their numbers; empty if all processes see the same devices.
+        at_once: processes on each. A run of a small network leaves most of a large GPU idle.
+    """
+
+    def __init__(self, gpus: Sequence[str] = (), at_once: int = 1) -> None:
         self._free: SimpleQueue[str] = SimpleQueue()
-        for gpu in gpus or ("",):
+        for gpu in [*(gpus or ("",))] * at_once:
             self._free.put(gpu)
-        self.slots = max(len(gpus), 1)
+        self.slots = max(len(gpus), 1) * at_once
         self._stop = threading.Event()
         self._running: list[subprocess.Popen[bytes]] = []
 

@@ -35,6 +35,7 @@ def suite(
     epochs: options.Epochs = None,
     sets: options.Sets = None,
     one_by_one: suites.OneByOne = False,
+    at_once: suites.AtOnce = 1,
     slurm: suites.Slurm = False,
     table_only: Annotated[
         bool, typer.Option("--table-only", help="Run nothing: write the table of what is finished.")
@@ -62,7 +63,7 @@ def suite(
     given = suites.overrides(data_dir=data_dir, dataset=dataset, epochs=epochs, set=sets)
     planned = plan(file, folder, given, spec_of_row)
     write_specs(planned)
-    failed = [] if table_only else _run(planned, suites.place_of(file, folder, slurm, one_by_one))
+    failed = [] if table_only else _run(planned, suites.place_of(file, folder, slurm, one_by_one, at_once))
     _write(planned)
     if report:
         _report(planned)

@@ -31,6 +31,7 @@ def tune(
     epochs: options.Epochs = None,
     sets: options.Sets = None,
     one_by_one: suites.OneByOne = False,
+    at_once: suites.AtOnce = 1,
     slurm: suites.Slurm = False,
 ) -> None:
     """Pick settings for each row of a suite by the validation split; the test split is measured once, for the winner.
@@ -48,7 +49,7 @@ def tune(
     given = suites.overrides(data_dir=data_dir, dataset=dataset, epochs=epochs, set=sets)
     flags = {row.name: with_overrides(file.flags_of(row), given) for row in file.rows}
     _has_search(file, suite)
-    winners = _tuned(file, flags, folder, trials, suites.place_of(file, folder, slurm, one_by_one))
+    winners = _tuned(file, flags, folder, trials, suites.place_of(file, folder, slurm, one_by_one, at_once))
     _write(file, flags, folder, winners)
 
 

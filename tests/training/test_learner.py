@@ -30,7 +30,7 @@ def learner_of(photos, *sets: str) -> Learner:
 def uint8_batch(size: int = 4) -> Batch:
     images = torch.randint(0, 256, (size, 3, 32, 32), dtype=torch.uint8)
     number = torch.arange(size)
-    return Batch(images, number % 3, number, torch.eye(2, 3).expand(size, 2, 3))
+    return Batch(images, number % 3, number, torch.eye(2, 3).repeat(size, 1, 1))
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])

@@ -126,9 +126,11 @@ def last_line(log: Path, start: int = 0) -> str:
     return lines[-1].removeprefix("fgvc: ") if lines else ""
 
 
-def each(place: Place, items: Sequence[Item], work: Callable[[Item], Result]) -> list[Result]:
-    """Do the work of each item, as many at once as the place runs. If it is interrupted, the place is stopped."""
-    with ThreadPoolExecutor(place.slots) as pool:
+def each(
+    place: Place, items: Sequence[Item], work: Callable[[Item], Result], at_once: int | None = None
+) -> list[Result]:
+    """Do the work of each item, by default as many at once as the place runs. If interrupted, the place is stopped."""
+    with ThreadPoolExecutor(at_once or place.slots) as pool:
         waiting = [pool.submit(work, item) for item in items]
         try:
             return [future.result() for future in waiting]

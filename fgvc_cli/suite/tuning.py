@@ -67,8 +67,8 @@ class Tuning:
             for values in grid:
                 self.study.enqueue_trial(values, skip_if_exists=True)
 
-    def run(self, place: Place, tell: Tell) -> list[Tried]:
-        """Train what is left of the trials; all that have ended.
+    def run(self, place: Place, tell: Tell, at_once: int = 1) -> list[Tried]:
+        """Train what is left of the trials, so many at once; all that have ended.
 
         Raises:
             FgvcError: the settings are wrong whatever is picked, as there is no validation split.
@@ -80,7 +80,7 @@ class Tuning:
             while (trial := self._next(waiting, place)) is not None:
                 self._try(trial, place, tell)
 
-        each(place, range(place.slots), work)
+        each(place, range(at_once), work, at_once)
         return self.tried()
 
     def _next(self, waiting: list[optuna.trial.Trial], place: Place) -> optuna.trial.Trial | None:
@@ -168,6 +168,15 @@ def combinations(search: Search) -> list[Values] | None:
     if len(lists) < len(search):
         return None
     return [dict(zip(search, values, strict=True)) for values in itertools.product(*lists)]
+
+
+def run_each(tunings: Sequence[Tuning], place: Place, tell: Tell) -> list[list[Tried]]:
+    """The trials of all rows.
+
+    Where several run at once the rows share the place: few trials of a row are picked before its others have ended.
+    """
+    share = math.ceil(place.slots / max(len(tunings), 1))
+    return each(place, tunings, lambda tuning: tuning.run(place, tell, share))
 
 
 def tuning_of(

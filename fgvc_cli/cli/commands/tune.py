@@ -62,17 +62,16 @@ def _has_search(file: SuiteFile, suite: str) -> None:
 def _tuned(file: SuiteFile, flags: dict[str, Values], folder: Path, trials: int, place: Place) -> list[Winner]:
     with quick_imports():
         from fgvc_cli.spec.flags import spec_of_row
-        from fgvc_cli.suite.tuning import tuning_of
+        from fgvc_cli.suite.places import each
+        from fgvc_cli.suite.tuning import run_each, tuning_of
         from fgvc_cli.suite.winners import measure
 
     tunings = [
         tuning_of(file, row, flags[row.name], spec_of_row, folder, trials) for row in file.rows
     ]  # every row's settings are checked before the first trial
-    winners = []
-    for tuning in tunings:
-        tried = tuning.run(place, _said)
-        winners.append(measure(tuning.row, tried, place))
-    return winners
+    tried = run_each(tunings, place, _said)
+    found = list(zip(tunings, tried, strict=True))
+    return each(place, found, lambda one: measure(one[0].row, one[1], place))
 
 
 def _said(job: Job, state: str) -> None:

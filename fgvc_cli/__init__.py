@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 from fgvc_cli.machine.spin import bound_spin
 
 if TYPE_CHECKING:
-    from fgvc_cli.api.evaluation import evaluate
     from fgvc_cli.api.explanation import Explanation
     from fgvc_cli.api.inputs import images
     from fgvc_cli.api.loading import load
     from fgvc_cli.api.model import Model
     from fgvc_cli.api.run import Run
-    from fgvc_cli.api.sharing import pull, push
+    from fgvc_cli.api.runs.evaluation import evaluate
+    from fgvc_cli.api.sharing import pull
     from fgvc_cli.api.training import estimate, train
     from fgvc_cli.errors import BadRequest, FgvcError
     from fgvc_cli.predict.answers import Answer, Failed
@@ -31,7 +31,6 @@ __all__ = [
     "images",
     "load",
     "pull",
-    "push",
     "train",
 ]
 
@@ -44,11 +43,10 @@ _HOME = {  # name → its module, which is loaded when the name is first used: P
     "Model": "fgvc_cli.api.model",
     "Run": "fgvc_cli.api.run",
     "estimate": "fgvc_cli.api.training",
-    "evaluate": "fgvc_cli.api.evaluation",
+    "evaluate": "fgvc_cli.api.runs.evaluation",
     "images": "fgvc_cli.api.inputs",
     "load": "fgvc_cli.api.loading",
     "pull": "fgvc_cli.api.sharing",
-    "push": "fgvc_cli.api.sharing",
     "train": "fgvc_cli.api.training",
 }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, Union
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, Union, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from PIL import Image
     from torch import Tensor
 
-OneImage: TypeAlias = Union[str, os.PathLike[str], "Image.Image", NDArray[Any], "Tensor"]
+OneImage: TypeAlias = Union[str, os.PathLike[str], Picture, "Image.Image", NDArray[Any], "Tensor"]
 Pixels = NDArray[np.uint8]
 _CHANNELS = (1, 3, 4)
 _TAKEN = "a path, a Pillow image, an array (H, W, 3) or a tensor (3, H, W)"
@@ -26,7 +26,7 @@ _TAKEN = "a path, a Pillow image, an array (H, W, 3) or a tensor (3, H, W)"
 
 def is_one(images: object) -> bool:
     """Whether this is one image, not several. An array or tensor of four axes is several."""
-    if isinstance(images, str | os.PathLike) or _is_pillow(images):
+    if isinstance(images, str | os.PathLike | Picture) or _is_pillow(images):
         return True
     return hasattr(images, "ndim") and images.ndim <= 3
 
@@ -41,7 +41,7 @@ def several(images: Iterable[OneImage]) -> list[OneImage]:
         raise BadRequest(f"cannot take {type(images).__name__} as an image: give {_TAKEN}, or a list of them") from None
 
 
-def read(image: OneImage, name: str) -> tuple[str, Path | None, Pixels | None]:
+def read(image: Any, name: str) -> tuple[str, Path | None, Pixels | None]:
     """A name for messages, and the file of an image or its pixels (H, W, 3) uint8 RGB.
 
     An array or tensor holds uint8, or floating-point values in 0..1; one of a single channel is grey, a fourth channel
@@ -71,6 +71,9 @@ def pictures_of(images: OneImage | Iterable[OneImage]) -> list[Picture]:
     given: Any = [images] if is_one(images) else images
     found = []
     for place, image in enumerate(several(given)):
+        if isinstance(image, Picture):
+            found.append(image)
+            continue
         name, file, pixels = read(image, f"image {place}")
         found.append(Picture(name, file or Path(name), pixels=pixels))
     return found
@@ -131,16 +134,23 @@ def _bytes(array: NDArray[Any], name: str) -> Pixels:
     raise BadRequest(f"{name}: values of type {array.dtype}: give uint8, or floating point in 0..1")
 
 
-def images(*places: str | os.PathLike[str], follow_links: bool = False) -> list[Path]:
+@overload
+def images(*places: str | os.PathLike[str], follow_links: bool = False, tars: Literal[False] = False) -> list[Path]: ...
+@overload
+def images(*places: str | os.PathLike[str], follow_links: bool = False, tars: Literal[True]) -> list[Picture]: ...
+def images(
+    *places: str | os.PathLike[str], follow_links: bool = False, tars: bool = False
+) -> list[Path] | list[Picture]:
     """The image files that folders and patterns hold, each once: as `fgvc predict` finds them.
 
     Args:
         places: image files, folders (all images below them, sorted), patterns such as `photos/*.jpg`.
         follow_links: also read linked folders inside the named folders.
+        tars: also find the images in tars, in their places; the list is then one of `Picture`, which all that takes
+            images takes.
 
     Raises:
         BadRequest: a place does not exist, or holds no image.
     """
-    return [
-        picture.file for picture in find_pictures([os.fspath(place) for place in places], follow_links=follow_links)
-    ]
+    found = find_pictures([os.fspath(place) for place in places], follow_links=follow_links, tars=tars)
+    return found if tars else [picture.file for picture in found]

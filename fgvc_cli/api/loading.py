@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import warnings
-from pathlib import Path
-
 from fgvc_cli.api.model import Model
-from fgvc_cli.files import expanded
-from fgvc_cli.hub.names import is_hub_name
+from fgvc_cli.api.place import RunLike, place_of
 from fgvc_cli.machine.imports import quick_imports
 from fgvc_cli.predict.exported import is_exported
 
 
 def load(
-    source: str | os.PathLike[str] | None = None,
+    source: RunLike | None = None,
     *,
     device: str | None = None,
     precision: str | None = None,
@@ -47,12 +42,3 @@ def load(
 
     request = EvalRequest("test", device, precision, batch_size)
     return TrainedModel(open_model(newest_model() if path is None else path, request))
-
-
-def place_of(source: str | os.PathLike[str]) -> Path:
-    """The path of a run or a model; of hf://OWNER/NAME that of what was fetched."""
-    if not is_hub_name(os.fspath(source)):
-        return expanded(source)
-    from fgvc_cli.share.pull import local
-
-    return local(source, lambda text: warnings.warn(text, stacklevel=4))

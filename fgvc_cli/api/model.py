@@ -148,6 +148,11 @@ class Model(ABC):
         """
 
 
+def reporter_of(progress: bool) -> Reporter:
+    """A reporter that shows notes and progress on stderr, or nothing."""
+    return Reporter(Console(stderr=True, quiet=not progress))
+
+
 def quiet() -> Reporter:
     """A reporter that shows nothing."""
-    return Reporter(Console(quiet=True, stderr=True))
+    return reporter_of(False)

@@ -8,19 +8,29 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fgvc_cli.api.inputs import OneImage, pictures_of
+from fgvc_cli.api.loading import load
+from fgvc_cli.api.model import Model, reporter_of
+from fgvc_cli.api.place import RunLike, folder_of
+from fgvc_cli.api.runs import showing
+from fgvc_cli.api.runs.evaluation import evaluate
 from fgvc_cli.files import expanded
+from fgvc_cli.machine.imports import quick_imports
 from fgvc_cli.runs.folder import RUNS, RunFolder, trained_runs
+from fgvc_cli.runs.journal import read_rows
 from fgvc_cli.runs.schema import EvalResult
 
 if TYPE_CHECKING:
-    from fgvc_cli.api.inputs import OneImage
-    from fgvc_cli.api.model import Model
+    from fgvc_cli.export.export import Written as Exported
+    from fgvc_cli.report.page import Written as Page
     from fgvc_cli.spec.run import RunSpec
+
+_Path = str | os.PathLike[str]
 
 
 @dataclass(frozen=True, init=False)
 class Run:
-    """A run's folder and what it holds.
+    """A run's folder and what it holds. Where a path is asked for, a run is that of its folder.
 
     Args:
         folder: of an existing run, or hf://OWNER/NAME; BadRequest if there is none.
@@ -28,10 +38,11 @@ class Run:
 
     folder: Path
 
-    def __init__(self, folder: str | os.PathLike[str]) -> None:
-        from fgvc_cli.api.loading import place_of
+    def __init__(self, folder: RunLike) -> None:
+        object.__setattr__(self, "folder", folder_of(folder).path)
 
-        object.__setattr__(self, "folder", RunFolder.open(place_of(folder)).path)
+    def __fspath__(self) -> str:
+        return str(self.folder)
 
     @classmethod
     def newest(cls, below: str | os.PathLike[str] = RUNS) -> Run:
@@ -70,32 +81,26 @@ class Run:
     @property
     def epochs(self) -> list[dict[str, str]]:
         """The rows of metrics.csv, one an epoch."""
-        from fgvc_cli.runs.journal import read_rows
-
         return read_rows(self._kept.metrics_file)
 
     def load(self, **settings: Any) -> Model:
         """The run's model; `settings` are those of `fgvc.load`."""
-        from fgvc_cli.api.loading import load
-
-        return load(self.folder, **settings)
+        return load(self, **settings)
 
     def evaluate(self, **flags: Any) -> EvalResult:
         """Measure its model; `flags` are those of `fgvc.evaluate`."""
-        from fgvc_cli.api.evaluation import evaluate
-
-        return evaluate(self.folder, **flags)
+        return evaluate(self, **flags)
 
     def report(
         self,
-        out: str | os.PathLike[str] | None = None,
+        out: _Path | None = None,
         *,
-        beside: Sequence[Run] = (),
+        beside: Sequence[RunLike] = (),
         sample: int | None = None,
         force: bool = False,
         progress: bool = True,
         **flags: Any,
-    ) -> Path:
+    ) -> Page:
         """Write one web page about the run, as `fgvc report` does.
 
         Args:
@@ -107,13 +112,15 @@ class Run:
             flags: `split`, `device`, `batch_size`, `precision`, `data_dir`, `name`, `unknown_classes`.
 
         Returns:
-            The file.
+            Its `file`, and `notices` of what is missing on it.
+
+        Raises:
+            BadRequest: a flag is wrong, or the file exists.
+            FgvcError: a run cannot be read, or the page cannot be written.
         """
-        from fgvc_cli.api.showing import report
+        return showing.report([self, *beside], out, flags, sample=sample, force=force, progress=progress)
 
-        return report([self.folder, *(run.folder for run in beside)], out, sample, force, progress, flags)
-
-    def export(self, out: str | os.PathLike[str] | None = None, *, progress: bool = True, **flags: Any) -> Path:
+    def export(self, out: _Path | None = None, *, progress: bool = True, **flags: Any) -> Exported:
         """Write the model as one file that answers by itself, as `fgvc export` does.
 
         Args:
@@ -122,27 +129,59 @@ class Run:
             flags: `format`, `precision`, `dynamic_batch`, `evidence`, `images`, `check`, `calibration`, `max_loss`.
 
         Returns:
-            The file.
+            Its `file`, and by how much its answers differ from the run's (`parity`).
 
         Raises:
             BadRequest: a flag is wrong, or a package is missing.
             FgvcError: the file does not answer as the run does; nothing is written.
         """
-        from fgvc_cli.api.showing import export
+        return showing.export(self, out, flags, progress=progress)
 
-        return export(self.folder, out, progress, flags)
+    def push(
+        self,
+        name: str,
+        *,
+        private: bool = False,
+        picture: Sequence[_Path] = (),
+        licence: str | None = None,
+        out: _Path | None = None,
+        progress: bool = True,
+    ) -> str:
+        """Send the model of a finished run to the hub, with a model card, as `fgvc push` does.
 
-    def enroll(self, class_name: str, images: OneImage | Iterable[OneImage]) -> int:
-        """Teach the model a class without training, as `fgvc enroll` does. Returns the number of classes then."""
-        from fgvc_cli.api.inputs import pictures_of
-        from fgvc_cli.api.model import quiet
-        from fgvc_cli.training.features import enrollment
+        Args:
+            name: OWNER/NAME; the repository is made if there is none.
+            private: make the repository private, if it is made now.
+            picture: images that may be published, up to four: the card shows what the model looked at in them.
+            licence: of the model, by the hub's identifier, such as apache-2.0.
+            out: write the files into this new folder; nothing is sent.
+            progress: show notes on stderr.
 
-        return enrollment.enroll(self._kept, class_name, pictures_of(images), quiet())
+        Returns:
+            The repository's address, or with `out` the folder.
+
+        Raises:
+            BadRequest: the name is none, the run is not finished, or the hub does not let this user write there.
+            FgvcError: a file cannot be written, or the hub failed.
+        """
+        return showing.push(self, name, private=private, picture=picture, licence=licence, out=out, progress=progress)
+
+    def enroll(self, class_name: str, images: OneImage | Iterable[OneImage], *, progress: bool = True) -> int:
+        """Teach the model a class without training, as `fgvc enroll` does. Returns the number of classes then.
+
+        Raises:
+            BadRequest: the run's method cannot learn a class so, or an image is of no known kind.
+            FgvcError: an image cannot be read.
+        """
+        with quick_imports():
+            from fgvc_cli.training.features import enrollment
+
+        return enrollment.enroll(self._kept, class_name, pictures_of(images), reporter_of(progress))
 
     def forget(self, class_name: str) -> int:
         """Let the model forget a class, as `fgvc enroll --remove` does. Returns the number of classes then."""
-        from fgvc_cli.training.features import enrollment
+        with quick_imports():
+            from fgvc_cli.training.features import enrollment
 
         return enrollment.remove(self._kept, class_name)
 

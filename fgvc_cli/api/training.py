@@ -125,9 +125,9 @@ def trained(flags: Mapping[str, Any], note: Note, console: Console) -> dict[str,
     spec = _spec(flags, note)
 
     with quick_imports():
-        from fgvc_cli.api.advice import preset_note
         from fgvc_cli.machine.distributed import launched
         from fgvc_cli.runs.folder import default_path
+        from fgvc_cli.training.advice import preset_note
         from fgvc_cli.training.train import train
 
     if launched().main:
@@ -142,9 +142,9 @@ def estimated(flags: Mapping[str, Any], note: Note, console: Console) -> tuple[R
     spec = _spec(flags, note)
 
     with quick_imports():
-        from fgvc_cli.api.advice import preset_note
         from fgvc_cli.backbones import resolved
         from fgvc_cli.runs.folder import default_path
+        from fgvc_cli.training.advice import preset_note
         from fgvc_cli.training.estimate import estimate
 
     spec = resolved(spec)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,6 +14,7 @@ from fgvc_cli.streams import tell
 from fgvc_cli.values import LEAST_ROLLUP, MOST_COVERAGE
 
 if TYPE_CHECKING:
+    from fgvc_cli.inference.pictures import Picture
     from fgvc_cli.spec.run import RunSpec
 
 _RECIPE, _COMMON, _REGULAR, _DATA = "What to run", "Common settings", "Regularisation", "Data"
@@ -31,6 +34,14 @@ def run_path(text: str) -> Path:
     from fgvc_cli.share.pull import local
 
     return local(text, lambda note: tell(f"note: {note}"))
+
+
+def pictures(paths: Sequence[str], *, follow_links: bool | None = None, tars: bool = False) -> list[Picture]:
+    """The images that a command's arguments name, `-` for a list on stdin. A line tells what is passed over."""
+    from fgvc_cli.inference.pictures import find_pictures, listed
+
+    lines, note = listed(sys.stdin), lambda text: tell(f"note: {text}")
+    return find_pictures(paths, lines, follow_links=bool(follow_links), tars=tars, note=note)
 
 
 RUN: dict[str, Any] = {"metavar": "RUN", "parser": run_path}  # of a flag or argument that names a run or a model

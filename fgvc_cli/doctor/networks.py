@@ -54,7 +54,7 @@ def answering(*hosts: str) -> dict[str, bool]:
 
 def preset() -> Check:
     """The most demanding preset for own photos that this machine trains in an hour, by timed steps."""
-    from fgvc_cli.api.advice import HOUR, PHOTOS, fitting
+    from fgvc_cli.training.advice import HOUR, PHOTOS, fitting
 
     fit = fitting(servers())
     if fit is None:

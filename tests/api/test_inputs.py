@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from fgvc_cli.api.inputs import images, is_one, read, several
+from fgvc_cli.api.inputs import images, is_one, pictures_of, read, several
 from fgvc_cli.data.images.read import read_image
 from fgvc_cli.errors import BadRequest
 
@@ -98,3 +99,13 @@ def test_images_of_folders_and_patterns(photos: Path) -> None:
     ]
     with pytest.raises(BadRequest, match="there is no such file or folder"):
         images("nowhere")
+
+
+def test_images_in_a_tar(photos: Path, tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "a.tar", "w") as tar:
+        for number in range(2):
+            tar.add(photos / f"test/red/{number}.png", f"red/{number}.png")
+    found = images(tmp_path / "a.tar", tars=True)
+    assert [picture.name for picture in found] == [str(tmp_path / f"a.tar/red/{number}.png") for number in range(2)]
+    assert is_one(found[0])
+    assert pictures_of([found[0], photos / "test/red/0.png"])[0] is found[0]

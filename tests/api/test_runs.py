@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import fgvc_cli as fgvc
-from fgvc_cli.api.evaluation import EvalFlags
+from fgvc_cli.api.runs.evaluation import EvalFlags
 from fgvc_cli.api.training import TrainFlags
 from fgvc_cli.cli.commands import eval as evaluation
 from fgvc_cli.cli.commands import train
@@ -64,14 +64,14 @@ def test_what_a_run_would_take(photos: Path, tmp_path: Path) -> None:
 
 
 def test_a_page_and_a_file_of_a_run(trained: fgvc.Run, photos: Path, tmp_path: Path) -> None:
-    assert trained.report(tmp_path / "x.html", sample=0, progress=False) == tmp_path / "x.html"
+    assert trained.report(tmp_path / "x.html", sample=0, progress=False).file == tmp_path / "x.html"
     with pytest.raises(fgvc.BadRequest, match="already exists"):
         trained.report(tmp_path / "x.html", sample=0, progress=False)
     trained.report(str(tmp_path / "x.html"), beside=[trained], sample=0, force=True, split="test", progress=False)
     with pytest.raises(fgvc.BadRequest, match="sprit is no flag of report: did you mean split"):
         trained.report(sprit="val")
     file = trained.export(tmp_path / "x.safetensors", format="safetensors", images=[photos], progress=False)
-    assert fgvc.load(file).classes == trained.classes
+    assert fgvc.load(file.file).classes == trained.classes
     with pytest.raises(fgvc.BadRequest, match="--format x: choose onnx"):
         trained.export(format="x")
 
@@ -128,3 +128,8 @@ def test_measuring_what_is_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         fgvc.Run(tmp_path / "nowhere")
     with pytest.raises(fgvc.BadRequest, match=r"splt is no flag of fgvc.evaluate: did you mean split\?"):
         fgvc.evaluate(tmp_path, splt="val")  # type: ignore[call-arg]
+
+
+def test_a_run_is_the_path_of_its_folder(trained: fgvc.Run) -> None:
+    assert Path(trained) == trained.folder
+    assert fgvc.load(trained).run == trained == fgvc.Run(trained)

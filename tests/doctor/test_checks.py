@@ -15,12 +15,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from fgvc_cli.api import advice
 from fgvc_cli.backbones import choice
 from fgvc_cli.doctor import images, machine, networks, software
 from fgvc_cli.doctor.checks import Check, every_check, examine
 from fgvc_cli.errors import BadRequest, FgvcError
 from fgvc_cli.spec.presets import load_preset
+from fgvc_cli.training import advice
 from fgvc_cli.training.estimate import Memory, Time
 
 GIB = 2**30

@@ -34,7 +34,7 @@ SENT = {
 
 def test_there_and_back(hub: Hub, finished: fgvc.Run, photos: Path, tmp_path: Path) -> None:
     bird = photos / "test/red/0.png"
-    address = fgvc.push(finished, "maria/colours", private=True, picture=[bird], licence="apache-2.0", progress=False)
+    address = finished.push("maria/colours", private=True, picture=[bird], licence="apache-2.0", progress=False)
     assert address == f"{hub.endpoint}/maria/colours"
     sent = hub.files["maria/colours"]
     assert {*sent} == SENT
@@ -52,14 +52,14 @@ def test_there_and_back(hub: Hub, finished: fgvc.Run, photos: Path, tmp_path: Pa
         assert model.name == "colours"
     assert run.measures.branches == finished.measures.branches
     assert run.spec.data.root is None
-    assert run.report(tmp_path / "x.html", sample=0, progress=False).is_file()
+    assert run.report(tmp_path / "x.html", sample=0, progress=False).file.is_file()
 
 
 def test_the_card(hub: Hub, finished: fgvc.Run, photos: Path, tmp_path: Path) -> None:
     from huggingface_hub import ModelCard
 
     pictures = [photos / "test/red/0.png", photos / "test/blue/0.png"]
-    out = fgvc.push(finished, "maria/colours", picture=pictures, licence="mit", out=tmp_path / "x", progress=False)
+    out = finished.push("maria/colours", picture=pictures, licence="mit", out=tmp_path / "x", progress=False)
     card = ModelCard.load(Path(out) / "README.md")
     about = card.data
     assert (about.library_name, about.pipeline_tag, about.license) == ("fgvc", "image-classification", "mit")
@@ -81,12 +81,12 @@ def test_the_card(hub: Hub, finished: fgvc.Run, photos: Path, tmp_path: Path) ->
 def test_without_pictures_the_card_says_nothing_of_them(
     hub: Hub, finished: fgvc.Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    fgvc.push(finished, "maria/colours", out=tmp_path / "x")
+    finished.push("maria/colours", out=tmp_path / "x")
     assert "name some that you may publish" in capsys.readouterr().err
     assert "Why it decides" not in (tmp_path / "x/README.md").read_text()
     assert not (tmp_path / "x/why.png").exists()
     with pytest.raises(fgvc.BadRequest, match="x exists: give a new folder"):
-        fgvc.push(finished, "maria/colours", out=tmp_path / "x")
+        finished.push("maria/colours", out=tmp_path / "x")
 
 
 def test_data_that_are_free_are_shown_without_being_named(
@@ -94,7 +94,7 @@ def test_data_that_are_free_are_shown_without_being_named(
 ) -> None:
     assert [name for name, facts in CATALOG.items() if facts.free] == ["demo"]  # drawn by fgvc
     monkeypatch.setitem(CATALOG, "folder", replace(CATALOG["folder"], free=True))
-    fgvc.push(finished, "maria/colours", out=tmp_path / "x", progress=False)
+    finished.push("maria/colours", out=tmp_path / "x", progress=False)
     assert "What the model looked at in 4 images" in (tmp_path / "x/README.md").read_text()
     assert (tmp_path / "x/why.png").is_file()
 
@@ -111,14 +111,14 @@ def test_names_of_classes_are_no_markdown(hub: Hub, finished: fgvc.Run, tmp_path
     from fgvc_cli.share.card import _plain
 
     assert _plain(odd) == r"a\|b &lt;script&gt; \# c"
-    fgvc.push(tmp_path / "run", "maria/colours", out=tmp_path / "x", progress=False)
+    fgvc.Run(tmp_path / "run").push("maria/colours", out=tmp_path / "x", progress=False)
     assert "| red | blue | 1 | 50.00 % |" in (tmp_path / "x/README.md").read_text()
 
 
 def test_the_hub_is_asked_once_for_a_model_and_not_at_all_offline(
     hub: Hub, finished: fgvc.Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    fgvc.push(finished, "maria/colours", progress=False)
+    finished.push("maria/colours", progress=False)
     fgvc.load("hf://maria/colours")
     hub.asked.clear()
     fgvc.load("hf://maria/colours")

@@ -20,7 +20,7 @@ Content = dict[str, bytes]
 def content(finished: fgvc.Run, tmp_path_factory: pytest.TempPathFactory) -> Content:
     """The files of a shared model."""
     folder = tmp_path_factory.mktemp("staged") / "x"
-    fgvc.push(finished, "maria/colours", out=folder, progress=False)
+    finished.push("maria/colours", out=folder, progress=False)
     return {file.relative_to(folder).as_posix(): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
 
 
@@ -67,12 +67,12 @@ def test_a_hub_that_takes_nothing(
     hub: Hub, finished: fgvc.Run, status: int, kind: type[fgvc.FgvcError], said: str
 ) -> None:
     hub.status = status
-    assert said in line_of(lambda: fgvc.push(finished, "maria/colours", progress=False), kind)
+    assert said in line_of(lambda: finished.push("maria/colours", progress=False), kind)
 
 
 def test_a_token_that_the_hub_does_not_know(hub: Hub, finished: fgvc.Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_TOKEN", "hf_anotherAnotherAnother")
-    line = line_of(lambda: fgvc.push(finished, "maria/colours", progress=False), fgvc.BadRequest)
+    line = line_of(lambda: finished.push("maria/colours", progress=False), fgvc.BadRequest)
     assert "does not know who you are" in line
     assert "hf_another" not in line
 
@@ -84,7 +84,7 @@ def test_a_hub_that_does_not_answer(hub: Hub, finished: fgvc.Run, monkeypatch: p
     hub.hangs = True
     line = line_of(lambda: fgvc.load("hf://maria/colours"), fgvc.FgvcError)
     assert "does not answer (nothing came for 0.1 s): check the connection, try again" in line
-    assert "does not answer" in line_of(lambda: fgvc.push(finished, "maria/colours", progress=False), fgvc.FgvcError)
+    assert "does not answer" in line_of(lambda: finished.push("maria/colours", progress=False), fgvc.FgvcError)
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
     line = line_of(lambda: fgvc.pull("maria/colours", progress=False), fgvc.FgvcError)
     assert "the hub at http://127.0.0.1:9 does not answer" in line
@@ -93,7 +93,7 @@ def test_a_hub_that_does_not_answer(hub: Hub, finished: fgvc.Run, monkeypatch: p
 
 @pytest.mark.parametrize("name", ["colours", "maria/", "/colours", "a/b/c", "../x", "a/b@", ""])
 def test_names_that_are_none(hub: Hub, finished: fgvc.Run, name: str) -> None:
-    for call in (lambda: fgvc.pull(name), lambda: fgvc.load(f"hf://{name}"), lambda: fgvc.push(finished, name)):
+    for call in (lambda: fgvc.pull(name), lambda: fgvc.load(f"hf://{name}"), lambda: finished.push(name)):
         assert "is no name on the hub: give OWNER/NAME" in line_of(call, fgvc.BadRequest)
     assert not hub.asked
 
@@ -101,16 +101,16 @@ def test_names_that_are_none(hub: Hub, finished: fgvc.Run, name: str) -> None:
 def test_runs_that_are_not_finished(hub: Hub, finished: fgvc.Run, tmp_path: Path) -> None:
     shutil.copytree(finished.folder, tmp_path / "run")
     (tmp_path / "run/eval/test.json").unlink()
-    line = line_of(lambda: fgvc.push(tmp_path / "run", "maria/colours"), fgvc.BadRequest)
+    line = line_of(lambda: fgvc.Run(tmp_path / "run").push("maria/colours"), fgvc.BadRequest)
     assert "is not finished: " in line
     assert "`fgvc train --resume " in line
     (tmp_path / "run/model.safetensors").unlink()
-    line = line_of(lambda: fgvc.push(tmp_path / "run", "maria/colours"), fgvc.BadRequest)
+    line = line_of(lambda: fgvc.Run(tmp_path / "run").push("maria/colours"), fgvc.BadRequest)
     assert "it has no model yet" in line
-    assert "there is no run at" in line_of(lambda: fgvc.push(tmp_path / "gone", "maria/colours"), fgvc.BadRequest)
-    line = line_of(lambda: fgvc.push(finished, "maria/colours@v1"), fgvc.BadRequest)
+    assert "there is no run at" in line_of(lambda: fgvc.Run(tmp_path / "gone").push("maria/colours"), fgvc.BadRequest)
+    line = line_of(lambda: finished.push("maria/colours@v1"), fgvc.BadRequest)
     assert "leave @v1 out" in line
-    line = line_of(lambda: fgvc.push(finished, "maria/colours", picture=["gone.png"]), fgvc.BadRequest)
+    line = line_of(lambda: finished.push("maria/colours", picture=["gone.png"]), fgvc.BadRequest)
     assert "gone.png: there is no such file" in line
     assert not hub.asked
 

@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
+from fgvc_cli.cli import options
 from fgvc_cli.errors import BadRequest
-from fgvc_cli.machine.imports import quick_imports
+from fgvc_cli.streams import tell
 
 
 def enroll(
@@ -23,26 +24,18 @@ def enroll(
 
     The model gets a new version; the one before stays in the run's folder versions/.
     """
-    from fgvc_cli.runs.folder import RunFolder
-
     if not name:
         raise BadRequest('which class? add --class "NAME"')
     if remove == bool(paths):
         raise BadRequest("--remove takes no images" if remove else "which images? name files or folders of the class")
-    folder = RunFolder.open(run)
 
-    from fgvc_cli.terminal import Console
+    from fgvc_cli.api.run import Run
 
-    with quick_imports():
-        from fgvc_cli.inference.pictures import find_pictures
-        from fgvc_cli.progress import Reporter
-        from fgvc_cli.training.features import enrollment
-
-    reporter = Reporter(Console(stderr=True))
+    opened = Run(run)
     if remove:
-        count = enrollment.remove(folder, name)
-        reporter.line(f"{folder.path} has forgotten {name!r}; it knows {count} classes")
+        count = opened.forget(name)
+        tell(f"{run} has forgotten {name!r}; it knows {count} classes")
         return
-    pictures = find_pictures(paths or [], note=lambda text: reporter.line(f"note: {text}"))
-    count = enrollment.enroll(folder, name, pictures, reporter)
-    reporter.line(f"{folder.path} has learnt {len(pictures)} images of {name!r}; it knows {count} classes")
+    pictures = options.pictures(paths or [])
+    count = opened.enroll(name, pictures)
+    tell(f"{run} has learnt {len(pictures)} images of {name!r}; it knows {count} classes")

@@ -81,7 +81,7 @@ def evaluate(
     """
     flags = {key: value for key, value in locals().items() if key not in ("runs", "model", "json_only")}
 
-    from fgvc_cli.api.evaluation import measured, measured_file
+    from fgvc_cli.api.runs.evaluation import measured, measured_file
     from fgvc_cli.runs.folder import RunFolder
     from fgvc_cli.terminal import Console
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from fgvc_cli.cli import options
-from fgvc_cli.machine.imports import quick_imports
+from fgvc_cli.streams import say, tell
 
 
 def export(
@@ -75,19 +75,13 @@ def export(
     The file is compared with the run on real images, from the bytes of their files on. Where the probabilities differ
     by more than 1e-4, nothing is written and the exit code is 1.
     """
-    from fgvc_cli.terminal import Console
+    flags = {key: value for key, value in locals().items() if key not in ("run", "out")}
 
-    with quick_imports():
-        from fgvc_cli.export.export import ExportRequest, export_run
-        from fgvc_cli.runs.folder import RunFolder
-        from fgvc_cli.streams import say
+    from fgvc_cli.api.runs.showing import export
+    from fgvc_cli.runs.folder import RunFolder
 
-    request = ExportRequest(
-        format, precision, dynamic_batch, evidence, out, tuple(images or ()), check, tuple(calibration or ()), max_loss
-    )
-    console = Console(stderr=True)
     if run is None:
         run = RunFolder.newest().path
-        console.print(f"newest run: {run}")
-    written = export_run(run, request, console)
-    say(f"{written.file}: {written.size / 2**20:.1f} MiB, {request.precision}", *written.parity.lines())
+        tell(f"newest run: {run}")
+    written = export(run, out, flags)
+    say(f"{written.file}: {written.size / 2**20:.1f} MiB, {precision}", *written.parity.lines())

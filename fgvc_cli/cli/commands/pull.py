@@ -7,8 +7,7 @@ from typing import Annotated
 
 import typer
 
-from fgvc_cli.machine.imports import quick_imports
-from fgvc_cli.streams import say, tell
+from fgvc_cli.streams import say
 
 
 def pull(
@@ -22,10 +21,6 @@ def pull(
     Only the files of a run are fetched, and they are checked first; nothing is unpickled and no code runs. `--run
     hf://OWNER/NAME` uses such a model without a folder of its own.
     """
-    from fgvc_cli.hub.names import hub_name
+    from fgvc_cli.api.sharing import pull
 
-    hub_name(name)  # reports a wrong name before PyTorch is loaded
-    with quick_imports():
-        from fgvc_cli.share.pull import pull
-
-    say(str(pull(name, out, lambda text: tell(f"note: {text}")).path))
+    say(str(pull(name, out).folder))

@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from fgvc_cli.machine.imports import quick_imports
 from fgvc_cli.streams import say
 
 
@@ -38,13 +37,6 @@ def push(
     What prediction needs is sent: weights, settings, classes, calibration, measures. No image, no name of an image and
     no path of this machine is, except what --picture names.
     """
-    from fgvc_cli.hub.names import hub_name
-    from fgvc_cli.runs.folder import RunFolder
-    from fgvc_cli.terminal import Console
+    from fgvc_cli.api.runs.showing import push
 
-    hub_name(name)  # reports a wrong name before PyTorch is loaded
-    folder = RunFolder.open(run)
-    with quick_imports():
-        from fgvc_cli.share.push import PushRequest, push
-
-    say(push(folder, PushRequest(name, private, picture or (), licence, out), Console(stderr=True)))
+    say(push(run, name, private=private, picture=picture or (), licence=licence, out=out))

@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from fgvc_cli.cli import options
-from fgvc_cli.machine.imports import quick_imports
 from fgvc_cli.streams import say
 
 
@@ -45,16 +44,9 @@ def report(
     if not runs:
         console.print(f"newest run: {folders[0].path}")
 
-    with quick_imports():
-        from fgvc_cli.api.showing import pictures_in
-        from fgvc_cli.inference.request import EvalRequest
-        from fgvc_cli.report.page import write_report
+    from fgvc_cli.api.runs.showing import report
 
-    number = pictures_in(len(folders)) if sample is None else sample
-    request = EvalRequest(
-        split, device, precision, batch_size, root=data_dir, name=name, unknown_classes=unknown_classes
-    )
-    written = write_report(folders, out, request, console, sample=number, force=force)
-    for notice in written.notices:
-        console.note(notice)
+    settings = {"split": split, "device": device, "precision": precision, "batch_size": batch_size}
+    photos = {"data_dir": data_dir, "name": name, "unknown_classes": unknown_classes}
+    written = report([run.path for run in folders], out, settings | photos, sample=sample, force=force)
     say(f"written: {written.file} ({written.size / 1e6:.1f} MB)")

@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, Unpack
 
-from fgvc_cli.api.loading import place_of
-from fgvc_cli.api.run import Run
+from fgvc_cli.api.place import RunLike, folder_of, place_of
 from fgvc_cli.errors import BadRequest, FgvcError
 from fgvc_cli.files import NotWritable
 from fgvc_cli.machine.imports import quick_imports
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
     from fgvc_cli.inference.request import EvalRequest
 
 _Path: TypeAlias = str | os.PathLike[str]
-_RunLike: TypeAlias = Run | str | os.PathLike[str]
 
 
 class EvalFlags(TypedDict, total=False):
@@ -51,7 +49,7 @@ class EvalFlags(TypedDict, total=False):
 
 
 def evaluate(
-    run: _RunLike | Sequence[_RunLike] | None = None, *, progress: bool = True, **flags: Unpack[EvalFlags]
+    run: RunLike | Sequence[RunLike] | None = None, *, progress: bool = True, **flags: Unpack[EvalFlags]
 ) -> EvalResult:
     """Measure a run's model on a split or on new photos, and store the result in its eval/ folder.
 
@@ -71,14 +69,13 @@ def evaluate(
     check_share(found.get("target_precision"), "target-precision")
     check_share(found.get("set_coverage"), "set-coverage", most=MOST_COVERAGE)
     check_share(found.get("rollup"), "rollup", least=LEAST_ROLLUP)
-    given = [] if run is None else [run] if isinstance(run, Run | str | os.PathLike) else list(run)
+    given = [] if run is None else [run] if isinstance(run, str | os.PathLike) else list(run)
     if run is not None and not given:
         raise BadRequest("no run was named: leave it out for the newest")
-    paths = [one.folder if isinstance(one, Run) else place_of(one) for one in given]
     console = Console(stderr=True, quiet=not progress)
-    if len(paths) == 1 and is_exported(paths[0]):
-        return EvalResult.model_validate(measured_file(paths[0], found, console))
-    folders = [RunFolder.open(path) for path in paths]
+    if len(given) == 1 and is_exported(place_of(given[0])):
+        return EvalResult.model_validate(measured_file(place_of(given[0]), found, console))
+    folders = [folder_of(one) for one in given]
     result, failed = measured(folders or [RunFolder.newest()], found, console)
     if failed is not None:
         raise failed

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from fgvc_cli.api import advice
-from fgvc_cli.api.advice import preset_note
 from fgvc_cli.cli.main import app
 from fgvc_cli.spec.build import build_spec
+from fgvc_cli.training import advice
+from fgvc_cli.training.advice import preset_note
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,1 @@
+"""What `Run` and `Model` do, and the commands that are given a run."""

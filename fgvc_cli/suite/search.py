@@ -47,7 +47,7 @@ def picked_text(picked: Mapping[str, Any]) -> str:
 def suite_text(file: SuiteFile, rows: Mapping[str, Values]) -> str:
     """A suite in TOML: that of `file` with these flags for its rows, and nothing left to search.
 
-    A JSON value of text, a number, a truth value or a list of them is one of TOML as well.
+    A JSON value of text, a number, a truth value or a list of them is one of TOML as well; a path becomes text.
     """
     head = {"title": file.title, "baseline": file.reference, "seeds": file.seeds}
     parts = ["".join(f"{key} = {json.dumps(value)}\n" for key, value in head.items())]
@@ -60,7 +60,8 @@ def suite_text(file: SuiteFile, rows: Mapping[str, Values]) -> str:
 
 
 def _pairs(values: Mapping[str, Any]) -> str:
-    return "".join(f"{_key(key)} = {json.dumps(value)}\n" for key, value in values.items() if value not in (None, []))
+    given = {key: value for key, value in values.items() if value not in (None, [])}
+    return "".join(f"{_key(key)} = {json.dumps(value, default=str)}\n" for key, value in given.items())
 
 
 def _key(name: str) -> str:

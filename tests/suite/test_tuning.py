@@ -71,7 +71,8 @@ def test_the_winners_are_a_suite() -> None:
     written = read_suite(suite_text(file, {"a": flags}), "tuned.toml")
     assert (written.reference, written.seeds, written.search) == ("a", [3], {})
     assert written.flags_of(written.rows[0]) == flags
-    assert tomllib.loads(suite_text(file, {"a": flags}))["rows"][0]["lr"] == 0.03
+    row = tomllib.loads(suite_text(file, {"a": flags | {"data_dir": Path("photos.csv")}}))["rows"][0]
+    assert (row["lr"], row["data_dir"]) == (0.03, "photos.csv")
 
 
 def test_a_suite_with_values_to_search_is_not_run(tmp_path: Path) -> None:

@@ -6,13 +6,16 @@ from typing import TYPE_CHECKING, Any
 from fgvc_cli.machine.spin import bound_spin
 
 if TYPE_CHECKING:
+    from fgvc_cli.api.averaging import average
     from fgvc_cli.api.explanation import Explanation
     from fgvc_cli.api.inputs import images
     from fgvc_cli.api.loading import load
     from fgvc_cli.api.model import Model
     from fgvc_cli.api.run import Run
     from fgvc_cli.api.runs.evaluation import evaluate
+    from fgvc_cli.api.runs.labels import check_labels
     from fgvc_cli.api.sharing import pull
+    from fgvc_cli.api.suites import run_suite, tune
     from fgvc_cli.api.training import estimate, train
     from fgvc_cli.errors import BadRequest, FgvcError
     from fgvc_cli.predict.answers import Answer, Failed
@@ -26,12 +29,16 @@ __all__ = [
     "FgvcError",
     "Model",
     "Run",
+    "average",
+    "check_labels",
     "estimate",
     "evaluate",
     "images",
     "load",
     "pull",
+    "run_suite",
     "train",
+    "tune",
 ]
 
 _HOME = {  # name → its module, which is loaded when the name is first used: PyTorch takes seconds
@@ -42,12 +49,16 @@ _HOME = {  # name → its module, which is loaded when the name is first used: P
     "FgvcError": "fgvc_cli.errors",
     "Model": "fgvc_cli.api.model",
     "Run": "fgvc_cli.api.run",
+    "average": "fgvc_cli.api.averaging",
+    "check_labels": "fgvc_cli.api.runs.labels",
     "estimate": "fgvc_cli.api.training",
     "evaluate": "fgvc_cli.api.runs.evaluation",
     "images": "fgvc_cli.api.inputs",
     "load": "fgvc_cli.api.loading",
     "pull": "fgvc_cli.api.sharing",
+    "run_suite": "fgvc_cli.api.suites",
     "train": "fgvc_cli.api.training",
+    "tune": "fgvc_cli.api.suites",
 }
 
 bound_spin()  # here, since every way into the package passes by before PyTorch is loaded

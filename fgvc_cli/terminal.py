@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from rich import box
 from rich.console import Console as RichConsole
+from rich.table import Table
 from rich.text import Text
 
 from fgvc_cli.streams import ReaderGone, explained_output, visible
@@ -38,3 +40,11 @@ class Console(RichConsole):
     def on_broken_pipe(self) -> None:
         """Rich would end the program."""
         raise ReaderGone from None
+
+
+def new_table(*columns: str, numbers: tuple[str, ...] = ()) -> Table:
+    """A plain table; the columns named in `numbers` are right-aligned."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in columns:
+        table.add_column(column, justify="right" if column in numbers else "left", overflow="fold")
+    return table

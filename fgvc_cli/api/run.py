@@ -14,11 +14,12 @@ from fgvc_cli.api.model import Model, reporter_of
 from fgvc_cli.api.place import RunLike, folder_of
 from fgvc_cli.api.runs import showing
 from fgvc_cli.api.runs.evaluation import evaluate
+from fgvc_cli.api.runs.labels import Labels, check_labels
 from fgvc_cli.files import expanded
 from fgvc_cli.machine.imports import quick_imports
 from fgvc_cli.runs.folder import RUNS, RunFolder, trained_runs
 from fgvc_cli.runs.journal import read_rows
-from fgvc_cli.runs.schema import EvalResult
+from fgvc_cli.runs.schema import AverageRecord, EvalResult, read_file
 
 if TYPE_CHECKING:
     from fgvc_cli.export.export import Written as Exported
@@ -83,6 +84,12 @@ class Run:
         """The rows of metrics.csv, one an epoch."""
         return read_rows(self._kept.metrics_file)
 
+    @property
+    def averaged(self) -> AverageRecord | None:
+        """The runs whose weights were averaged into this one, and their averages; None if it is none."""
+        kept = self._kept.average_file
+        return AverageRecord.model_validate(read_file(kept, AverageRecord)) if kept.exists() else None
+
     def load(self, **settings: Any) -> Model:
         """The run's model; `settings` are those of `fgvc.load`."""
         return load(self, **settings)
@@ -136,6 +143,10 @@ class Run:
             FgvcError: the file does not answer as the run does; nothing is written.
         """
         return showing.export(self, out, flags, progress=progress)
+
+    def check_labels(self, **flags: Any) -> Labels:
+        """The labels of its data that are likely wrong; `flags` are those of `fgvc.check_labels`."""
+        return check_labels(self, **flags)
 
     def push(
         self,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 from collections.abc import Callable, Mapping, Sequence
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, Unpack
 from fgvc_cli.api.run import Run
 from fgvc_cli.errors import BadRequest
 from fgvc_cli.machine.imports import quick_imports
-from fgvc_cli.spec.flags import checked_flags, spec_of, written
+from fgvc_cli.spec.flags import checked_flags, sets_of, spec_of, written
 from fgvc_cli.terminal import Console
 
 if TYPE_CHECKING:
@@ -102,10 +101,7 @@ def estimate(**flags: Unpack[TrainFlags]) -> Estimate:
 
 def _checked(flags: Mapping[str, Any]) -> dict[str, Any]:
     found = checked_flags(flags, TrainFlags.__annotations__, "fgvc.train")
-    sets = found.pop("set", None) or ()
-    if isinstance(sets, Mapping):
-        sets = [f"{field}={json.dumps(value)}" for field, value in sets.items()]
-    return found | {"sets": [sets] if isinstance(sets, str) else list(sets)}
+    return found | {"sets": sets_of(found.pop("set", None))}
 
 
 def trained(flags: Mapping[str, Any], note: Note, console: Console) -> dict[str, Any]:

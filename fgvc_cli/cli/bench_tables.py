@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fgvc_cli.bench.rows import Measured, fastest, quantiles
-from fgvc_cli.cli.tables import large, mib, new_table, percent, show
+from fgvc_cli.cli.tables import large, mib, percent, show
 from fgvc_cli.streams import say
+from fgvc_cli.terminal import new_table
 
 if TYPE_CHECKING:
     import torch

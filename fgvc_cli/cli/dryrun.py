@@ -6,8 +6,9 @@ import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from fgvc_cli.cli.tables import large, mib, new_table, show
+from fgvc_cli.cli.tables import large, mib, show
 from fgvc_cli.streams import say, say_json
+from fgvc_cli.terminal import new_table
 
 if TYPE_CHECKING:
     from fgvc_cli.spec.run import RunSpec

@@ -6,21 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from rich import box
 from rich.table import Table
 
 from fgvc_cli.streams import say
-from fgvc_cli.terminal import Console
+from fgvc_cli.terminal import Console, new_table
 
 _MEASURES = {"top1": "top-1", "top5": "top-5", "mean_per_class": "mean per class", "macro_f1": "macro F1"}
-
-
-def new_table(*columns: str, numbers: tuple[str, ...] = ()) -> Table:
-    """A plain table; the columns named in `numbers` are right-aligned."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in columns:
-        table.add_column(column, justify="right" if column in numbers else "left", overflow="fold")
-    return table
 
 
 def show(table: Table, title: str = "") -> None:

@@ -318,6 +318,31 @@ class ModelAbout(_Form):
     taxonomy: TaxonomyRecord | None = None
 
 
+class AveragedRun(_Form):
+    """One of the runs whose weights were averaged, measured on the validation split."""
+
+    run: str
+    val_top1: Share
+    val_loss: Number
+
+
+class Soup(_Form):
+    """An average of some of them, on the same images."""
+
+    kind: str
+    runs: list[str]
+    val_top1: Share
+    val_loss: Number
+
+
+class AverageRecord(_Form):
+    """average.json."""
+
+    runs: list[AveragedRun] = []
+    soups: list[Soup] = []
+    chosen: str
+
+
 def read_file(file: Path, form: type[BaseModel]) -> Any:
     """The content of a JSON file of a run as plain values, after it was checked against its form.
 

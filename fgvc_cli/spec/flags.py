@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Mapping
+import json
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +94,13 @@ def checked_flags(given: Mapping[str, Any], known: Collection[str], of: str) -> 
         hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(sorted(known))}"
         raise BadRequest(f"{odd} is no flag of {of}: {hint}")
     return {key: Path(value) if key in _PATHS and value is not None else value for key, value in given.items()}
+
+
+def sets_of(given: str | Iterable[str] | Mapping[str, Any] | None) -> list[str]:
+    """FIELD=VALUE of what a program gives for `set`: one text, several, or field → value."""
+    if isinstance(given, Mapping):
+        return [f"{field}={json.dumps(value)}" for field, value in given.items()]
+    return [given] if isinstance(given, str) else list(given or ())
 
 
 def spec_of_row(row: Mapping[str, Any]) -> RunSpec:

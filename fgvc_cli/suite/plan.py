@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -151,9 +151,15 @@ class Plan:
 def read_suite(text: str, source: str) -> SuiteFile:
     """A suite of TOML. BadRequest, one line per wrong field."""
     try:
-        return SuiteFile.model_validate(tomllib.loads(text))
+        return suite_of(tomllib.loads(text), source)
     except tomllib.TOMLDecodeError as error:
         raise BadRequest(f"{source} is not valid TOML: {error}") from None
+
+
+def suite_of(values: Mapping[str, Any], source: str) -> SuiteFile:
+    """A suite of what its file would hold. BadRequest, one line per wrong field."""
+    try:
+        return SuiteFile.model_validate(values)
     except ValidationError as error:
         raise BadRequest(*(f"{source}: {line.removeprefix('spec: ')}" for line in readable(error, SuiteFile))) from None
 
@@ -171,6 +177,24 @@ def open_suite(name: str) -> tuple[SuiteFile, str]:
         raise BadRequest(f"there is no suite {name}: name a .toml file or one of {', '.join(shipped())}")
     text = (files("fgvc_cli.suite") / "shipped" / f"{name.replace('/', '-')}.toml").read_text(encoding="utf-8")
     return read_suite(text, name), text
+
+
+def with_seeds(file: SuiteFile, seeds: Sequence[int] | None) -> SuiteFile:
+    """The suite with other seeds; None: with its own."""
+    return file if seeds is None else suite_of(file.model_dump() | {"seeds": list(seeds)}, "--seeds")
+
+
+def with_rows(file: SuiteFile, rows: Sequence[str] | None) -> SuiteFile:
+    """The suite with these rows alone; None: with all."""
+    if rows is None:
+        return file
+    known = [row.name for row in file.rows]
+    odd = next((name for name in rows if name not in known), None)
+    if odd is not None:
+        raise BadRequest(f"--rows: there is no row {odd!r}; the rows are {', '.join(known)}")
+    left = [row for row in file.model_dump()["rows"] if row["name"] in rows]
+    baseline = file.baseline if file.baseline in rows else None
+    return suite_of(file.model_dump() | {"rows": left, "baseline": baseline}, "--rows")
 
 
 def shipped() -> list[str]:

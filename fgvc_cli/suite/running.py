@@ -4,11 +4,31 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
-from fgvc_cli.suite.places import Ended, Place, Watch, each
-from fgvc_cli.suite.plan import Job, Plan
+from fgvc_cli.errors import BadRequest
+from fgvc_cli.suite.cluster import Cluster
+from fgvc_cli.suite.places import Ended, Place, ThisMachine, Watch, each, visible_gpus
+from fgvc_cli.suite.plan import Job, Plan, SuiteFile
 
 Tell = Callable[[Job, str], object]
+
+
+def place_of(
+    file: SuiteFile, folder: Path, *, slurm: bool = False, one_by_one: bool = False, at_once: int = 1
+) -> Place:
+    """Where a suite's processes run: on a cluster, or on this machine, `at_once` on each GPU.
+
+    BadRequest if the flags do not go together.
+    """
+    if at_once < 1:
+        raise BadRequest(f"--at-once {at_once}: give at least 1")
+    if one_by_one and at_once > 1:
+        raise BadRequest("--one-by-one and --at-once: give one of them")
+    if slurm:
+        return Cluster(folder / "jobs", file.slurm)
+    gpus = [] if one_by_one else visible_gpus()
+    return ThisMachine(gpus if len(gpus) > 1 else (), at_once)
 
 
 def command_of(job: Job) -> list[str]:

@@ -17,6 +17,7 @@ from fgvc_cli.suite.search import picked_text, suite_text, with_picked
 from fgvc_cli.suite.tuning import Tried, best_of
 
 HEADER = ("row", "picked", "validation top-1", "test top-1", "trials", "pruned", "failed")
+TRIALS = "trials.csv"
 TRIALS_HEADER = ("row", "trial", "picked", "state", "validation top-1", "validation loss")
 
 
@@ -59,7 +60,7 @@ def write(file: SuiteFile, flags: dict[str, Values], folder: Path, winners: Sequ
         for winner in winners
         for one in winner.tried
     ]
-    write_text(folder / "trials.csv", csv_text(TRIALS_HEADER, rows))
+    write_text(folder / TRIALS, csv_text(TRIALS_HEADER, rows))
     picked = {winner.row: with_picked(flags[winner.row], winner.best.picked) for winner in winners}
     suite = folder / "tuned.toml"
     write_text(suite, suite_text(file, picked))

@@ -9,11 +9,11 @@ import typer
 
 from fgvc_cli.cli import options
 from fgvc_cli.errors import BadRequest
-from fgvc_cli.machine.imports import quick_imports
+from fgvc_cli.runs.folder import RunFolder
 from fgvc_cli.streams import say
 
 if TYPE_CHECKING:
-    from fgvc_cli.training.averages.soup import Averaged
+    from fgvc_cli.runs.schema import AverageRecord
 
 
 def average(
@@ -32,34 +32,31 @@ def average(
     Which runs are taken is chosen on the validation split, which they must share; the test split is measured once, for
     the average. It is a run like any other, but cannot be resumed.
     """
-    from fgvc_cli.runs.folder import RunFolder
-
     if out is None:
         raise BadRequest("name the folder of the new run: --out FOLDER")
-    folders = [RunFolder.open(run) for run in runs]
 
-    from fgvc_cli.terminal import Console
+    from fgvc_cli.api.averaging import average
 
-    with quick_imports():
-        from fgvc_cli.cli.tables import print_evaluation
-        from fgvc_cli.inference.request import EvalRequest
-        from fgvc_cli.training.averages.soup import average_runs
+    run = average(runs, out, kind=kind, data_dir=data_dir, device=device, workers=workers)
 
-    request = EvalRequest("test", device=device, workers=workers, root=data_dir)
-    found = average_runs(folders, out, kind, request, Console(stderr=True))
-    _print(found)
-    print_evaluation(found.result)
-    say(f"the average, {found.chosen.kind}, is the run {out}")
+    from fgvc_cli.cli.tables import print_evaluation
+
+    record = run.averaged
+    assert record is not None
+    _print(record)
+    print_evaluation(RunFolder(run.folder).evaluation("test"))
+    say(f"the average, {record.chosen}, is the run {out}")
 
 
-def _print(found: Averaged) -> None:
-    from fgvc_cli.cli.tables import new_table, percent, show
+def _print(record: AverageRecord) -> None:
+    from fgvc_cli.cli.tables import percent, show
+    from fgvc_cli.terminal import new_table
 
     table = new_table("model", "validation top-1", "validation loss", numbers=("validation top-1", "validation loss"))
-    for run, one in zip(found.runs, found.alone, strict=True):
-        table.add_row(str(run), percent(one.top1), f"{one.loss:.4f}")
-    for soup in found.soups:
-        name = f"{soup.kind}: {len(soup.members)} of {len(found.runs)} runs"
-        style = "bold" if soup is found.chosen else None
-        table.add_row(name, percent(soup.measure.top1), f"{soup.measure.loss:.4f}", style=style)
+    for one in record.runs:
+        table.add_row(one.run, percent(one.val_top1), f"{one.val_loss:.4f}")
+    for soup in record.soups:
+        name = f"{soup.kind}: {len(soup.runs)} of {len(record.runs)} runs"
+        style = "bold" if soup.kind == record.chosen else None
+        table.add_row(name, percent(soup.val_top1), f"{soup.val_loss:.4f}", style=style)
     show(table, "averages of weights")

@@ -7,9 +7,10 @@ from fgvc_cli.cli import options
 
 def datasets(data_dir: options.DataDir = None) -> None:
     """List the datasets, their licences, and where they are on this machine."""
-    from fgvc_cli.cli.tables import new_table, show
+    from fgvc_cli.cli.tables import show
     from fgvc_cli.data.catalog import locate
     from fgvc_cli.data.facts import CATALOG
+    from fgvc_cli.terminal import new_table
 
     numbers = ("classes", "train", "test")
     table = new_table("dataset", "what", *numbers, "licence", "here", numbers=numbers)

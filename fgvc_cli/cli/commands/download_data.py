@@ -86,11 +86,12 @@ def _asked() -> list[str]:
 
 def _table(root: Path | None) -> None:
     """Print the datasets with title, download size, licence and local state."""
-    from fgvc_cli.cli.tables import new_table, show
+    from fgvc_cli.cli.tables import show
     from fgvc_cli.data.download.archives import BUNDLES
     from fgvc_cli.data.download.install import Request, by_hand
     from fgvc_cli.data.download.progress import amount
     from fgvc_cli.data.facts import CATALOG
+    from fgvc_cli.terminal import new_table
 
     table = new_table("dataset", "what", "download", "licence", "here", numbers=("download",))
     for name, bundle in BUNDLES.items():

@@ -22,8 +22,9 @@ def list_presets(context: typer.Context) -> None:
     """List the presets; `fgvc presets show NAME` prints one in full."""
     if context.invoked_subcommand is not None:
         return
-    from fgvc_cli.cli.tables import new_table, show
+    from fgvc_cli.cli.tables import show
     from fgvc_cli.spec.presets import PRESETS
+    from fgvc_cli.terminal import new_table
 
     table = new_table("preset", "what", "published")
     for name, preset in PRESETS.items():

@@ -20,8 +20,9 @@ _UNREADABLE = "(cannot be read)"
 
 def runs(folder: Annotated[Path, typer.Argument(help="A folder that contains run folders.")] = Path("runs")) -> None:
     """List the runs in a folder, highest test top-1 first. A file that cannot be read is noted below the list."""
-    from fgvc_cli.cli.tables import new_table, show
+    from fgvc_cli.cli.tables import show
     from fgvc_cli.runs.folder import find_runs
+    from fgvc_cli.terminal import new_table
 
     problems: list[str] = []
     rows = sorted((_row(run, problems) for run in find_runs(folder)), key=lambda row: -row["score"])

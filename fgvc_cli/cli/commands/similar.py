@@ -40,13 +40,14 @@ def similar(
     from fgvc_cli.terminal import Console
 
     with quick_imports():
-        from fgvc_cli.cli.tables import new_table, show
+        from fgvc_cli.cli.tables import show
         from fgvc_cli.inference.features.gallery import compare
         from fgvc_cli.inference.find import newest_model
         from fgvc_cli.inference.look import open_model
         from fgvc_cli.inference.pictures import find_pictures
         from fgvc_cli.inference.request import EvalRequest
         from fgvc_cli.progress import Reporter
+        from fgvc_cli.terminal import new_table
 
     reporter = Reporter(Console(stderr=True))
     pictures = find_pictures(paths, note=lambda text: reporter.line(f"note: {text}"))

@@ -20,8 +20,9 @@ def summary(
     flags = dict(locals())
     spec = options.resolved_spec_of(flags)
 
-    from fgvc_cli.cli.tables import new_table, show
+    from fgvc_cli.cli.tables import show
     from fgvc_cli.methods.cost import summarize
+    from fgvc_cli.terminal import new_table
 
     classes = options.classes_of(spec, classes)
     counted = summarize(spec, classes)

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 
 from rich.live import Live
 
-from fgvc_cli.cli.tables import new_table
 from fgvc_cli.runs.journal import read_metrics
-from fgvc_cli.terminal import Console
+from fgvc_cli.terminal import Console, new_table
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -37,7 +36,7 @@ class Board:
     @contextmanager
     def shown(self) -> Iterator[None]:
         """Show it while runs are going on."""
-        if not self.console.is_terminal:
+        if self.console.quiet or not self.console.is_terminal:
             yield
             return
         with Live(get_renderable=self.table, console=self.console, refresh_per_second=_REFRESHES, transient=True):

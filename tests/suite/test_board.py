@@ -5,8 +5,8 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
-from fgvc_cli.cli.suite_board import Board, progress
 from fgvc_cli.spec.flags import spec_of_row
+from fgvc_cli.suite.board import Board, progress
 from fgvc_cli.suite.plan import Plan, plan, read_suite
 from fgvc_cli.terminal import Console
 

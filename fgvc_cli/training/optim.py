@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+import torch
 from torch import nn, optim
 
 from fgvc_cli.backbones import Backbone, distances, undecayed
@@ -75,4 +76,18 @@ def build_optimizer(method: Method, spec: OptimSpec, batch_size: int) -> optim.O
     if isinstance(chosen, AdamW):
         betas = (chosen.beta1, chosen.beta2)
         return optim.AdamW(groups, lr=lr, betas=betas, eps=chosen.eps, fused=fused)
-    return optim.SGD(groups, lr=lr, momentum=chosen.momentum, nesterov=chosen.nesterov, fused=fused)
+    sgd = optim.SGD(groups, lr=lr, momentum=chosen.momentum, nesterov=chosen.nesterov, fused=fused)
+    if fused and chosen.momentum:
+        begin_momentum(sgd)
+    return sgd
+
+
+def begin_momentum(sgd: optim.SGD) -> None:
+    """Momentum starts at zero, which is what the first step makes of none.
+
+    Fused, that step takes memory as it finds it for the momentum and leaves it so where fp16's loss scaling has
+    overflown and skips the step, as its first steps often do: the next ones are not finite.
+    """
+    for group in sgd.param_groups:
+        for parameter in group["params"]:
+            sgd.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)

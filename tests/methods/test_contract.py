@@ -262,7 +262,8 @@ def test_export(build: Build, spec: MethodSpec) -> None:
 
 
 # Operations that hand a value to Python, or make a shape of one: on a GPU the host waits for them.
-WAITS = ("_local_scalar_dense", "nonzero", "masked_select", "is_nonzero", "unique", "index by booleans")
+# A tensor of Python's numbers (`lift_fresh`), as for an index by a list, is copied there, which waits as well.
+WAITS = ("_local_scalar_dense", "nonzero", "masked_select", "is_nonzero", "unique", "index by booleans", "lift_fresh")
 
 
 class Operations(TorchDispatchMode):

@@ -9,7 +9,7 @@ from fgvc_cli.backbones import build_backbone
 from fgvc_cli.methods.baseline import Baseline
 from fgvc_cli.spec.methods.baseline import BaselineSpec
 from fgvc_cli.spec.optim import AdamW, Constant, Cosine, MultiStep, OptimSpec, Sgd, Step
-from fgvc_cli.training.optim import build_optimizer
+from fgvc_cli.training.optim import begin_momentum, build_optimizer
 from fgvc_cli.training.schedule import build_scheduler, rate_factor
 
 
@@ -73,3 +73,31 @@ def test_the_rate_is_scaled_only_on_request() -> None:
     for chosen in (Sgd(), AdamW()):
         optimizer = build_optimizer(method, OptimSpec(optimizer=chosen, lr=0.1, lr_images=256), batch_size=64)
         assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([0.025])
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_fused_sgd_after_an_overflow_of_the_loss_scaling(nesterov) -> None:
+    """On a GPU fp16's first steps overflow and are skipped; what comes after must be stock SGD."""
+
+    def begun(fused: bool) -> tuple[torch.nn.Parameter, torch.optim.SGD]:
+        weight = torch.nn.Parameter(torch.linspace(-1, 1, 4096))
+        return weight, torch.optim.SGD(
+            [weight], lr=0.1, momentum=0.9, weight_decay=0.01, nesterov=nesterov, fused=fused
+        )
+
+    def step(
+        optimizer: torch.optim.SGD, scaler: torch.amp.GradScaler, weight: torch.nn.Parameter, times: float
+    ) -> None:
+        optimizer.zero_grad()
+        scaler.scale((weight**2).sum() * times).backward()
+        scaler.step(optimizer)
+        scaler.update()
+
+    stock, optimizer = begun(False)
+    fused, fast = begun(True)
+    begin_momentum(fast)
+    scalers = torch.amp.GradScaler("cpu"), torch.amp.GradScaler("cpu")
+    for times in (float("inf"), 1.0, float("inf"), 1.0):
+        step(optimizer, scalers[0], stock, times)
+        step(fast, scalers[1], fused, times)
+        torch.testing.assert_close(fused, stock)

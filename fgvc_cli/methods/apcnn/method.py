@@ -197,7 +197,7 @@ class ApCnn(Method):
         if not self.spec.zoom:
             return source, image_frame(images)
         zoomed = crop_and_resize(source, cells[:, None], size)[:, 0]  # Eq. 7
-        return zoomed, torch.minimum(cells * stride, image_frame(images)[:, [2, 3, 2, 3]])
+        return zoomed, torch.minimum(cells * stride, image_frame(images)[:, 2:].repeat(1, 2))
 
     def _evidence(self, stages: dict[str, Stage], rois: list[Rois], logits: Tensor) -> Evidence:
         maps: dict[str, Maps] = {}

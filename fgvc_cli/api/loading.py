@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fgvc_cli.api.model import Model
+from fgvc_cli.api.models.base import Model
 from fgvc_cli.api.place import RunLike, place_of
 from fgvc_cli.machine.imports import quick_imports
 from fgvc_cli.predict.exported import is_exported

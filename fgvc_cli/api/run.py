@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from fgvc_cli.api.inputs import OneImage, pictures_of
 from fgvc_cli.api.loading import load
-from fgvc_cli.api.model import Model, reporter_of
+from fgvc_cli.api.models.base import Model, reporter_of
 from fgvc_cli.api.place import RunLike, folder_of
 from fgvc_cli.api.runs import showing
 from fgvc_cli.api.runs.evaluation import evaluate

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, Unpack
 
 from fgvc_cli.api.run import Run
+from fgvc_cli.api.specs import Note, asked_spec, tell
 from fgvc_cli.errors import BadRequest
 from fgvc_cli.machine.imports import quick_imports
-from fgvc_cli.spec.flags import checked_flags, sets_of, spec_of, written
+from fgvc_cli.spec.flags import checked_flags, sets_of, written
 from fgvc_cli.terminal import Console
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
 _ALLOWED_ON_RESUME = ("resume", "no_test", "device", "workers", "cache", "data_dir", "compile", "track")
 _Path: TypeAlias = str | os.PathLike[str]
-Note = Callable[[str], object]
 
 
 class TrainFlags(TypedDict, total=False):
@@ -118,7 +118,7 @@ def trained(flags: Mapping[str, Any], note: Note, console: Console) -> dict[str,
     split = "val" if flags.get("no_test") else "test"
     if flags.get("resume") is not None:
         return _resumed(flags["resume"], flags, console, split)
-    spec = _spec(flags, note)
+    spec = asked_spec(flags, note)
 
     with quick_imports():
         from fgvc_cli.machine.distributed import launched
@@ -127,7 +127,7 @@ def trained(flags: Mapping[str, Any], note: Note, console: Console) -> dict[str,
         from fgvc_cli.training.train import train
 
     if launched().main:
-        _tell(preset_note(spec), note)
+        tell(preset_note(spec), note)
     return train(spec, flags.get("out") or default_path(spec), console, split)
 
 
@@ -135,7 +135,7 @@ def estimated(flags: Mapping[str, Any], note: Note, console: Console) -> tuple[R
     """The spec that the flags ask for, and what the run would take. Arguments are those of `trained`."""
     if flags.get("resume") is not None:
         raise BadRequest("--dry-run estimates a run that has not started: leave --resume out")
-    spec = _spec(flags, note)
+    spec = asked_spec(flags, note)
 
     with quick_imports():
         from fgvc_cli.backbones import resolved
@@ -144,21 +144,8 @@ def estimated(flags: Mapping[str, Any], note: Note, console: Console) -> tuple[R
         from fgvc_cli.training.estimate import estimate
 
     spec = resolved(spec)
-    _tell(preset_note(spec), note)
+    tell(preset_note(spec), note)
     return spec, estimate(spec, flags.get("out") or default_path(spec), console)
-
-
-def _spec(flags: Mapping[str, Any], note: Note) -> RunSpec:
-    from fgvc_cli.spec.build import recipe_note
-
-    spec = spec_of(flags)
-    _tell(recipe_note(spec), note)
-    return spec
-
-
-def _tell(line: str | None, note: Note) -> None:
-    if line:
-        note(line)
 
 
 def _resumed(path: Path, flags: Mapping[str, Any], console: Console, split: str) -> dict[str, Any]:

@@ -9,13 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fgvc_cli.machine.imports import quick_imports
 from fgvc_cli.streams import tell
 from fgvc_cli.values import LEAST_ROLLUP, MOST_COVERAGE
 
 if TYPE_CHECKING:
     from fgvc_cli.inference.pictures import Picture
-    from fgvc_cli.spec.run import RunSpec
 
 _RECIPE, _COMMON, _REGULAR, _DATA = "What to run", "Common settings", "Regularisation", "Data"
 
@@ -190,39 +188,3 @@ LeaveOut = Annotated[
     ),
 ]
 Classes = Annotated[int | None, flag("Number of classes. Default: the dataset's.", _RECIPE)]
-
-
-def spec_of(flags: dict[str, Any]) -> RunSpec:
-    """The validated spec that a command's flags ask for. A line tells where there is no published recipe."""
-    from fgvc_cli.spec import flags as named
-    from fgvc_cli.spec.build import recipe_note
-
-    spec = named.spec_of(flags)
-    note = recipe_note(spec)
-    if note:
-        tell(f"note: {note}")
-    return spec
-
-
-def resolved_spec_of(flags: dict[str, Any]) -> RunSpec:
-    """As `spec_of`, with the preprocessing of the starting weights in place of `auto`."""
-    spec = spec_of(flags)
-
-    with quick_imports():
-        from fgvc_cli.backbones import resolved
-
-    return resolved(spec)
-
-
-_MOST_CLASSES = 1_000_000  # the weights of a classifier of more fill the memory of any machine
-
-
-def classes_of(spec: RunSpec, classes: int | None) -> int:
-    """The given number of classes, else the dataset's. BadRequest if neither is known."""
-    from fgvc_cli.data.facts import CATALOG
-    from fgvc_cli.errors import BadRequest
-
-    found = classes or CATALOG[spec.data.dataset].classes_at(spec.data.level)
-    if not found or not 2 <= found <= _MOST_CLASSES:
-        raise BadRequest(f"give the number of classes with --classes (2 to {_MOST_CLASSES:,})")
-    return found

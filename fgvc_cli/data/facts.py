@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from fgvc_cli.errors import BadRequest
 from fgvc_cli.spec.data import DatasetName
+from fgvc_cli.spec.run import RunSpec
 
 
 @dataclass(frozen=True)
@@ -226,3 +228,13 @@ CATALOG: dict[str, DatasetFacts] = {
         _CSV,
     )
 }
+
+_MOST_CLASSES = 1_000_000  # the weights of a classifier of more fill the memory of any machine
+
+
+def classes_of(spec: RunSpec, classes: int | None = None) -> int:
+    """The given number of classes, else the dataset's. BadRequest if neither is known."""
+    found = classes or CATALOG[spec.data.dataset].classes_at(spec.data.level)
+    if not found or not 2 <= found <= _MOST_CLASSES:
+        raise BadRequest(f"give the number of classes with --classes (2 to {_MOST_CLASSES:,})")
+    return found

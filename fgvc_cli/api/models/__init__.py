@@ -1,1 +1,1 @@
-"""Models by what computes them: PyTorch, or onnxruntime."""
+"""Models: what all can, and by what computes them: PyTorch, or onnxruntime."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Unpack
 import numpy as np
 
 from fgvc_cli.api.inputs import OneImage, is_one, pictures_of, several
-from fgvc_cli.api.model import Asked, Model, quiet
+from fgvc_cli.api.models.base import Asked, Model, quiet
 from fgvc_cli.errors import BadRequest
 from fgvc_cli.inference.exported import Exported
 from fgvc_cli.predict.answers import Answer, Failed
@@ -18,8 +18,8 @@ from fgvc_cli.predict.exported import answers_of_export
 from fgvc_cli.spec.flags import checked_flags
 
 if TYPE_CHECKING:
-    from fgvc_cli.api.explanation import Explanation
-    from fgvc_cli.api.model import Vectors
+    from fgvc_cli.api.models.base import Vectors
+    from fgvc_cli.api.models.explanation import Explanation
     from fgvc_cli.inference.features.gallery import Neighbour
     from fgvc_cli.predict.suggestions import Suggestion
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Unpack
 
-from fgvc_cli.api.explanation import Explanation
 from fgvc_cli.api.inputs import OneImage, is_one, one_picture, pictures_of, several
-from fgvc_cli.api.model import Asked, Model, quiet
+from fgvc_cli.api.models.base import Asked, Model, quiet
+from fgvc_cli.api.models.explanation import Explanation
 from fgvc_cli.api.run import Run
 from fgvc_cli.inference.features.embedder import Embedder
 from fgvc_cli.inference.features.gallery import Neighbour, compare
@@ -22,7 +22,7 @@ from fgvc_cli.viz.draw import explain, kinds_for
 from fgvc_cli.viz.scene import Options
 
 if TYPE_CHECKING:
-    from fgvc_cli.api.model import Vectors
+    from fgvc_cli.api.models.base import Vectors
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from fgvc_cli.api.place import RunLike, place_of
+from fgvc_cli.api.specs import asked_spec, tell
 from fgvc_cli.errors import BadRequest
 from fgvc_cli.files import expanded
 from fgvc_cli.machine.imports import quick_imports
 from fgvc_cli.progress import Reporter
-from fgvc_cli.spec.flags import sets_of, spec_of
+from fgvc_cli.spec.flags import sets_of
 from fgvc_cli.terminal import Console
 
 if TYPE_CHECKING:
@@ -146,17 +147,14 @@ def _of_dataset(flags: dict[str, Any], reporter: Reporter) -> Opened:
     from fgvc_cli.machine.device import prepare_device
     from fgvc_cli.methods import build_method
     from fgvc_cli.runs.folder import RunFolder
-    from fgvc_cli.spec.build import recipe_note
 
-    asked = spec_of(flags | {"method": "probe"})
-    spec, choice = with_backbone(asked)
+    spec, choice = with_backbone(asked_spec(flags | {"method": "probe"}, reporter.console.note))
     spec = resolved(spec)
-    for note in filter(None, (recipe_note(asked), choice)):
-        reporter.line(f"note: {note}")
+    tell(choice, reporter.console.note)
     index = open_index(RunFolder(Path("nowhere")), spec.data, reporter.console)
     method, notes = build_method(spec, len(index.classes), load_weights=True, classes=index.classes)
     for note in notes:
-        reporter.line(f"note: {note}")
+        reporter.console.note(note)
     return index, Embedder.of(method, spec, prepare_device(spec.train)), []
 
 

@@ -9,7 +9,6 @@ import typer
 
 from fgvc_cli.cli import options
 from fgvc_cli.errors import BadRequest
-from fgvc_cli.runs.folder import RunFolder
 from fgvc_cli.streams import say
 
 if TYPE_CHECKING:
@@ -40,6 +39,7 @@ def average(
     run = average(runs, out, kind=kind, data_dir=data_dir, device=device, workers=workers)
 
     from fgvc_cli.cli.tables import print_evaluation
+    from fgvc_cli.runs.folder import RunFolder
 
     record = run.averaged
     assert record is not None

@@ -18,10 +18,10 @@ def doctor(
 
     Takes some seconds. The exit code is 1 if something that is needed does not work.
     """
-    from fgvc_cli.doctor.checks import every_check, examine
+    from fgvc_cli.api.machine import check_machine
 
     found = []
-    for check in examine(every_check()):
+    for check in check_machine():
         found.append(check)
         if not json:
             say(f"{_MARKS[check.state]}{check.name}: {check.text}")

@@ -11,13 +11,14 @@ from fgvc_cli.streams import say
 
 def methods(name: Annotated[str | None, typer.Argument(help="A method's name: show its settings.")] = None) -> None:
     """List the methods; `fgvc methods NAME` lists a method's settings."""
+    from fgvc_cli.api import catalog
     from fgvc_cli.cli.tables import show
-    from fgvc_cli.spec.methods import METHOD_SPECS, method_spec
+    from fgvc_cli.spec.methods import method_spec
     from fgvc_cli.terminal import new_table
 
     if name is None:
         table = new_table("method", "what", "paper", "settings", numbers=("settings",))
-        for method, about in METHOD_SPECS.items():
+        for method, about in catalog.methods().items():
             table.add_row(method, about.title, about.paper, str(len(about.model_fields) - 1))
         show(table)
         return

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import Annotated
 
 import typer
@@ -22,15 +21,13 @@ def list_presets(context: typer.Context) -> None:
     """List the presets; `fgvc presets show NAME` prints one in full."""
     if context.invoked_subcommand is not None:
         return
+    from fgvc_cli.api import catalog
     from fgvc_cli.cli.tables import show
-    from fgvc_cli.spec.presets import PRESETS
     from fgvc_cli.terminal import new_table
 
     table = new_table("preset", "what", "published")
-    for name, preset in PRESETS.items():
-        lines = inspect.getdoc(preset).splitlines()  # type: ignore[union-attr]
-        published = next(line.removeprefix("Published: ") for line in lines if line.startswith("Published: "))
-        table.add_row(name, lines[0], published)
+    for name, preset in catalog.presets().items():
+        table.add_row(name, preset.title, preset.published)
     show(table)
     say(_CHOSEN)
 
@@ -38,8 +35,9 @@ def list_presets(context: typer.Context) -> None:
 @presets.command("show")
 def show_preset(name: Annotated[str, typer.Argument(help="A preset's name.")]) -> None:
     """Print a preset: its source, its command, and every field as JSON."""
-    from fgvc_cli.spec.presets import PRESETS, load_preset
+    from fgvc_cli.api import catalog
+    from fgvc_cli.spec.presets import load_preset
 
-    spec = load_preset(name)
-    say(*(inspect.getdoc(PRESETS[name]) or "").split("\n"), _CHOSEN)
+    spec = load_preset(name)  # a name that is none is a BadRequest
+    say(*catalog.presets()[name].about, _CHOSEN)
     say_json(spec.model_dump(mode="json"), indent=2)

@@ -80,17 +80,17 @@ def suite(
 
 
 def _show(name: str | None) -> None:
-    from fgvc_cli.suite.plan import open_suite, shipped
-
     if name is not None:
+        from fgvc_cli.suite.plan import open_suite
+
         say(open_suite(name)[1])
         return
+    from fgvc_cli.api import catalog
     from fgvc_cli.cli.tables import show
     from fgvc_cli.terminal import new_table
 
     table = new_table("suite", "rows", "what", numbers=("rows",))
-    for one in shipped():
-        file, _ = open_suite(one)
+    for one, file in catalog.suites().items():
         table.add_row(one, str(len(file.rows)), file.title)
     show(table)
 

@@ -17,17 +17,25 @@ def summary(
     image_size: options.ImageSize = None,
 ) -> None:
     """Count a method's parameters by module, and its multiply-adds for one image in evaluation."""
-    flags = dict(locals())
-    spec = options.resolved_spec_of(flags)
+    from fgvc_cli.api.catalog import summary
+
+    costs = summary(
+        method=method,
+        dataset=dataset,
+        preset=preset,
+        config=config,
+        set=sets,
+        classes=classes,
+        backbone=backbone,
+        image_size=image_size,
+    )
 
     from fgvc_cli.cli.tables import show
-    from fgvc_cli.methods.cost import summarize
     from fgvc_cli.terminal import new_table
 
-    classes = options.classes_of(spec, classes)
-    counted = summarize(spec, classes)
+    spec, counted = costs.spec, costs.counted
     size = spec.data.side
-    title = f"{spec.method.name}, {spec.backbone.name}, {classes} classes, {size}x{size} pixels"
+    title = f"{spec.method.name}, {spec.backbone.name}, {costs.classes} classes, {size}x{size} pixels"
     numbers = ("parameters", "multiply-adds")
     table = new_table("module", "kind", *numbers, numbers=numbers)
     for module in counted.modules:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fgvc_cli.cli import options
+from fgvc_cli.spec.flags import spec_of
 from tests.cli.test_main import SMALL, fgvc
 
 
@@ -20,7 +20,7 @@ def test_flags_become_fields() -> None:
         "class_balance": True,
         "patience": 4,
     }
-    spec = options.spec_of(flags)
+    spec = spec_of(flags)
     assert (spec.train.ema_decay, spec.train.class_balance, spec.train.patience) == (0.99, True, 4)
     assert spec.regularise.model_dump() == {
         "label_smoothing": 0.1,
@@ -29,17 +29,17 @@ def test_flags_become_fields() -> None:
         "mix_probability": 1.0,
         "level_weights": (),
     }
-    assert options.spec_of({}).train.ema_decay is None
-    assert not options.spec_of({"class_balance": False}).train.class_balance
+    assert spec_of({}).train.ema_decay is None
+    assert not spec_of({"class_balance": False}).train.class_balance
 
 
 def test_split_folders_start_at_the_data_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     flags = {"dataset": "folder", "train_dir": Path("a"), "test_dir": Path("/b"), "follow_links": True}
-    data = options.spec_of(flags).data
+    data = spec_of(flags).data
     assert (data.root, data.train_dir, data.val_dir, data.test_dir) == (tmp_path, Path("a"), None, Path("/b"))
     assert data.follow_links
-    data = options.spec_of({**flags, "data_dir": Path("photos")}).data
+    data = spec_of({**flags, "data_dir": Path("photos")}).data
     assert (data.root, data.train_dir) == (tmp_path / "photos", Path("a"))
 
 

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from fgvc_cli.cli import options
-
-if TYPE_CHECKING:
-    from fgvc_cli.spec.run import RunSpec
-
-from fgvc_cli.cli.commands.bench.shared import MEASURE, Bench, FromFiles, Json, Rounds, Steps, Stock, Trace
+from fgvc_cli.cli.commands.bench.shared import MEASURE, FromFiles, Json, Rounds, Steps, Stock, Trace, run
 
 Methods = Annotated[
     str | None, options.flag("Only these methods, separated by commas. Default: every method.", MEASURE)
@@ -40,20 +36,6 @@ def methods(
 
     The batch size is the preset's on a GPU and 2 on a CPU. --from-files reads CUB from --data-dir, or generated images.
     """
-    from fgvc_cli.spec.methods import METHOD_SPECS, method_spec
-
-    flags = {**locals(), "dataset": "cub", "weights": "none"}
-    every = [name for name, spec in METHOD_SPECS.items() if not spec.at_once]  # a probe is its plain backbone
-    names = every if methods is None else [name.strip() for name in methods.split(",")]
-    for name in names:
-        method_spec(name)
-    flags["batch_size"] = batch_size or _batch_size(options.spec_of(flags))
-    specs = [options.resolved_spec_of({**flags, "method": name}) for name in dict.fromkeys(names)]
-    Bench("methods", flags, *specs).run(("train", "infer"))
-
-
-def _batch_size(spec: RunSpec) -> int | None:
-    """On a CPU 2, the smallest batch that BatchNorm trains on; elsewhere None: the presets decide."""
-    from fgvc_cli.machine.device import resolve_device
-
-    return 2 if resolve_device(spec.train.device).type == "cpu" else None
+    flags = dict(locals())
+    flags["methods"] = None if methods is None else [name.strip() for name in methods.split(",")]
+    run("methods", flags)

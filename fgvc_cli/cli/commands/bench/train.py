@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fgvc_cli.cli import options
-from fgvc_cli.cli.commands.bench.shared import Bench, FromFiles, Json, Rounds, Steps, Stock, Trace
+from fgvc_cli.cli.commands.bench.shared import FromFiles, Json, Rounds, Steps, Stock, Trace, run
 
 
 def train(
@@ -33,5 +33,4 @@ def train(
 
     Weights are random and nothing is downloaded; without --from-files no dataset is needed.
     """
-    flags = dict(locals())
-    Bench("train", flags, options.resolved_spec_of({**flags, "weights": "none"})).run(("train",))
+    run("train", dict(locals()))

@@ -24,10 +24,10 @@ _TEXT = "{task.description}"
 
 
 class Bar(Progress):
-    """Shows the progress of one task at a time."""
+    """Shows the progress of one task at a time on a console."""
 
-    def __init__(self) -> None:
-        self._console = Console(stderr=True)
+    def __init__(self, console: Console) -> None:
+        self._console = console
         self._bars: Bars | None = None
         self._what = ""
         self._finished = ""
@@ -65,7 +65,8 @@ class Bar(Progress):
             self._console.print(what)
         columns: tuple[ProgressColumn, ...] = (TextColumn(_TEXT, markup=False), BarColumn())
         columns += (DownloadColumn(), TransferSpeedColumn()) if unit == "bytes" else (TaskProgressColumn(),)
-        bars = Bars(*columns, TimeRemainingColumn(), console=self._console, disable=not self._console.is_terminal)
+        hidden = self._console.quiet or not self._console.is_terminal
+        bars = Bars(*columns, TimeRemainingColumn(), console=self._console, disable=hidden)
         bars.add_task(visible(what), total=None)
         bars.start()
         self._bars = bars

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from fgvc_cli.api.explanation import Explanation
+    from fgvc_cli.api.models.explanation import Explanation
     from fgvc_cli.api.run import Run
     from fgvc_cli.inference.features.gallery import Neighbour
     from fgvc_cli.predict.answers import Answer, Failed

@@ -20,7 +20,7 @@ from fgvc_cli.methods.parts import cross_entropy, global_pool, image_frame, pred
 from fgvc_cli.ops.boxes import box_of_mask, compose_boxes, grow_boxes
 from fgvc_cli.ops.cam import keep_largest_component
 from fgvc_cli.ops.crops import crop_and_resize
-from fgvc_cli.ops.recurrent import lstm_states
+from fgvc_cli.ops.recurrent import Lstm, lstm_states
 from fgvc_cli.spec.methods.reaps import ReapsSpec
 
 
@@ -42,7 +42,7 @@ class PartSequence(nn.Module):
     def __init__(self, channels: int, num_classes: int, grid: tuple[int, int], units: int) -> None:
         super().__init__()
         self.grid = grid
-        self.lstm = nn.LSTM(channels, units // 2, batch_first=True, bidirectional=True)
+        self.lstm = Lstm(channels, units // 2, batch_first=True, bidirectional=True)
         self.classifier = nn.Linear(grid[0] * grid[1] * units, num_classes)
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:

@@ -2,8 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
+
+
+class Lstm(nn.LSTM):
+    """An LSTM whose copies are as compact on a GPU as itself: cuDNN wants all weights in one piece of memory."""
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Called by copy.deepcopy, which copies weight by weight."""
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        self.flatten_parameters()
 
 
 def lstm_states(lstm: nn.LSTM, sequence: Tensor) -> Tensor:

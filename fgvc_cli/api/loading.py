@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+
 from fgvc_cli.api.models.base import Model
 from fgvc_cli.api.place import RunLike, place_of
+from fgvc_cli.files import expanded
 from fgvc_cli.machine.imports import quick_imports
 from fgvc_cli.predict.exported import is_exported
 
@@ -14,6 +17,7 @@ def load(
     device: str | None = None,
     precision: str | None = None,
     batch_size: int | None = None,
+    data_dir: str | os.PathLike[str] | None = None,
 ) -> Model:
     """A trained model.
 
@@ -23,6 +27,7 @@ def load(
         device: auto, cpu, mps, cuda or cuda:N; None: as the run was trained.
         precision: fp32, bf16 or fp16; None: as the run was trained.
         batch_size: images that are computed at a time; None: as in the run's evaluation.
+        data_dir: where the run's data are now, for what is compared with them; None: where they were.
 
     Raises:
         BadRequest: there is no model, or it cannot be used on this machine.
@@ -40,5 +45,6 @@ def load(
         from fgvc_cli.inference.look import open_model
         from fgvc_cli.inference.request import EvalRequest
 
-    request = EvalRequest("test", device, precision, batch_size)
+    root = None if data_dir is None else expanded(data_dir)
+    request = EvalRequest(None, device, precision, batch_size, root=root)
     return TrainedModel(open_model(newest_model() if path is None else path, request))

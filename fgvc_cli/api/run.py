@@ -6,15 +6,18 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from fgvc_cli.api.inputs import OneImage, pictures_of
 from fgvc_cli.api.loading import load
 from fgvc_cli.api.models.base import Model, reporter_of
-from fgvc_cli.api.place import RunLike, folder_of
-from fgvc_cli.api.runs import showing
+from fgvc_cli.api.models.drawing import DrawFlags, draw
+from fgvc_cli.api.models.exporting import export
+from fgvc_cli.api.place import RunLike, folder_of, place_of
+from fgvc_cli.api.runs import plots, showing
 from fgvc_cli.api.runs.evaluation import evaluate
 from fgvc_cli.api.runs.labels import Labels, check_labels
+from fgvc_cli.api.runs.plots import PlotFlags
 from fgvc_cli.files import expanded
 from fgvc_cli.machine.imports import quick_imports
 from fgvc_cli.runs.folder import RUNS, RunFolder, trained_runs
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
     from fgvc_cli.export.export import Written as Exported
     from fgvc_cli.report.page import Written as Page
     from fgvc_cli.spec.run import RunSpec
+    from fgvc_cli.viz.draw import Drawn
 
 _Path = str | os.PathLike[str]
 
@@ -142,7 +146,7 @@ class Run:
             BadRequest: a flag is wrong, or a package is missing.
             FgvcError: the file does not answer as the run does; nothing is written.
         """
-        return showing.export(self, out, flags, progress=progress)
+        return export(self.folder, out, flags, progress=progress)
 
     def check_labels(self, **flags: Any) -> Labels:
         """The labels of its data that are likely wrong; `flags` are those of `fgvc.check_labels`."""
@@ -176,6 +180,103 @@ class Run:
             FgvcError: a file cannot be written, or the hub failed.
         """
         return showing.push(self, name, private=private, picture=picture, licence=licence, out=out, progress=progress)
+
+    def draw(
+        self,
+        kind: str,
+        images: _Path | Iterable[_Path] = (),
+        *,
+        compare: RunLike | None = None,
+        progress: bool = True,
+        **flags: Unpack[DrawFlags],
+    ) -> Drawn:
+        """Write pictures of why of many images, or of a split, into a folder, as `fgvc viz KIND` does: `Model.draw`."""
+        words = [images] if isinstance(images, str | os.PathLike) else images
+        pair = None if compare is None else (self.folder, place_of(compare))
+        source = self.folder if pair is None else None
+        return draw(source, kind, [os.fspath(word) for word in words], flags, compare=pair, progress=progress)
+
+    def draw_curves(
+        self,
+        out: _Path | None = None,
+        *,
+        beside: Sequence[RunLike] = (),
+        dpi: int = 150,
+        force: bool = False,
+        progress: bool = True,
+    ) -> Path:
+        """Draw loss and accuracy by epoch, of the run or of several in comparison, as `fgvc viz curves` does.
+
+        Args:
+            out: a .png file, or a folder; None: viz/ in the run's folder.
+            beside: other runs.
+            dpi: pixels per inch, 30..1200.
+            force: replace an existing picture.
+            progress: tell on stderr what could not be read.
+
+        Returns:
+            The file.
+        """
+        return plots.draw_curves([self, *beside], out, dpi=dpi, force=force, progress=progress)
+
+    def draw_confusion(
+        self,
+        out: _Path | None = None,
+        *,
+        dpi: int = 150,
+        force: bool = False,
+        progress: bool = True,
+        **flags: Unpack[PlotFlags],
+    ) -> Path:
+        """Draw the confusion matrix, as `fgvc viz confusion` does; what is not measured yet is measured first.
+
+        Args:
+            out: a .png file, or a folder; None: viz/ in the run's folder.
+            dpi: pixels per inch, 30..1200.
+            force: replace an existing picture.
+            progress: show notes and progress on stderr.
+            flags: of which images: `split`, `data_dir`, `name`, `unknown_classes`; `device`, `batch_size`.
+
+        Returns:
+            The file.
+        """
+        return plots.draw_confusion(self, flags, out, dpi=dpi, force=force, progress=progress)
+
+    def draw_embedding(
+        self,
+        out: _Path | None = None,
+        *,
+        projection: str = "pca",
+        sample: int = 2000,
+        dpi: int = 150,
+        force: bool = False,
+        progress: bool = True,
+        **flags: Unpack[PlotFlags],
+    ) -> Path:
+        """Draw the features of a split's images in two dimensions, as `fgvc viz embedding` does.
+
+        Args:
+            out: a .png file, or a folder; None: viz/ in the run's folder.
+            projection: pca, or tsne (extra `tsne`).
+            sample: at most this many images, spread over the classes; at least 3.
+            dpi: pixels per inch, 30..1200.
+            force: replace an existing picture.
+            progress: show notes and progress on stderr.
+            flags: of which images, as for `draw_confusion`.
+
+        Returns:
+            The file.
+        """
+        return plots.draw_embedding(
+            self, flags, out, projection=projection, sample=sample, dpi=dpi, force=force, progress=progress
+        )
+
+    def serve(self, **flags: Any) -> Path | None:
+        """Show the model as a page in the browser until Ctrl-C; `flags` are those of `Model.serve`.
+
+        On another device than the run's: `run.load(device=…).serve()`.
+        """
+        return self.load().serve(**flags)
 
     def enroll(self, class_name: str, images: OneImage | Iterable[OneImage], *, progress: bool = True) -> int:
         """Teach the model a class without training, as `fgvc enroll` does. Returns the number of classes then.

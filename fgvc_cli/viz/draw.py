@@ -124,6 +124,12 @@ class Drawn:
             raise FgvcError(f"{len(self.bad)} of {self.asked} images could not be read; {rest}")
 
 
+def check_kind(kind: str) -> None:
+    """BadRequest if there is no such kind of picture."""
+    if kind != ALL and kind not in KINDS:
+        raise BadRequest(f"there is no kind {kind!r}: choose {', '.join(KINDS)} or {ALL}")
+
+
 def draw_pictures(request: VizRequest, console: Console) -> Drawn:
     """Draw what is requested. Images that cannot be read are reported and skipped.
 

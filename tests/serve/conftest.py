@@ -14,7 +14,6 @@ import pytest
 import urllib3
 
 from fgvc_cli.inference.look import Model, open_model
-from fgvc_cli.machine.interrupt import Wish
 from fgvc_cli.predict.rules import Wishes
 from fgvc_cli.progress import Reporter
 from fgvc_cli.serve.limits import Limits
@@ -75,20 +74,20 @@ def serving(
     limits = limits or Limits()
     arguments = (wishes or Wishes(), None, neighbours, folder / "corrections", kept, limits, Reporter(QUIET))
     site = open_site(model, *arguments)
-    wish, ready, where = Wish(), threading.Event(), list[str]()
+    stop, ready, where = threading.Event(), threading.Event(), list[str]()
 
     def tell(address: str) -> None:
         where.append(address)
         ready.set()
 
     listening = listening_socket(host, 0)
-    thread = threading.Thread(target=serve, args=(site, listening, wish, tell), kwargs=more, daemon=True)
+    thread = threading.Thread(target=serve, args=(site, listening, stop.is_set, tell), kwargs=more, daemon=True)
     thread.start()
     assert ready.wait(20)
     try:
         yield Client(where[0], site)
     finally:
-        wish.stop = True
+        stop.set()
         thread.join(20)
         assert not thread.is_alive()
 

@@ -2,27 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+import os
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Unpack
+from pathlib import Path
+from threading import Event
+from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
 from fgvc_cli.api.inputs import OneImage, is_one, one_picture, pictures_of, several
-from fgvc_cli.api.models.base import Asked, Model, quiet
+from fgvc_cli.api.models.base import Asked, Model, OnePath, quiet, reporter_of, request_of
+from fgvc_cli.api.models.drawing import DrawFlags, draw
 from fgvc_cli.api.models.explanation import Explanation
+from fgvc_cli.api.models.exporting import export
+from fgvc_cli.api.models.serving import ServeFlags, serve
+from fgvc_cli.api.models.writing import MINUTES, Embedded, Ready, tell
+from fgvc_cli.api.place import place_of
 from fgvc_cli.api.run import Run
+from fgvc_cli.errors import BadRequest
+from fgvc_cli.files import expanded
 from fgvc_cli.inference.features.embedder import Embedder
 from fgvc_cli.inference.features.gallery import Neighbour, compare
 from fgvc_cli.inference.look import Model as Opened
+from fgvc_cli.inference.pictures import Picture
+from fgvc_cli.machine.distributed import joined, launched
 from fgvc_cli.predict.answers import Answer, Failed
-from fgvc_cli.predict.asked import PredictRequest, answers_of_run
-from fgvc_cli.predict.suggestions import Suggestion, suggest
-from fgvc_cli.spec.flags import checked_flags
-from fgvc_cli.viz.draw import explain, kinds_for
+from fgvc_cli.predict.asked import PredictRequest, answers_of_run, boxes_of_run, layout_of
+from fgvc_cli.predict.embeddings import check_out, write_embeddings
+from fgvc_cli.predict.suggestions import Suggestion, suggest, write_suggestions
+from fgvc_cli.progress import Reporter
+from fgvc_cli.viz.draw import Drawn, explain, kinds_for
+from fgvc_cli.viz.neighbours import draw_neighbours
+from fgvc_cli.viz.photos import Photo, draw_photos
 from fgvc_cli.viz.scene import Options
 
 if TYPE_CHECKING:
     from fgvc_cli.api.models.base import Vectors
+    from fgvc_cli.export.export import Written
 
 
 @dataclass(frozen=True)
@@ -35,6 +51,16 @@ class TrainedModel(Model):
     def name(self) -> str:
         """Of the run, or of the file."""
         return self.opened.name
+
+    @property
+    def folder(self) -> Path:
+        """In which the model lies."""
+        return self.opened.file.parent
+
+    @property
+    def method(self) -> str:
+        """Of the run."""
+        return self.opened.spec.method.name
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -58,30 +84,137 @@ class TrainedModel(Model):
 
     def stream(self, images: Iterable[OneImage], top: int = 5, **asked: Unpack[Asked]) -> Iterator[Answer | Failed]:
         """The answer to each image, in order, as batches are computed."""
-        wanted = {"boxes": None, **checked_flags(asked, Asked.__annotations__, "predict")}
-        answers = answers_of_run(self.opened, PredictRequest(top=top, **wanted), quiet())(pictures_of(several(images)))
+        answers = answers_of_run(self.opened, request_of(top, asked), quiet())(pictures_of(several(images)))
         return (answer for batch in answers for answer in batch)
 
-    def embed(self, images: OneImage | Iterable[OneImage]) -> Vectors:
+    def ready(self, request: PredictRequest, reporter: Reporter) -> Ready:
+        """What answers a request."""
+        model = self.opened
+        layout = layout_of(request, len(model.classes), boxes_of_run(model, request))
+        about = f"{model.name}: {self.method}, {len(model.classes)} classes, on {model.device}"
+        tell(about, model.trained.temperature, request, reporter)
+        answer = answers_of_run(model, request, reporter)
+        return Ready(model.file, model.classes, model.spec.train.precision, layout, answer)
+
+    @overload
+    def embed(
+        self, images: OneImage | Iterable[OneImage], *, branches: Literal[False] = False, progress: bool = False
+    ) -> Vectors: ...
+    @overload
+    def embed(
+        self, images: OneImage | Iterable[OneImage], *, branches: Literal[True], progress: bool = False
+    ) -> dict[str, Vectors]: ...
+    def embed(
+        self, images: OneImage | Iterable[OneImage], *, branches: bool = False, progress: bool = False
+    ) -> Vectors | dict[str, Vectors]:
         """What the classifier reads: (D,) float32 of one image, (N, D) of several."""
-        pictures = pictures_of(images)
-        found: Vectors = self._embedder.vectors(pictures, quiet()).numpy()
-        return found[0] if is_one(images) else found
+        embedder = self._embedders[branches]
+        rows: Vectors = embedder.vectors(pictures_of(images), reporter_of(progress)).numpy()
+        found = rows[0] if is_one(images) else rows
+        return {name: found[..., part] for name, part in embedder.layout.items()} if branches else found
 
     @cached_property
-    def _embedder(self) -> Embedder:
-        return Embedder.of_model(self.opened)
+    def _embedders(self) -> dict[bool, Embedder]:
+        """With and without branches."""
+        plain = Embedder.of_model(self.opened)
+        return {False: plain, True: replace(plain, branches=True)}
+
+    def save_embeddings(
+        self,
+        out: OnePath,
+        images: OneImage | Iterable[OneImage],
+        *,
+        branches: bool = False,
+        progress: bool = True,
+    ) -> Embedded:
+        """Write the vectors of many images to a file."""
+        file, reporter = expanded(out), reporter_of(progress and launched().main)
+        check_out(file)
+        failed: list[str] = []
+
+        def on_bad(picture: Picture, error: Exception) -> None:
+            failed.append(f"{picture.name}: {str(error).removeprefix(f'{picture.file}: ')}")
+            reporter.line(failed[-1])
+
+        with joined(MINUTES):
+            embedder = self._embedders[branches]
+            count = write_embeddings(file, embedder, pictures_of(images), reporter, on_bad)
+        widths = {name: part.stop - part.start for name, part in embedder.layout.items()}
+        return Embedded(file, count, widths, tuple(failed))
 
     def similar(
-        self, images: OneImage | Iterable[OneImage], among: str = "train", count: int = 5
+        self,
+        images: OneImage | Iterable[OneImage],
+        among: OnePath = "train",
+        count: int = 5,
+        *,
+        sheet: OnePath | None = None,
+        dpi: int = 100,
+        progress: bool = False,
     ) -> list[list[Neighbour]]:
         """For each image the most similar ones, nearest first."""
-        return compare(self.opened, pictures_of(images), among, count, quiet())
-
-    def suggest(self, images: Iterable[OneImage], count: int = 100) -> list[Suggestion]:
-        """Which unlabelled images to label next, the most useful first."""
+        _at_least_one(count)
         pictures = pictures_of(images)
-        return suggest(self.opened, pictures, count, quiet()) if pictures else []
+        found = compare(self.opened, pictures, os.fspath(among), count, reporter_of(progress))
+        if sheet is not None:
+            draw_neighbours(expanded(sheet), self.opened, pictures, found, dpi)
+        return found
+
+    def suggest(
+        self,
+        images: Iterable[OneImage],
+        count: int = 100,
+        *,
+        output: OnePath | None = None,
+        sheet: OnePath | None = None,
+        force: bool = False,
+        skip_bad: bool = False,
+        progress: bool = False,
+    ) -> list[Suggestion]:
+        """Which unlabelled images to label next, the most useful first."""
+        _at_least_one(count)
+        file = None if output is None else expanded(output)
+        if file is not None and file.exists() and not force:
+            raise BadRequest(f"{file} exists: --force replaces it, -o names another file")
+        pictures, reporter = pictures_of(images), reporter_of(progress)
+        on_bad = (lambda _, error: reporter.line(str(error))) if skip_bad else None
+        found = suggest(self.opened, pictures, count, reporter, on_bad) if pictures else []
+        if sheet is not None:
+            draw_photos(expanded(sheet), list(map(_photo, found)), self.opened.spec.data.max_pixels)
+        if file is not None:
+            write_suggestions(file, found)
+        return found
+
+    def draw(
+        self,
+        kind: str,
+        images: OnePath | Iterable[OnePath] = (),
+        *,
+        compare: OnePath | None = None,
+        progress: bool = True,
+        **flags: Unpack[DrawFlags],
+    ) -> Drawn:
+        """Write pictures of why of many images, or of a split, into a folder."""
+        words = [images] if isinstance(images, str | os.PathLike) else images
+        pair = None if compare is None else (self.opened.file, place_of(compare))
+        source = self.opened.file if pair is None else None
+        return draw(source, kind, [os.fspath(word) for word in words], flags, compare=pair, progress=progress)
+
+    def export(self, out: OnePath | None = None, *, progress: bool = True, **flags: Any) -> Written:
+        """Write the model as one file that answers by itself."""
+        return export(self.opened.file, out, flags, progress=progress)
+
+    def serve(
+        self,
+        *,
+        ready: Callable[[str], None] | None = None,
+        stop: Event | None = None,
+        progress: bool = True,
+        **flags: Unpack[ServeFlags],
+    ) -> Path | None:
+        """Show the model as a page in the browser until Ctrl-C."""
+        reporter = reporter_of(progress)
+        return serve(lambda: self.opened, flags, ready or reporter.line, reporter, stop)
 
     def explain(
         self,
@@ -98,3 +231,13 @@ class TrainedModel(Model):
         options = Options(alpha, dpi)
         drawn, sheet, facts = explain(self.opened, picture, kind, label=class_name, against=against, options=options)
         return Explanation(drawn, facts, sheet)
+
+
+def _at_least_one(count: int) -> None:
+    if count < 1:
+        raise BadRequest(f"--count {count}: give at least 1")
+
+
+def _photo(one: Suggestion) -> Photo:
+    """An image on the sheet, above the two likeliest classes."""
+    return Photo(one.picture.file, *(f"{name} {share:.0%}" for name, share in one.likeliest))

@@ -1,4 +1,4 @@
-"""What is written of runs: the web page, the exported file, the model for the hub."""
+"""What is written of runs: the web page, the model for the hub."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from fgvc_cli.api.place import RunLike, folder_of, place_of
+from fgvc_cli.api.place import RunLike, folder_of
 from fgvc_cli.api.runs.evaluation import request_of
 from fgvc_cli.files import expanded
 from fgvc_cli.hub.names import hub_name
@@ -15,12 +15,10 @@ from fgvc_cli.spec.flags import checked_flags
 from fgvc_cli.terminal import Console
 
 if TYPE_CHECKING:
-    from fgvc_cli.export.export import Written as Exported
     from fgvc_cli.report.page import Written as Page
 
 _Path = str | os.PathLike[str]
 _OF_REPORT = ("split", "device", "batch_size", "precision", "data_dir", "name", "unknown_classes")
-_OF_EXPORT = ("format", "precision", "dynamic_batch", "evidence", "images", "check", "calibration", "max_loss")
 _PICTURES, _PICTURES_OF_SEVERAL = 48, 24
 
 
@@ -47,19 +45,6 @@ def report(
     for notice in written.notices:
         console.note(notice)
     return written
-
-
-def export(source: RunLike, out: _Path | None, flags: Mapping[str, Any], *, progress: bool = True) -> Exported:
-    """See `Run.export`; the source may be a `model.safetensors` too."""
-    found = checked_flags(flags, _OF_EXPORT, "export")
-    with quick_imports():
-        from fgvc_cli.export.export import ExportRequest, export_run
-
-    lists: dict[str, Any] = {
-        key: tuple(map(str, found[key] or ())) for key in ("images", "calibration") if key in found
-    }
-    request = ExportRequest(out=None if out is None else expanded(out), **found | lists)
-    return export_run(place_of(source), request, Console(stderr=True, quiet=not progress))
 
 
 def push(

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from fgvc_cli.cli import options
-from fgvc_cli.machine.imports import quick_imports
+from fgvc_cli.streams import tell
 
 
 def embed(
@@ -42,40 +41,21 @@ def embed(
     Vectors are computed once and kept: a repeated command goes on where a killed one ended. Under torchrun the images
     are shared by all processes. An image that cannot be read is left out, and the exit code is then 1.
     """
-    from fgvc_cli.terminal import Console
+    from fgvc_cli.api.loading import load
+    from fgvc_cli.machine.distributed import joined, launched
+    from fgvc_cli.predict.embeddings import check_out
 
-    with quick_imports():
-        from fgvc_cli.inference.features.embedder import Embedder
-        from fgvc_cli.inference.find import newest_model
-        from fgvc_cli.inference.look import open_model
-        from fgvc_cli.inference.pictures import Picture, find_pictures, listed
-        from fgvc_cli.inference.request import EvalRequest
-        from fgvc_cli.machine.distributed import joined, launched
-        from fgvc_cli.predict.embeddings import check_out, write_embeddings
-        from fgvc_cli.progress import Reporter
-
-    check_out(out)
-    reporter = Reporter(Console(stderr=True, quiet=not launched().main))
-    failed: list[Picture] = []
-
-    def on_bad(picture: Picture, error: Exception) -> None:
-        failed.append(picture)
-        reporter.line(f"{picture.name}: {str(error).removeprefix(f'{picture.file}: ')}")
-
-    pictures = find_pictures(
-        paths,
-        listed(sys.stdin),
-        follow_links=bool(follow_links),
-        tars=True,
-        note=lambda text: reporter.line(f"note: {text}"),
-    )
+    check_out(out)  # before the images are listed
+    pictures = options.pictures(paths, follow_links=follow_links, tars=True)
+    main = launched().main
     with joined(30.0):
-        path = run or newest_model()
-        model = open_model(path, EvalRequest("test", device, precision, batch_size))
-        reporter.line(f"{model.name}: {model.spec.method.name} on {model.device}")
-        embedder = Embedder.of_model(model, branches=branches)
-        count = write_embeddings(out, embedder, pictures, reporter, on_bad)
-    widths = ", ".join(f"{name} {part.stop - part.start}" for name, part in embedder.layout.items())
-    reporter.line(f"written: {out}: {count} images; {widths} numbers each" + f"; {len(failed)} failed" * bool(failed))
-    if failed:
+        model = load(run, device=device, precision=precision, batch_size=batch_size)
+        if main:
+            tell(f"{model.name}: {model.method} on {model.device}")
+        written = model.save_embeddings(out, pictures, branches=branches)
+    if main:
+        widths = ", ".join(f"{name} {width}" for name, width in written.widths.items())
+        failed = f"; {len(written.failed)} failed" * bool(written.failed)
+        tell(f"written: {out}: {written.images} images; {widths} numbers each{failed}")
+    if written.failed:
         raise typer.Exit(1)

@@ -77,7 +77,7 @@ def export(
     """
     flags = {key: value for key, value in locals().items() if key not in ("run", "out")}
 
-    from fgvc_cli.api.runs.showing import export
+    from fgvc_cli.api.models.exporting import export
     from fgvc_cli.runs.folder import RunFolder
 
     if run is None:

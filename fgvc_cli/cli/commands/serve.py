@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import importlib.util
-import os
-import tempfile
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from fgvc_cli.cli import options
-from fgvc_cli.errors import BadRequest
 from fgvc_cli.machine import interrupt
-from fgvc_cli.machine.imports import quick_imports
 from fgvc_cli.streams import keep_going, say, tell
 
-_TOKEN = "FGVC_TOKEN"  # the variable that holds one
-_NEEDED = ("fastapi", "uvicorn")
+if TYPE_CHECKING:
+    from fgvc_cli.inference.look import Model
+
 _WHERE, _ANSWERS, _LIMITS = "Where it listens", "What it answers", "What it takes on"
+_OPENING = ("device", "precision", "batch_size", "data_dir")  # flags by which the model is opened
 
 
 def serve(
@@ -81,48 +78,25 @@ def serve(
     The corrections are a CSV file that `fgvc train` reads. The page is on this machine alone unless --host says
     otherwise; then clients need the token in the address that is printed (FGVC_TOKEN sets it).
     """
-    _must_have_packages()
+    given = dict(locals())
+    flags = {key: value for key, value in given.items() if key not in ("run", *_OPENING)}
 
+    from fgvc_cli.api.models.serving import serve
+    from fgvc_cli.progress import Reporter
     from fgvc_cli.terminal import Console
 
-    with quick_imports():
+    def opened() -> Model:
         from fgvc_cli.inference.find import newest_model
         from fgvc_cli.inference.look import open_model
         from fgvc_cli.inference.request import EvalRequest
-        from fgvc_cli.predict.rules import Wishes
-        from fgvc_cli.progress import Reporter
-        from fgvc_cli.serve.limits import MEGABYTE, Limits
-        from fgvc_cli.serve.opening import open_site
-        from fgvc_cli.serve.web.server import listening_socket
-        from fgvc_cli.serve.web.server import serve as serve_site
 
-    limits = Limits(
-        upload=round(max_megabytes * MEGABYTE),
-        pixels=round(max_megapixels * 1e6),
-        waiting=queue,
-        seconds=timeout,
-        kept=keep,
-        **({"together": batch_size} if batch_size else {}),
-    )
-    listening = listening_socket(host, port)
-    reporter = Reporter(Console(stderr=True))
-    model = open_model(run or newest_model(), EvalRequest(None, device, precision, batch_size, root=data_dir))
-    wishes = Wishes(min_confidence, target_precision, set_coverage, rollup, taxonomy)
-    with tempfile.TemporaryDirectory(prefix="fgvc-serve-") as folder:
-        site = open_site(model, wishes, unknown, neighbours, corrections, Path(folder), limits, reporter)
+        request = EvalRequest(None, device, precision, batch_size, root=data_dir)
+        model = open_model(run or newest_model(), request)
         keep_going()
-        with interrupt.listening() as wish:
-            token = os.environ.get(_TOKEN) or None
-            serve_site(site, listening, wish, _ready, names=allow_host or (), token=token)
-    kept = site.corrections
-    raise interrupt.Stopped(f"stopped; corrections are in {kept.folder}/" if kept.file.exists() else "stopped")
+        return model
 
-
-def _must_have_packages() -> None:
-    """BadRequest that names the extra, if a package is missing."""
-    missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
-    if missing:
-        raise BadRequest(f"fgvc serve needs {' and '.join(missing)}: pip install 'fgvc[serve]'")
+    kept = serve(opened, flags, _ready, Reporter(Console(stderr=True)))
+    raise interrupt.Stopped(f"stopped; corrections are in {kept.parent}/" if kept else "stopped")
 
 
 def _ready(address: str) -> None:

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fgvc_cli.cli import options
-from fgvc_cli.machine.imports import quick_imports
-from fgvc_cli.streams import say_json
+from fgvc_cli.streams import say_json, tell
 
 if TYPE_CHECKING:
     from fgvc_cli.inference.features.gallery import Neighbour
@@ -37,32 +36,21 @@ def similar(
 
     The embeddings are computed once and kept, for all commands. Exact: every image is compared.
     """
-    from fgvc_cli.terminal import Console
+    from fgvc_cli.api.loading import load
 
-    with quick_imports():
-        from fgvc_cli.cli.tables import show
-        from fgvc_cli.inference.features.gallery import compare
-        from fgvc_cli.inference.find import newest_model
-        from fgvc_cli.inference.look import open_model
-        from fgvc_cli.inference.pictures import find_pictures
-        from fgvc_cli.inference.request import EvalRequest
-        from fgvc_cli.progress import Reporter
-        from fgvc_cli.terminal import new_table
-
-    reporter = Reporter(Console(stderr=True))
-    pictures = find_pictures(paths, note=lambda text: reporter.line(f"note: {text}"))
-    model = open_model(run or newest_model(), EvalRequest(None, device, batch_size=batch_size, root=data_dir))
-    reporter.line(f"{model.name}: {model.spec.method.name} on {model.device}")
-    found = compare(model, pictures, among, count, reporter)
+    pictures = options.pictures(paths)
+    model = load(run, device=device, batch_size=batch_size, data_dir=data_dir)
+    tell(f"{model.name}: {model.method} on {model.device}")
+    found = model.similar(pictures, among, count, sheet=sheet, progress=True)
     if sheet is not None:
-        from fgvc_cli.viz.neighbours import draw_neighbours
-
-        draw_neighbours(sheet, model, pictures, found)
-        reporter.line(f"written: {sheet}")
+        tell(f"written: {sheet}")
     if json_only:
         answers = zip(pictures, found, strict=True)
         say_json([{"image": one.name, "similar": list(map(_facts, near))} for one, near in answers], indent=2)
         return
+    from fgvc_cli.cli.tables import show
+    from fgvc_cli.terminal import new_table
+
     table = new_table("image", "rank", "similar", "class", "distance", numbers=("rank", "distance"))
     for picture, near in zip(pictures, found, strict=True):
         for rank, one in enumerate(near, 1):

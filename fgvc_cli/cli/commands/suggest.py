@@ -9,8 +9,7 @@ import typer
 
 from fgvc_cli.cli import options
 from fgvc_cli.errors import BadRequest
-from fgvc_cli.machine.imports import quick_imports
-from fgvc_cli.streams import say, say_json
+from fgvc_cli.streams import say, say_json, tell
 
 
 def suggest(
@@ -27,29 +26,17 @@ def suggest(
     batch_size: options.BatchSize = None,
 ) -> None:
     """Choose the images to label next: those that the model is unsure of, spread over what they show."""
-    if output.exists() and not force and not json_only:
+    if output.exists() and not force and not json_only:  # before images are listed and a model is opened
         raise BadRequest(f"{output} exists: --force replaces it, -o names another file")
 
-    from fgvc_cli.terminal import Console
+    from fgvc_cli.api.loading import load
 
-    with quick_imports():
-        from fgvc_cli.inference.look import open_model
-        from fgvc_cli.inference.pictures import find_pictures
-        from fgvc_cli.inference.request import EvalRequest
-        from fgvc_cli.predict.suggestions import suggest, write_suggestions
-        from fgvc_cli.progress import Reporter
-
-    reporter = Reporter(Console(stderr=True))
-    model = open_model(run, EvalRequest(None, device, batch_size=batch_size))
-    pictures = find_pictures(paths, note=lambda text: reporter.line(f"note: {text}"))
-    found = suggest(model, pictures, count, reporter, lambda picture, error: reporter.line(str(error)))
+    pictures = options.pictures(paths)
+    model = load(run, device=device, batch_size=batch_size)
+    to = None if json_only else output
+    found = model.suggest(pictures, count, output=to, sheet=sheet, force=force, skip_bad=True, progress=True)
     if sheet is not None:
-        from fgvc_cli.viz.photos import Photo, draw_photos
-
-        words = [[f"{name} {share:.0%}" for name, share in one.likeliest] for one in found]
-        photos = [Photo(one.picture.file, *two) for one, two in zip(found, words, strict=True)]
-        draw_photos(sheet, photos, model.spec.data.max_pixels)
-        reporter.line(f"written: {sheet}")
+        tell(f"written: {sheet}")
     if json_only:
         say_json(
             [
@@ -64,5 +51,4 @@ def suggest(
             indent=2,
         )
         return
-    write_suggestions(output, found)
     say(f"written: {output}: {len(found)} of {len(pictures)} images to label, the most useful first")

@@ -14,7 +14,6 @@ from typing import Any
 import uvicorn
 
 from fgvc_cli.errors import BadRequest
-from fgvc_cli.machine.interrupt import Wish
 from fgvc_cli.serve.site import Site
 from fgvc_cli.serve.web.app import create_app
 from fgvc_cli.serve.web.guard import Guard
@@ -52,18 +51,18 @@ def _advice(error: OSError, host: str, port: int) -> str:
 def serve(
     site: Site,
     listening: socket.socket,
-    wish: Wish,
+    stopped: Callable[[], bool],
     ready: Callable[[str], None],
     *,
     names: Iterable[str] = (),
     token: str | None = None,
 ) -> None:
-    """Serve until `wish.stop`; requests that are being answered then get a few seconds.
+    """Serve until `stopped`; requests that are being answered then get a few seconds.
 
     Args:
         site: what answers.
         listening: the socket.
-        wish: set by Ctrl-C.
+        stopped: whether to end, asked again and again.
         ready: called with the page's address when the server answers.
         names: by which browsers may call this machine, besides `localhost` and addresses.
         token: what clients must show; None: one is made, unless the server listens on this machine alone.
@@ -92,17 +91,17 @@ def serve(
         timeout_graceful_shutdown=_SECONDS_TO_END,
     )
     try:
-        _Server(config, wish, lambda: ready(address)).run(sockets=[listening])
+        _Server(config, stopped, lambda: ready(address)).run(sockets=[listening])
     finally:
         site.engine.close()
 
 
 class _Server(uvicorn.Server):
-    """Leaves signals to fgvc, and ends when it is wished."""
+    """Leaves signals to fgvc, and ends when it is asked to."""
 
-    def __init__(self, config: uvicorn.Config, wish: Wish, ready: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, stopped: Callable[[], bool], ready: Callable[[], None]) -> None:
         super().__init__(config)
-        self.wish, self.ready = wish, ready
+        self.stopped, self.ready = stopped, ready
         self._silent: dict[Any, tuple[object, float]] = {}  # connection → its last request, and since when
 
     @contextmanager
@@ -115,7 +114,7 @@ class _Server(uvicorn.Server):
 
     async def on_tick(self, counter: int) -> bool:
         self._hang_up()
-        return self.wish.stop or await super().on_tick(counter)
+        return self.stopped() or await super().on_tick(counter)
 
     def _hang_up(self) -> None:
         """Close connections that are held without a request: uvicorn has no limit for these."""

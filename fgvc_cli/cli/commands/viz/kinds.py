@@ -10,7 +10,6 @@ from typing import Annotated, Any
 import typer
 
 from fgvc_cli.cli import options
-from fgvc_cli.machine.imports import quick_imports
 from fgvc_cli.streams import say
 
 _WHAT, _LOOK, _OUT = "Which images", "How they are drawn", "Where they go"
@@ -46,46 +45,10 @@ Force = Annotated[bool, options.flag("Replace existing files.", _OUT, "--force")
 
 
 def _draw(kind: str, given: dict[str, Any]) -> None:
-    from fgvc_cli.terminal import Console
+    from fgvc_cli.api.models.drawing import draw
 
-    with quick_imports():
-        from fgvc_cli.inference.request import EvalRequest
-        from fgvc_cli.viz.draw import VizRequest, draw_pictures
-        from fgvc_cli.viz.scene import Options
-        from fgvc_cli.viz.selection import Selection
-
-    words = tuple(given["paths"] or ())
-    lines = sys.stdin if "-" in words else ()
-    request = VizRequest(
-        kind,
-        Selection(
-            words,
-            lines,
-            given["dataset"],
-            given["split"],
-            given["sample"],
-            given["only"],
-            bool(given["follow_links"]),
-            labelled=given["data_dir"] is not None or given["name"] is not None,
-        ),
-        given["run"],
-        given["compare"],
-        given["out"],
-        given["gallery"],
-        given["force"],
-        given["class_name"],
-        given.get("against"),
-        Options(given["alpha"], given["dpi"], given["truth"]),
-        EvalRequest(
-            given["split"],
-            given["device"],
-            batch_size=given["batch_size"],
-            root=given["data_dir"],
-            name=given["name"],
-            unknown_classes=given["unknown_classes"],
-        ),
-    )
-    drawn = draw_pictures(request, Console(stderr=True))
+    words, run, compare = given.pop("paths") or (), given.pop("run"), given.pop("compare")
+    drawn = draw(run, kind, words, given, lines=sys.stdin if "-" in words else (), compare=compare)
     for folder, count in drawn.folders.items():
         if count:
             say(f"{count} {'picture' if count == 1 else 'pictures'} in {folder}/")
@@ -117,7 +80,9 @@ def command_of(kind: str) -> Callable[..., None]:
         unknown_classes: options.UnknownClasses = "error",
         follow_links: options.FollowLinks = None,
     ) -> None:
-        _draw(kind, locals())
+        given = dict(locals())
+        given.pop("kind")
+        _draw(kind, given)
 
     return command
 
@@ -146,4 +111,4 @@ def versus(
     follow_links: options.FollowLinks = None,
 ) -> None:
     """What speaks for one class rather than another; by default, for the two most likely classes."""
-    _draw("versus", locals())
+    _draw("versus", dict(locals()))

@@ -8,8 +8,7 @@ from typing import Annotated
 import typer
 
 from fgvc_cli.cli import options
-from fgvc_cli.cli.commands.viz.whole_run import Dpi, Force, Out, picture_file
-from fgvc_cli.machine.imports import quick_imports
+from fgvc_cli.cli.commands.viz.whole_run import Dpi, Force, Out
 from fgvc_cli.streams import say
 
 
@@ -28,23 +27,11 @@ def neighbours(
     data_dir: options.DataDir = None,
 ) -> None:
     """Draw images, each beside the training images whose embeddings are nearest: examples of what it was taken for."""
-    from fgvc_cli.terminal import Console
+    from fgvc_cli.api.loading import load
+    from fgvc_cli.api.runs.plots import picture_file
 
-    with quick_imports():
-        from fgvc_cli.inference.features.gallery import compare
-        from fgvc_cli.inference.find import newest_model
-        from fgvc_cli.inference.look import open_model
-        from fgvc_cli.inference.pictures import find_pictures
-        from fgvc_cli.inference.request import EvalRequest
-        from fgvc_cli.progress import Reporter
-        from fgvc_cli.viz.neighbours import draw_neighbours
-
-    reporter = Reporter(Console(stderr=True))
-    pictures = find_pictures(paths, note=lambda text: reporter.line(f"note: {text}"))
-    path = run or newest_model()
-    home = path if path.is_dir() else path.parent
-    file = picture_file(home / "viz", out, "neighbours", force)
-    model = open_model(path, EvalRequest(None, device, batch_size=batch_size, root=data_dir))
-    found = compare(model, pictures, among, count, reporter)
-    draw_neighbours(file, model, pictures, found, dpi)
+    pictures = options.pictures(paths)
+    model = load(run, device=device, batch_size=batch_size, data_dir=data_dir)
+    file = picture_file(model.folder / "viz", out, "neighbours", dpi, force)
+    model.similar(pictures, among, count, sheet=file, dpi=dpi, progress=True)
     say(str(file))

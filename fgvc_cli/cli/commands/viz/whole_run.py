@@ -1,4 +1,4 @@
-"""What the plots of a whole run share: their flags, the choice of run, and the output file."""
+"""What the plots of a whole run share: their flags, and the choice of run."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fgvc_cli.errors import BadRequest
 from fgvc_cli.streams import tell
 
 if TYPE_CHECKING:
@@ -18,6 +17,7 @@ Run = Annotated[Path | None, typer.Argument(help="Run folder. Default: the newes
 Out = Annotated[Path | None, typer.Option(help="A .png file, or a folder. Default: viz/ in the run's folder.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace an existing picture.")]
 Dpi = Annotated[int, typer.Option(min=30, max=1200, help="Pixels per inch.")]
+IMAGES = ("split", "device", "batch_size", "data_dir", "name", "unknown_classes")  # flags: of which images
 
 
 def open_run(run: Path | None) -> RunFolder:
@@ -34,17 +34,3 @@ def newest_run() -> RunFolder:
     folder = RunFolder.newest()
     tell(f"newest run: {folder.path}")
     return folder
-
-
-def picture_file(home: Path, out: Path | None, name: str, force: bool) -> Path:
-    """The path of the picture, by default in the folder `home`.
-
-    BadRequest if it exists (without `force`), before anything is computed.
-    """
-    if out is not None and out.suffix.lower() == ".png" and not out.is_dir():
-        file = out
-    else:
-        file = (out or home) / f"{name}.png"
-    if file.exists() and not force:
-        raise BadRequest(f"{file} exists: replace it with --force, or give another --out")
-    return file

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from os.path import lexists
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
@@ -20,7 +21,7 @@ from fgvc_cli.api.runs.labels import Labels, check_labels
 from fgvc_cli.api.runs.plots import PlotFlags
 from fgvc_cli.files import expanded
 from fgvc_cli.machine.imports import quick_imports
-from fgvc_cli.runs.folder import RUNS, RunFolder, trained_runs
+from fgvc_cli.runs.folder import RUNS, RunFolder, find_runs, trained_runs
 from fgvc_cli.runs.journal import read_rows
 from fgvc_cli.runs.schema import AverageRecord, EvalResult, read_file
 
@@ -55,9 +56,9 @@ class Run:
         return cls(RunFolder.newest(expanded(below)).path)
 
     @classmethod
-    def all(cls, below: str | os.PathLike[str] = RUNS) -> list[Run]:
-        """The runs in a folder that have a model, the one saved last first."""
-        return [cls(run.path) for run in trained_runs(expanded(below))]
+    def all(cls, below: str | os.PathLike[str] = RUNS, *, trained: bool = True) -> list[Run]:
+        """The runs in a folder that have a model, the one saved last first; not `trained`: all, by name."""
+        return [cls(run.path) for run in (trained_runs if trained else find_runs)(expanded(below))]
 
     @property
     def name(self) -> str:
@@ -82,6 +83,11 @@ class Run:
     def measured(self, name: str) -> EvalResult:
         """What was measured on a split or on new photos of that name. FgvcError if that is not stored."""
         return EvalResult.model_validate(self._kept.evaluation(name))
+
+    @property
+    def evaluated(self) -> bool:
+        """Whether it was measured on the test split."""
+        return lexists(self._kept.evaluation_file("test"))
 
     @property
     def epochs(self) -> list[dict[str, str]]:

@@ -1,9 +1,9 @@
-"""A model of a run or a `model.safetensors`, computed by PyTorch."""
+"""A model of a run or a `model.safetensors`, computed by PyTorch. What only some methods need is imported there."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -21,24 +21,20 @@ from fgvc_cli.api.place import place_of
 from fgvc_cli.api.run import Run
 from fgvc_cli.errors import BadRequest
 from fgvc_cli.files import expanded
-from fgvc_cli.inference.features.embedder import Embedder
-from fgvc_cli.inference.features.gallery import Neighbour, compare
 from fgvc_cli.inference.look import Model as Opened
 from fgvc_cli.inference.pictures import Picture
 from fgvc_cli.machine.distributed import joined, launched
 from fgvc_cli.predict.answers import Answer, Failed
 from fgvc_cli.predict.asked import PredictRequest, answers_of_run, boxes_of_run, layout_of
-from fgvc_cli.predict.embeddings import check_out, write_embeddings
-from fgvc_cli.predict.suggestions import Suggestion, suggest, write_suggestions
 from fgvc_cli.progress import Reporter
-from fgvc_cli.viz.draw import Drawn, explain, kinds_for
-from fgvc_cli.viz.neighbours import draw_neighbours
-from fgvc_cli.viz.photos import Photo, draw_photos
-from fgvc_cli.viz.scene import Options
 
 if TYPE_CHECKING:
     from fgvc_cli.api.models.base import Vectors
     from fgvc_cli.export.export import Written
+    from fgvc_cli.inference.features.embedder import Embedder
+    from fgvc_cli.inference.features.gallery import Neighbour
+    from fgvc_cli.predict.suggestions import Suggestion
+    from fgvc_cli.viz.draw import Drawn
 
 
 @dataclass(frozen=True)
@@ -75,6 +71,8 @@ class TrainedModel(Model):
     @cached_property
     def kinds(self) -> tuple[str, ...]:
         """The kinds of pictures that `explain` can draw."""
+        from fgvc_cli.viz.draw import kinds_for
+
         return tuple(kinds_for(self.opened))
 
     @property
@@ -116,6 +114,8 @@ class TrainedModel(Model):
     @cached_property
     def _embedders(self) -> dict[bool, Embedder]:
         """With and without branches."""
+        from fgvc_cli.inference.features.embedder import Embedder
+
         plain = Embedder.of_model(self.opened)
         return {False: plain, True: replace(plain, branches=True)}
 
@@ -128,6 +128,8 @@ class TrainedModel(Model):
         progress: bool = True,
     ) -> Embedded:
         """Write the vectors of many images to a file."""
+        from fgvc_cli.predict.embeddings import check_out, write_embeddings
+
         file, reporter = expanded(out), reporter_of(progress and launched().main)
         check_out(file)
         failed: list[str] = []
@@ -153,10 +155,14 @@ class TrainedModel(Model):
         progress: bool = False,
     ) -> list[list[Neighbour]]:
         """For each image the most similar ones, nearest first."""
+        from fgvc_cli.inference.features.gallery import compare
+
         _at_least_one(count)
         pictures = pictures_of(images)
         found = compare(self.opened, pictures, os.fspath(among), count, reporter_of(progress))
         if sheet is not None:
+            from fgvc_cli.viz.neighbours import draw_neighbours
+
             draw_neighbours(expanded(sheet), self.opened, pictures, found, dpi)
         return found
 
@@ -172,6 +178,8 @@ class TrainedModel(Model):
         progress: bool = False,
     ) -> list[Suggestion]:
         """Which unlabelled images to label next, the most useful first."""
+        from fgvc_cli.predict.suggestions import suggest, write_suggestions
+
         _at_least_one(count)
         file = None if output is None else expanded(output)
         if file is not None and file.exists() and not force:
@@ -180,7 +188,7 @@ class TrainedModel(Model):
         on_bad = (lambda _, error: reporter.line(str(error))) if skip_bad else None
         found = suggest(self.opened, pictures, count, reporter, on_bad) if pictures else []
         if sheet is not None:
-            draw_photos(expanded(sheet), list(map(_photo, found)), self.opened.spec.data.max_pixels)
+            _draw(expanded(sheet), found, self.opened.spec.data.max_pixels)
         if file is not None:
             write_suggestions(file, found)
         return found
@@ -227,6 +235,9 @@ class TrainedModel(Model):
         dpi: int = 150,
     ) -> Explanation:
         """A picture of why."""
+        from fgvc_cli.viz.draw import explain
+        from fgvc_cli.viz.scene import Options
+
         picture = one_picture(image)
         options = Options(alpha, dpi)
         drawn, sheet, facts = explain(self.opened, picture, kind, label=class_name, against=against, options=options)
@@ -238,6 +249,10 @@ def _at_least_one(count: int) -> None:
         raise BadRequest(f"--count {count}: give at least 1")
 
 
-def _photo(one: Suggestion) -> Photo:
-    """An image on the sheet, above the two likeliest classes."""
-    return Photo(one.picture.file, *(f"{name} {share:.0%}" for name, share in one.likeliest))
+def _draw(sheet: Path, found: Sequence[Suggestion], most_pixels: int) -> None:
+    """Write a PNG of the images, each with the two likeliest classes."""
+    from fgvc_cli.viz.photos import Photo, draw_photos
+
+    words = [[f"{name} {share:.0%}" for name, share in one.likeliest] for one in found]
+    photos = [Photo(one.picture.file, *two) for one, two in zip(found, words, strict=True)]
+    draw_photos(sheet, photos, most_pixels)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from os.path import lexists
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,7 +11,7 @@ from fgvc_cli.errors import FgvcError
 from fgvc_cli.streams import say, tell
 
 if TYPE_CHECKING:
-    from fgvc_cli.runs.folder import RunFolder
+    from fgvc_cli.api.run import Run
     from fgvc_cli.spec.run import RunSpec
 
 _UNREADABLE = "(cannot be read)"
@@ -20,12 +19,12 @@ _UNREADABLE = "(cannot be read)"
 
 def runs(folder: Annotated[Path, typer.Argument(help="A folder that contains run folders.")] = Path("runs")) -> None:
     """List the runs in a folder, highest test top-1 first. A file that cannot be read is noted below the list."""
+    from fgvc_cli.api.run import Run
     from fgvc_cli.cli.tables import show
-    from fgvc_cli.runs.folder import find_runs
     from fgvc_cli.terminal import new_table
 
     problems: list[str] = []
-    rows = sorted((_row(run, problems) for run in find_runs(folder)), key=lambda row: -row["score"])
+    rows = sorted((_row(run, problems) for run in Run.all(folder, trained=False)), key=lambda row: -row["score"])
     if not rows:
         say(f"no runs in {folder}/")
         return
@@ -38,12 +37,12 @@ def runs(folder: Annotated[Path, typer.Argument(help="A folder that contains run
         tell(f"note: {problem}")
 
 
-def _row(run: RunFolder, problems: list[str]) -> dict[str, Any]:
+def _row(run: Run, problems: list[str]) -> dict[str, Any]:
     """The table row of a run. A file that cannot be read adds a line to `problems`, and its cells say so."""
     row: dict[str, Any] = dict.fromkeys(("method", "dataset", "backbone", "size", "seed", "epochs"), "")
     row |= {"run": run.name, "score": -1.0, "test top-1": "", "mean per class": ""}
     try:
-        spec = run.spec()
+        spec = run.spec
     except FgvcError as error:
         problems.append(str(error))
         return row | {"method": _UNREADABLE}
@@ -58,18 +57,16 @@ def _row(run: RunFolder, problems: list[str]) -> dict[str, Any]:
     return row
 
 
-def _progress(run: RunFolder, spec: RunSpec) -> dict[str, Any]:
-    from fgvc_cli.runs.journal import read_rows
-
-    return {"epochs": f"{len(read_rows(run.metrics_file))}/{spec.train.epochs}"}
+def _progress(run: Run, spec: RunSpec) -> dict[str, Any]:
+    return {"epochs": f"{len(run.epochs)}/{spec.train.epochs}"}
 
 
-def _result(run: RunFolder, spec: RunSpec) -> dict[str, Any]:
-    if not lexists(run.evaluation_file("test")):
+def _result(run: Run, _: RunSpec) -> dict[str, Any]:
+    if not run.evaluated:
         return {}
-    final = run.evaluation("test")["branches"]["final"]
-    cells = {"test top-1": _percent(final["top1"]), "mean per class": _percent(final["mean_per_class"])}
-    return {"score": final["top1"], **cells}
+    final = run.measures.branches.final
+    cells = {"test top-1": _percent(final.top1), "mean per class": _percent(final.mean_per_class)}
+    return {"score": final.top1, **cells}
 
 
 def _percent(value: float) -> str:

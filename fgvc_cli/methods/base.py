@@ -179,6 +179,13 @@ class Method(nn.Module, ABC):
         """
         raise NotImplementedError
 
+    def final_layers(self) -> list[dict[str, nn.Linear]]:
+        """The layers that end in logits (K), by name, for a start from fitted classifiers (`backbone.probe_first`).
+
+        They are in groups: what those of a group read may depend on the answers of the groups before.
+        """
+        return []
+
     @property
     def enrolls(self) -> bool:
         """Whether it learns and forgets classes without training."""

@@ -165,6 +165,15 @@ class Clan(Method):
         seen = self._evidence(images, maps, attention, heads, pooled) if evidence else None
         return Output(branches["final"], branches, {}, seen)
 
+    def final_layers(self) -> list[dict[str, nn.Linear]]:
+        """As `Method.final_layers`."""
+        return [
+            {
+                branch: self._classifier(branch)
+                for branch in ("global", *self.taps, *(["clsa"] if self.attention else []))
+            }
+        ]
+
     def losses(self, output: Output, labels: Tensor) -> dict[str, Tensor]:
         """Eq. 12-14: the weighted cross entropy of each classifier."""
         spec = self.spec

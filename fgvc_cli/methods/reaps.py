@@ -130,6 +130,16 @@ class Reaps(Method):
         seen = self._evidence(regions, branches, logits, embedding) if evidence else None
         return Output(logits, branches, {}, seen)
 
+    def final_layers(self) -> list[dict[str, nn.Linear]]:
+        """As `Method.final_layers`: a network's region is that of the answer before it."""
+        groups = [{"ran": self.classifier}]
+        for name, network in self.networks.items():
+            network = cast(PartSequenceNetwork, network)
+            parts = {} if network.parts is None else {f"{name}_part": network.parts.classifier}
+            groups.append({f"{name}_global": network.classifier, **parts})
+        groups[-1]["joint"] = self.joint
+        return groups
+
     def losses(self, output: Output, labels: Tensor) -> dict[str, Tensor]:
         """Eq. 5: the weighted cross entropy of each branch (a second stage as the first), and that of `joint`."""
         return {name: self._weight(name) * cross_entropy(output.branches[name], labels) for name in output.branches}

@@ -54,8 +54,8 @@ class BackboneSpec(Spec):
     )
     probe_first: bool = Field(
         False,
-        description="first fit the classifier to the features of the starting weights, then fine-tune (LP-FT, "
-        "Kumar et al. 2022); for methods with one classifier behind the network",
+        description="first fit every classifier of the method to what it reads with the starting weights, then "
+        "fine-tune (LP-FT, Kumar et al. 2022)",
     )
     views: int = Field(
         0,

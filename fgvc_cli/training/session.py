@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -31,6 +32,7 @@ from fgvc_cli.spec.data import DataSpec
 from fgvc_cli.spec.run import RunSpec
 from fgvc_cli.terminal import Console
 from fgvc_cli.training.features.embedding import with_embeddings
+from fgvc_cli.training.features.start import fit_classifiers
 from fgvc_cli.training.learner import Learner
 from fgvc_cli.training.levels import level_losses
 from fgvc_cli.training.saved import SavedState
@@ -142,6 +144,10 @@ class Session:
         notes = learner.notes + loader.notes
         begins = load_weights and plain is None
         batches, val_batches = with_embeddings(learner, index, (loader, val), Reporter(console), start=begins)
+        if begins and spec.backbone.probe_first and not spec.method.behind:
+            alone = partial(evaluation_loader, index, spec=spec, device=device, shared=False, cache=cache)
+            asked = alone(index.val) if index.val else None
+            on_main(lambda: fit_classifiers(learner, loader, alone(index.train), asked, Reporter(console)))
         if spec.optim.lr_images is not None:
             notes += (f"learning rate {spec.optim.rate(spec.train.batch_size):g}, scaled from {spec.optim.lr:g}",)
         return cls(run, spec, index, learner, batches, val_batches, notes=notes)

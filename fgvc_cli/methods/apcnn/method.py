@@ -6,7 +6,7 @@ Letters: B images, K classes, C channels, h×w map, R regions of interest (ROIs)
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -123,6 +123,10 @@ class ApCnn(Method):
         seen = self._evidence(stages, rois, logits) if evidence else None
         return Output(logits, branches, {}, seen)
 
+    def final_layers(self) -> list[dict[str, nn.Linear]]:
+        """As `Method.final_layers`: both stages share them."""
+        return [{name: _final_layer(head) for name, head in self.heads.items()}]
+
     def losses(self, output: Output, labels: Tensor) -> dict[str, Tensor]:
         """The cross entropy of every head of both stages."""
         heads = [name for name in output.branches if name.startswith(("raw_", "refined_"))]
@@ -218,6 +222,10 @@ class ApCnn(Method):
             boxes["zoom"] = Boxes(stages["refined"].frame[:, None], score, valid, "merged")
         embedding = torch.cat([vector for seen in stages.values() for vector in seen.vectors.values()], 1)
         return Evidence(maps, boxes, {}, {}, heads, embedding.detach())
+
+
+def _final_layer(head: nn.Module) -> nn.Linear:
+    return cast(nn.Linear, head[-1] if isinstance(head, nn.Sequential) else head)
 
 
 def _gate_maps(stage: str, name: str, seen: Stage) -> dict[str, Maps]:

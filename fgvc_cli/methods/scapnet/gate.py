@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -14,12 +15,15 @@ class LocationModule(nn.Module):
     Args:
         channels: C.
         hidden: d.
+        bias: what the score "keep" starts with, above "drop"; 0 as in the paper.
     """
 
-    def __init__(self, channels: int, hidden: int) -> None:
+    def __init__(self, channels: int, hidden: int, bias: float = 0.0) -> None:
         super().__init__()
         self.w1 = nn.Linear(channels, hidden)
         self.w2 = nn.Linear(hidden, 2)
+        with torch.no_grad():
+            self.w2.bias[1] += bias
 
     def forward(self, pooled: Tensor) -> Tensor:
         """(B, n, C) → (B, n, 2) float32 log s; index 1 is "keep"."""

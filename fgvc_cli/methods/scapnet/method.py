@@ -83,7 +83,7 @@ class ScapNet(Method):
         h, w = backbone.map_sizes(image_size, image_size)[self.tap]
         self.grid = (min(spec.grid, h), min(spec.grid, w))
         channels = backbone.channels[backbone.last]
-        self.location = LocationModule(backbone.channels[self.tap], spec.hidden) if spec.scored else None
+        self.location = LocationModule(backbone.channels[self.tap], spec.hidden, spec.gate_bias) if spec.scored else None
         self.classifier = nn.Linear(channels, num_classes)
         self.sub_backbone: Backbone | None = None
         self.sub_runs = bool(spec.parts)
@@ -125,6 +125,10 @@ class ScapNet(Method):
         logits = branches.get("final", branches["master"])
         seen = self._evidence(image_frame(images), top, branches, attention, parts, read) if evidence else None
         return Output(logits, branches, features, seen)
+
+    def final_layers(self) -> list[dict[str, nn.Linear]]:
+        """As `Method.final_layers`."""
+        return [{"master": self.classifier, **({"sub": self.sub_classifier} if self.sub_runs else {})}]
 
     def losses(self, output: Output, labels: Tensor) -> dict[str, Tensor]:
         """Eq. 15: `cls`; `act` if there is a gate, `con` if there are scales to compare, `sub` if there are parts."""

@@ -7,7 +7,7 @@ Letters: B images, K classes, C channels, n channels of a class, h×w map, S ima
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from fgvc_cli.backbones import Backbone
 from fgvc_cli.methods.base import Evidence, Head, Maps, Method, Output
@@ -64,6 +64,10 @@ class Mc(Method):
         features = self._features(maps, high) if wanted else {}
         seen = self._evidence(images, features, logits, embedding) if evidence else None
         return Output(logits, {"final": logits}, features if learning else {}, seen)
+
+    def final_layers(self) -> list[dict[str, nn.Linear]]:
+        """As `Method.final_layers`."""
+        return [{"final": self.classifier.output}]
 
     def losses(self, output: Output, labels: Tensor) -> dict[str, Tensor]:
         """`final`, the cross entropy; for each level μ·L_dis and -μλ·L_div (Eq. 1, 8, 9).

@@ -31,6 +31,13 @@ class ScapNetSpec(MethodSpec):
     gumbel: bool = Field(True, description="Gumbel noise on the gate's scores in training (Eq. 5, Table VII)")
     temperature: float = Field(1.0, gt=0, le=100, description="temperature of the gate's softmax (Eq. 6)")
     hidden: int = Field(16, ge=1, le=4096, description="d, width of the gate's hidden layer (Eq. 4)")
+    gate_bias: float = Field(
+        0.0,
+        ge=-20,
+        le=20,
+        description="start of the gate: added to the score \"keep\" of every cell; 0 as in the paper, where half of the "
+        "cells are masked at first; 3 keeps 95 %, so that a trained network begins with what it knows",
+    )
     grid: int = Field(4, ge=1, le=32, description="N, grid cells per side; limited to the map's size (Table VI)")
     parts: Annotated[tuple[Count, ...], BeforeValidator(_off)] = Field(
         (3, 2, 1),

@@ -93,12 +93,11 @@ def load_preset(name: str, method: str | None = None) -> RunSpec:
 
 
 def _with_method(recipe: RunSpec, own: RunSpec) -> RunSpec:
-    """A recipe with the method of `own`: what only the recipe's classifier can do is left out."""
+    """A recipe with the method of `own`: what was chosen for the recipe's single classifier is left out."""
     backbone, optim, regularise = recipe.backbone, recipe.optim, recipe.regularise
     if own.method.at_once:
         backbone = backbone.model_copy(update={"freeze": "all", "probe_first": False})
     elif backbone.probe_first and not own.method.behind:
-        backbone = backbone.model_copy(update={"probe_first": False})
         optim = optim.model_copy(update={"head_lr": _NEW_RATE, "clip_norm": _CLIP})
         regularise = regularise.model_copy(update={"mixup_alpha": 0.0})  # chosen for the classifier alone
     parts = {"method": own.method, "backbone": backbone, "optim": optim, "regularise": regularise}

@@ -6,7 +6,6 @@ import torch
 
 from fgvc_cli.data.loading.loader import Loader
 from fgvc_cli.data.types import DatasetIndex, Split
-from fgvc_cli.errors import BadRequest
 from fgvc_cli.inference.features.batches import Batches, EmbeddedBatches
 from fgvc_cli.inference.features.embedder import Embedder
 from fgvc_cli.inference.features.shown import embedded
@@ -36,15 +35,10 @@ def with_embeddings(
         loaders: of images, for train and val.
         reporter: shows the progress.
         start: whether the run begins here, so that the classifier may be fitted first (`backbone.probe_first`).
-
-    Raises:
-        BadRequest: `backbone.probe_first` for a method without one classifier behind its network.
     """
     spec, method = learner.spec, learner.method
     learner.embedded = spec.embeds_once and not spec.regularise.mixes
-    first = spec.backbone.probe_first
-    if first and not method.spec.behind:
-        raise BadRequest(f"backbone.probe_first: {spec.method.name} has no single classifier behind its network")
+    first = spec.backbone.probe_first and method.spec.behind
     if not learner.embedded and not (first and start):
         return loaders
     embedder = Embedder.of(method, spec, learner.device)

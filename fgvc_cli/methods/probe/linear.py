@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -15,11 +16,15 @@ _ROUGH = 2e-4  # the gradient at which a candidate's accuracy is settled
 _STEPS = 100
 
 
+Tell = Callable[[str], object]
+Criterion = Literal["top1", "likelihood"]  # by which a strength is chosen; the likelihood also of overconfident answers
+
+
 def fit_linear(
-    classifier: nn.Linear, train: Labelled, val: Labelled | None, spec: ProbeSpec, tell: Callable[[str], object]
+    classifier: nn.Linear, train: Labelled, val: Labelled | None, spec: ProbeSpec, tell: Tell, by: Criterion = "top1"
 ) -> dict[str, float]:
     """Set a linear classifier to the logistic regression of the training images, at the strength that predicts best."""
-    strength = choose_strength(train, val, classifier.out_features, spec, tell)
+    strength = choose_strength(train, val, classifier.out_features, spec, tell, by)
     each = torch.tensor([strength])
     fitted = fit_logistic(train.embeddings, train.labels, classifier.out_features, each, train.weights)
     if not bool(fitted.converged.all()):
@@ -31,9 +36,9 @@ def fit_linear(
 
 
 def choose_strength(
-    train: Labelled, val: Labelled | None, classes: int, spec: ProbeSpec, tell: Callable[[str], object]
+    train: Labelled, val: Labelled | None, classes: int, spec: ProbeSpec, tell: Tell, by: Criterion = "top1"
 ) -> float:
-    """The strength with the highest accuracy on images that were not fitted; of equal ones the strongest penalty.
+    """The strength with the highest accuracy, or likelihood, on images that were not fitted; of equal ones the lowest.
 
     All strengths, and all folds, are one batched problem.
     """
@@ -42,15 +47,21 @@ def choose_strength(
         return strengths[0]
     if val is not None:
         found = _rough(train, classes, torch.tensor(strengths), train.weights.expand(len(strengths), -1))
-        right = (found.logits(val.embeddings).argmax(2) == val.labels).float().mean(1)
+        scores = _scores(found.logits(val.embeddings), val.labels).mean(2)
         where = "on the validation split"
     else:
         folds = min(spec.folds, len(train.as_evaluated.labels))
-        right = _by_folds(train, classes, strengths, folds)
+        scores = _by_folds(train, classes, strengths, folds)
         where = f"by {folds} folds of the training images"
-    best = int(right.argmax())
-    tell(f"strength {strengths[best]:g}, chosen {where}: {100 * float(right[best]):.1f} % top-1 there")
+    best = int(scores[0 if by == "top1" else 1].argmax())
+    tell(f"strength {strengths[best]:g}, chosen {where}: {100 * float(scores[0, best]):.1f} % top-1 there")
     return strengths[best]
+
+
+def _scores(logits: Tensor, labels: Tensor) -> Tensor:
+    """(P, N, K) → (2, P, N): whether each answer is right, and the logarithm of the true class's probability."""
+    likelihood = logits.log_softmax(2).gather(2, labels.expand(len(logits), -1)[..., None])[..., 0]
+    return torch.stack([(logits.argmax(2) == labels).float(), likelihood])
 
 
 def _rough(train: Labelled, classes: int, strengths: Tensor, weights: Tensor) -> Fitted:
@@ -59,7 +70,7 @@ def _rough(train: Labelled, classes: int, strengths: Tensor, weights: Tensor) ->
 
 
 def _by_folds(train: Labelled, classes: int, strengths: list[float], folds: int) -> Tensor:
-    """(S,) accuracy of each strength on the images of each fold, fitted to the other folds.
+    """(2, S) mean scores of each strength on the images of each fold, fitted to the other folds.
 
     All views of an image are in its fold; it is asked about as in evaluation.
     """
@@ -68,8 +79,8 @@ def _by_folds(train: Labelled, classes: int, strengths: list[float], folds: int)
     out = torch.stack([fold == number for number in range(folds)]).repeat(len(strengths), 1)  # (S · F, N)
     weights = (~out).repeat(1, train.views) * train.weights
     found = _rough(train, classes, torch.tensor(strengths).repeat_interleave(folds), weights)
-    right = found.logits(plain.embeddings).argmax(2) == plain.labels
-    return (right & out).reshape(len(strengths), -1).sum(1) / len(plain.labels)
+    scores = _scores(found.logits(plain.embeddings), plain.labels) * out
+    return scores.reshape(2, len(strengths), -1).sum(2) / len(plain.labels)
 
 
 def folds_of(labels: Tensor, folds: int) -> Tensor:

@@ -83,7 +83,9 @@ class ScapNet(Method):
         h, w = backbone.map_sizes(image_size, image_size)[self.tap]
         self.grid = (min(spec.grid, h), min(spec.grid, w))
         channels = backbone.channels[backbone.last]
-        self.location = LocationModule(backbone.channels[self.tap], spec.hidden, spec.gate_bias) if spec.scored else None
+        self.location = (
+            LocationModule(backbone.channels[self.tap], spec.hidden, spec.gate_bias) if spec.scored else None
+        )
         self.classifier = nn.Linear(channels, num_classes)
         self.sub_backbone: Backbone | None = None
         self.sub_runs = bool(spec.parts)

@@ -35,7 +35,7 @@ class ScapNetSpec(MethodSpec):
         0.0,
         ge=-20,
         le=20,
-        description="start of the gate: added to the score \"keep\" of every cell; 0 as in the paper, where half of the "
+        description='start of the gate: added to the score "keep" of every cell; 0 as in the paper, where half of the '
         "cells are masked at first; 3 keeps 95 %, so that a trained network begins with what it knows",
     )
     grid: int = Field(4, ge=1, le=32, description="N, grid cells per side; limited to the map's size (Table VI)")

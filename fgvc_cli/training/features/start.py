@@ -49,7 +49,9 @@ def fit_classifiers(learner: Learner, mixed: Batches, train: Batches, val: Batch
             )
             for name, images in found.items():
                 told = partial(_told, name, reporter)
-                fit_linear(group[name], images, None if chosen is None else chosen[name], ProbeSpec(), told)
+                asked = None if chosen is None else chosen.get(name)
+                # A weak classifier must not be sure of itself: methods average the answers of several.
+                fit_linear(group[name], images, asked, ProbeSpec(), told, by="likelihood")
 
 
 def _told(name: str, reporter: Reporter, line: str) -> None:

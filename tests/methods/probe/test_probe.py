@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from fgvc_cli.backbones import build_backbone
 from fgvc_cli.methods.base import Labelled
-from fgvc_cli.methods.probe.linear import folds_of
+from fgvc_cli.methods.probe.linear import fit_linear, folds_of
 from fgvc_cli.methods.probe.method import Probe
 from fgvc_cli.spec.methods.probe import ProbeSpec
 
@@ -143,3 +143,15 @@ def test_l2_is_the_direction_alone() -> None:
         method.classify(train.embeddings).logits, method.classify(5 * train.embeddings).logits, atol=1e-4
     )
     assert torch.allclose(F.normalize(train.embeddings, dim=1).norm(dim=1), torch.ones(N))
+
+
+@pytest.mark.parametrize("folds", [False, True])
+def test_by_likelihood_a_classifier_of_noise_is_not_sure_of_itself(folds: bool) -> None:
+    """Three classes of which the features say nothing: the best answer is the same probability for each."""
+    dice = torch.Generator().manual_seed(0)
+    images = [Labelled(torch.randn(90, 40, generator=dice), torch.arange(90) % 3) for _ in range(2)]
+    classifier = torch.nn.Linear(40, 3)
+    val = None if folds else images[1]
+    found = fit_linear(classifier, images[0], val, ProbeSpec(), lambda _: None, by="likelihood")
+    assert found["strength"] == min(ProbeSpec().strengths)
+    assert classifier(images[1].embeddings).softmax(1).max() < 0.5

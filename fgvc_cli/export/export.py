@@ -29,7 +29,7 @@ from fgvc_cli.terminal import Console
 
 Format = Literal["onnx", "torch", "safetensors"]
 ENDINGS: dict[str, str] = {"onnx": ".onnx", "torch": ".pt2", "safetensors": ".safetensors"}
-PRECISIONS = {"onnx": ("fp32", "fp16", "int8"), "torch": ("fp32",), "safetensors": ("fp32", "fp16")}
+PRECISIONS = {"onnx": ("fp32", "fp16", "int8"), "torch": ("fp32", "fp16"), "safetensors": ("fp32", "fp16")}
 CALIBRATING = 128  # training images that set the 8-bit ranges
 
 
@@ -51,8 +51,7 @@ class ExportRequest:
         if self.format not in ENDINGS:
             raise BadRequest(f"--format {self.format}: choose onnx, torch or safetensors")
         if self.precision not in PRECISIONS[self.format]:
-            known = ", ".join(PRECISIONS[self.format])
-            raise BadRequest(f"--precision {self.precision}: --format {self.format} has {known}")
+            raise BadRequest(self._no_such_precision())
         if self.format == "safetensors" and (self.dynamic_batch or self.evidence):
             flag = "--dynamic-batch" if self.dynamic_batch else "--evidence"
             raise BadRequest(f"{flag} is for onnx and torch: weights alone take any batch and give all evidence")
@@ -60,6 +59,11 @@ class ExportRequest:
             raise BadRequest("--calibration is for --precision int8")
         if self.out is not None and self.out.suffix.lower() != ENDINGS[self.format]:
             raise BadRequest(f"--out {self.out}: a file of --format {self.format} ends in {ENDINGS[self.format]}")
+
+    def _no_such_precision(self) -> str:
+        known = f"--precision {self.precision}: --format {self.format} has {' and '.join(PRECISIONS[self.format])}"
+        others = [form for form, has in PRECISIONS.items() if self.precision in has]
+        return f"{known}; {self.precision} is written by --format {' and '.join(others)}" if others else known
 
     @property
     def checked(self) -> int:
@@ -155,10 +159,10 @@ class _Job:
                 f"than --max-loss {self.request.max_loss:g}, so nothing is written"
             )
 
-    def _traced(self) -> tuple[torch.export.ExportedProgram, list[str]]:
+    def _traced(self, *, half: bool = False) -> tuple[torch.export.ExportedProgram, list[str]]:
         self.reporter.line(f"exporting {self.model.name}: {self.model.spec.method.name}")
         program, names, evidence = traced(
-            self.model, evidence=self.request.evidence, dynamic_batch=self.request.dynamic_batch
+            self.model, evidence=self.request.evidence, dynamic_batch=self.request.dynamic_batch, half=half
         )
         self.about = about_of(self.model, self.request.precision, evidence)
         return program, names
@@ -185,7 +189,7 @@ class _Job:
     def _program(self, file: Path) -> Exported:
         from fgvc_cli.export.program_file import ProgramSession, write_program
 
-        program, names = self._traced()
+        program, names = self._traced(half=self.request.precision == "fp16")
         assert self.about is not None
         write_program(program, self.about, file)
         piece = PIECE if self.request.dynamic_batch else 1

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
+from copy import deepcopy
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from fgvc_cli.data.loading.to_device import normalising
 from fgvc_cli.errors import FgvcError
@@ -44,6 +46,33 @@ class Graph(nn.Module):
         return (probabilities, *(value for _, value in _named(output)))
 
 
+class Halved(nn.Module):
+    """A graph whose method keeps its weights in 16 bits and computes in 32, on any device.
+
+    Args:
+        graph: stays as it is.
+    """
+
+    def __init__(self, graph: Graph) -> None:
+        super().__init__()
+        self.whole = deepcopy(graph)
+        self.wide = {name: one.dtype for name, one in self._tensors().items() if one.is_floating_point()}
+        for one in self._tensors().values():
+            one.data = one.data.half() if one.is_floating_point() else one.data
+
+    def _tensors(self) -> dict[str, Tensor]:
+        """What a checkpoint holds of the method; grids that it computes at the start stay as they are."""
+        found: dict[str, Tensor] = self.whole.method.state_dict(prefix="method.", keep_vars=True)
+        return found
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """As `Graph`."""
+        tensors = self._tensors()
+        weights = {name: tensors[name].to(dtype) for name, dtype in self.wide.items()}
+        found: tuple[Tensor, ...] = functional_call(self.whole, weights, (images,))
+        return found
+
+
 def example(model: Model, *, batch: int) -> Tensor:
     """(batch, 3, S, S) uint8 of noise, the same every time."""
     side = model.spec.data.side
@@ -51,7 +80,7 @@ def example(model: Model, *, batch: int) -> Tensor:
 
 
 def traced(
-    model: Model, *, evidence: bool, dynamic_batch: bool
+    model: Model, *, evidence: bool, dynamic_batch: bool, half: bool = False
 ) -> tuple[torch.export.ExportedProgram, list[str], Evidences | None]:
     """The program of a model, the names of its outputs, and which evidence they are.
 
@@ -59,6 +88,7 @@ def traced(
         model: a run's model on the CPU, prepared for inference.
         evidence: whether evidence is among the outputs.
         dynamic_batch: whether it takes any number of images; else one.
+        half: whether its weights are kept in 16 bits.
 
     Raises:
         FgvcError: what the method computes cannot be written down for any batch, or at all.
@@ -70,7 +100,8 @@ def traced(
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about weights that a module keeps under two names
             output = graph.method(images.float(), evidence=True) if evidence else None
-            program = torch.export.export(graph, (images,), dynamic_shapes=shapes, strict=False)
+            whole = Halved(graph) if half else graph
+            program = torch.export.export(whole, (images,), dynamic_shapes=shapes, strict=False)
     except Exception as error:  # torch.export raises errors of many types
         raise FgvcError(_not_traced(model, error, dynamic_batch=dynamic_batch)) from error
     if output is None or output.evidence is None:

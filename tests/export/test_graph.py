@@ -34,6 +34,7 @@ PAIRS = [  # each method once, both formats; the two that take seconds are expor
     ("mc", "resnet18", "torch"),
     ("probe", "timm:test_convnext", "onnx"),
 ]
+SLOW = pytest.mark.slow
 NAMES = sorted({spec.model_fields["name"].default for spec in METHODS})
 
 
@@ -121,6 +122,22 @@ SETTINGS = [
 @pytest.mark.parametrize(("method", "setting"), SETTINGS)
 def test_other_settings(method: str, setting: str, tmp_path: Path) -> None:
     check(model_of(method, "tiny", 64, setting), "onnx", tmp_path)
+
+
+@pytest.mark.parametrize("method", [pytest.param(name, marks=[] if name == "reaps" else SLOW) for name in NAMES])
+def test_weights_in_16_bits(method: str) -> None:
+    """The program computes in 32 bits what the rounded weights give; the model itself stays as it is."""
+    model = model_of(method, "tiny", 32)
+    before = {name: one.clone() for name, one in model.trained.method.state_dict().items()}
+    program, _, _ = traced(model, evidence=True, dynamic_batch=True, half=True)
+    for name, one in model.trained.method.state_dict().items():
+        assert torch.equal(one, before[name]), name
+        kept = program.state_dict[f"whole.method.{name}"]
+        assert kept.dtype == (torch.float16 if one.is_floating_point() else one.dtype), name
+        one.copy_(one.half() if one.is_floating_point() else one)
+    images = example(model, batch=3)
+    with torch.no_grad():
+        torch.testing.assert_close(program.module()(images), Graph(model, evidence=True)(images))
 
 
 class Sorted(torch.nn.Module):

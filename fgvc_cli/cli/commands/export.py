@@ -41,7 +41,9 @@ def export(
     precision: Annotated[
         str,
         typer.Option(
-            metavar="fp32|fp16|int8", help="int8: convolutions and matrix products, with ranges from training images."
+            metavar="fp32|fp16|int8",
+            help="fp16: for torch and safetensors, the weights alone. int8, for onnx: convolutions and matrix "
+            "products, with ranges from training images.",
         ),
     ] = "fp32",
     images: Annotated[

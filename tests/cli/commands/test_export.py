@@ -200,6 +200,18 @@ def test_other_formats(command: Command, plain: Path, photos: Path, form: str, e
         assert json.loads(extra["fgvc.json"])["classes"] == list(CLASSES)
 
 
+@pytest.mark.parametrize(("form", "ending"), [("torch", ".pt2"), ("safetensors", ".safetensors")])
+def test_weights_in_16_bits(command: Command, plain: Path, photos: Path, form: str, ending: str) -> None:
+    asked = ("export", plain, "--format", form, "--images", photos, "--max-loss", 0.1)
+    sizes = {}
+    for precision in ("fp32", "fp16"):
+        done = command(*asked, "--precision", precision, "--out", f"{precision}{ending}")
+        assert done.code == 0, done.err
+        assert "accuracy on the 33 of known class: run " in done.out
+        sizes[precision] = Path(f"{precision}{ending}").stat().st_size
+    assert sizes["fp16"] < 0.6 * sizes["fp32"]
+
+
 def test_a_file_that_answers_otherwise_is_not_left(
     command: Command, plain: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -245,7 +257,11 @@ def command_size(command: Command, plain: Path, photos: Path) -> int:
         (["{alone}", "--images", "{photos}", "--precision", "int8"], "has no training images: name some with"),
         (["{alone}"], "is in no run folder, so it has no validation images: name some with --images"),
         (["{run}", "--format", "tflite"], "--format tflite: choose onnx, torch or safetensors"),
-        (["{run}", "--format", "torch", "--precision", "int8"], "--precision int8: --format torch has fp32"),
+        (
+            ["{run}", "--format", "torch", "--precision", "int8"],
+            "--precision int8: --format torch has fp32 and fp16; int8 is written by --format onnx",
+        ),
+        (["{run}", "--precision", "fp8"], "--precision fp8: --format onnx has fp32 and fp16 and int8"),
         (["{run}", "--format", "safetensors", "--evidence"], "--evidence is for onnx and torch"),
         (["{run}", "--calibration", "{photos}"], "--calibration is for --precision int8"),
         (["{run}", "--out", "a.pth"], "--out a.pth: a file of --format onnx ends in .onnx"),

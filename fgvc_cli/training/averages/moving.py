@@ -15,9 +15,6 @@ from fgvc_cli.methods.base import Method
 class Average(nn.Module):
     """A copy of `method` with averaged weights: the first update copies, each later one keeps `decay` of the average.
 
-    At first it keeps less, (1 + n) / (10 + n) after n updates, as TensorFlow's ExponentialMovingAverage with
-    `num_updates`: with a decay of 0.99 the average of a run of 200 steps would consist of its first half.
-
     Buffers are averaged as well, since BatchNorm's statistics must belong to the averaged weights. torch's
     AveragedModel reads its counter from the device in each update; this one counts on the host, so nothing waits.
 
@@ -30,7 +27,7 @@ class Average(nn.Module):
         super().__init__()
         self.method = copy.deepcopy(method).requires_grad_(False)
         self.updates = 0
-        self.decay = decay
+        self._average = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
 
     @torch.no_grad()
     def update(self, method: Method) -> None:
@@ -40,9 +37,7 @@ class Average(nn.Module):
         # Counters are copied: their average, rounded down, would never grow.
         copied = [pair for pair in pairs if not (self.updates and pair[0].is_floating_point())]
         if floats:
-            decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
-            average = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
-            average([own for own, _ in floats], [value for _, value in floats], None)
+            self._average([own for own, _ in floats], [value for _, value in floats], None)
         if copied:
             torch._foreach_copy_([own for own, _ in copied], [value for _, value in copied])
         self.updates += 1

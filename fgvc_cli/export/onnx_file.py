@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from fgvc_cli.errors import BadRequest, FgvcError
+from fgvc_cli.export.lacking import explained_lack
 from fgvc_cli.files import explained, json_text
 from fgvc_cli.inference.exported.about import IMAGES, KEY, ExportAbout
 from fgvc_cli.spec.run import RunSpec
@@ -41,7 +42,7 @@ def as_onnx(
         optimise: whether constants are folded and operators fused.
 
     Raises:
-        FgvcError: an operator has no form in ONNX; the message names it.
+        FgvcError: an operator has no form in ONNX; the message names it and what does without.
     """
     try:
         with warnings.catch_warnings():
@@ -56,20 +57,18 @@ def as_onnx(
                 custom_translation_table=_translations(),
             )
     except torch.onnx.OnnxExporterError as error:
-        raise FgvcError(_lacking(error, spec)) from error
+        raise FgvcError(_failed(error, program, spec)) from error
     assert made is not None
     return made.model_proto
 
 
-def _lacking(error: Exception, spec: RunSpec) -> str:
+def _failed(error: Exception, program: torch.export.ExportedProgram, spec: RunSpec) -> str:
     found = _LACKS.search(str(error))
     if found is None:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         what = f"{spec.method.name} on {spec.backbone.name}"
         return f"PyTorch's ONNX exporter failed on {what}: {lines[-1] if lines else error}"
-    operator = found[1].replace("::", ".") if found[2] == "default" else f"{found[1].replace('::', '.')}.{found[2]}"
-    way = "export with --format torch or safetensors, or choose another backbone"
-    return f"{spec.method.name} on {spec.backbone.name}: the operator {operator} has no form in ONNX: {way}"
+    return explained_lack(f"{found[1].replace('::', '.')}.{found[2]}", program, spec)
 
 
 def _translations() -> dict[Any, Any]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -130,6 +130,10 @@ class Method(nn.Module, ABC):
         num_classes: K.
         image_size: S, the image side that the method is built for; other sizes work too.
     """
+
+    # `field=value` → operators, by PyTorch's names, that the method does without where the field has this value: what a
+    # user is told where an exporter lacks one. Uncommon operators are enough.
+    avoids: ClassVar[Mapping[str, tuple[str, ...]]] = {}
 
     def __init__(self, spec: MethodSpec, backbone: Backbone, num_classes: int, image_size: int) -> None:
         super().__init__()

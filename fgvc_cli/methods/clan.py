@@ -7,7 +7,7 @@ C_s channels of middle map s, C_g of the top map, C_int of the embeddings, h×w 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import cast
+from typing import ClassVar, cast
 
 import torch
 import torch.nn.functional as F
@@ -139,6 +139,12 @@ class Clan(Method):
     """
 
     spec: ClanSpec
+    avoids: ClassVar = {
+        "relation=dot_product": ("scaled_dot_product_attention",),
+        "context=none": ("scaled_dot_product_attention", "matmul", "linalg_vector_norm", "upsample_bilinear2d"),
+        "clsa=false": ("var", "std"),
+        "spatial_pool=avg": ("max",),
+    }
 
     def __init__(self, spec: ClanSpec, backbone: Backbone, num_classes: int, image_size: int) -> None:
         super().__init__(spec, backbone, num_classes, image_size)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import itertools
-from typing import NamedTuple, cast
+from typing import ClassVar, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -101,6 +101,10 @@ class Reaps(Method):
     """
 
     spec: ReapsSpec
+    avoids: ClassVar = {
+        "part_branch=false": ("lstm",),
+        "box=mask": ("max_pool2d",),  # of the largest component
+    }
 
     def __init__(self, spec: ReapsSpec, backbone: Backbone, num_classes: int, image_size: int) -> None:
         super().__init__(spec, backbone, num_classes, image_size)

@@ -38,10 +38,15 @@ SLOW = pytest.mark.slow
 NAMES = sorted({spec.model_fields["name"].default for spec in METHODS})
 
 
+def spec_of(method: str, backbone: str, side: int, *sets: str) -> RunSpec:
+    """The spec of a run on small images."""
+    flags = {"data.root": "/", "data.image_size": side, "backbone.name": backbone, "backbone.weights": "none"}
+    return resolved(build_spec(method=method, dataset="folder", flags=flags, sets=sets))
+
+
 def model_of(method: str, backbone: str, side: int, *sets: str) -> Model:
     """A run's model with random weights, ready to predict."""
-    flags = {"data.root": "/", "data.image_size": side, "backbone.name": backbone, "backbone.weights": "none"}
-    spec = resolved(build_spec(method=method, dataset="folder", flags=flags, sets=sets))
+    spec = spec_of(method, backbone, side, *sets)
     torch.manual_seed(0)
     built, _ = build_method(spec, K, load_weights=False)
     if spec.method.at_once:
@@ -96,34 +101,6 @@ def test_the_whole_table(method: str, backbone: str, form: str, tmp_path: Path) 
     check(model_of(method, backbone, SMALL[backbone]), form, tmp_path)
 
 
-SETTINGS = [
-    ("reaps", "method.box=largest_component"),
-    ("reaps", "method.stages=2"),
-    ("apcnn", "method.guidance=random"),
-    ("apcnn", "method.neck=top_down"),
-    ("apcnn", "method.refine_at=input"),
-    ("scapnet", "method.selection=random"),
-    ("scapnet", "method.relation=gcn"),
-    ("scapnet", "method.relation=concatenate"),
-    ("scapnet", "method.gate=soft"),
-    ("clan", "method.relation=gaussian"),
-    ("clan", "method.relation=embedded_gaussian"),
-    ("clan", "method.scales=3"),
-    ("clan", "method.context=nonlocal"),
-    ("tdsa", "method.upsample=bicubic"),
-    ("probe", "method.head=knn"),
-    ("probe", "method.head=prototype"),
-    ("probe", "method.scaling=sqrt"),
-    ("baseline", "method.pool=average"),
-]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("method", "setting"), SETTINGS)
-def test_other_settings(method: str, setting: str, tmp_path: Path) -> None:
-    check(model_of(method, "tiny", 64, setting), "onnx", tmp_path)
-
-
 @pytest.mark.parametrize("method", [pytest.param(name, marks=[] if name == "reaps" else SLOW) for name in NAMES])
 def test_weights_in_16_bits(method: str) -> None:
     """The program computes in 32 bits what the rounded weights give; the model itself stays as it is."""
@@ -156,15 +133,6 @@ def test_of_equal_values_the_lower_index_comes_first() -> None:
     proto = as_onnx(program, ["sorted"], RunSpec(), optimise=False)
     [found] = onnxruntime.InferenceSession(proto.SerializeToString()).run(None, {IMAGES: TIES.numpy()})
     assert found.tolist() == [[3 + 0, 3 + 2, 3 + 5, 2 + 3, 1 + 1, 1 + 4]] == Sorted()(TIES).tolist()
-
-
-def test_an_operator_without_a_form_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fgvc_cli.export.onnx_file._translations", dict)
-    program = torch.export.export(Sorted(), (TIES,))
-    with pytest.raises(
-        FgvcError, match=r"^baseline on resnet50: the operator aten\.sort\.stable has no form in ONNX: "
-    ):
-        as_onnx(program, ["sorted"], RunSpec())
 
 
 def test_a_method_of_a_fixed_batch_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

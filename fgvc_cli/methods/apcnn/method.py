@@ -6,7 +6,7 @@ Letters: B images, K classes, C channels, h×w map, R regions of interest (ROIs)
 
 from __future__ import annotations
 
-from typing import NamedTuple, cast
+from typing import ClassVar, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -54,6 +54,11 @@ class ApCnn(Method):
     """
 
     spec: ApCnnSpec
+    avoids: ClassVar = {
+        "zoom=false": ("grid_sampler",),
+        "refine=false": ("grid_sampler", "gather", "index_select", "embedding", "masked_fill"),
+        "average=logits": ("logsumexp", "log_softmax"),
+    }
 
     def __init__(self, spec: ApCnnSpec, backbone: Backbone, num_classes: int, image_size: int) -> None:
         super().__init__(spec, backbone, num_classes, image_size)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -23,6 +24,10 @@ class Probe(Method):
     """Frozen backbone, its embedding scaled, a head. Branch: `final`."""
 
     spec: ProbeSpec
+    avoids: ClassVar = {
+        "head=linear": ("topk", "scatter_add", "masked_fill"),
+        "scaling=none": ("sign",),
+    }
     shift: Tensor  # (D,) subtracted from the embedding
     scale: Tensor  # (D,) divides what is left
 

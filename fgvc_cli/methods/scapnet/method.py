@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import math
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -76,6 +76,11 @@ class ScapNet(Method):
     """
 
     spec: ScapNetSpec
+    avoids: ClassVar = {
+        "parts=off": ("sort", "grid_sampler", "gather", "logsumexp", "sin", "cos"),
+        "relation=none": ("sin", "cos", "unbind", "pad"),
+        "selection=consistent": ("frac",),
+    }
 
     def __init__(self, spec: ScapNetSpec, backbone: Backbone, num_classes: int, image_size: int) -> None:
         super().__init__(spec, backbone, num_classes, image_size)

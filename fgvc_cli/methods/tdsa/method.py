@@ -6,6 +6,8 @@ Letters: B images, K classes, C channels, n channels of a class, h×w map, S ima
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 
@@ -33,6 +35,9 @@ class Mc(Method):
     """
 
     spec: McSpec | TdsaSpec
+    avoids: ClassVar = {
+        "projection=learned": ("index_select",),
+    }
 
     def __init__(self, spec: McSpec | TdsaSpec, backbone: Backbone, num_classes: int, image_size: int) -> None:
         super().__init__(spec, backbone, num_classes, image_size)
@@ -116,6 +121,7 @@ class Tdsa(Mc):
     """
 
     spec: TdsaSpec
+    avoids: ClassVar = Mc.avoids | {"upsample=nearest": ("upsample_bilinear2d", "upsample_bicubic2d")}
 
     def __init__(self, spec: TdsaSpec, backbone: Backbone, num_classes: int, image_size: int) -> None:
         super().__init__(spec, backbone, num_classes, image_size)

@@ -227,6 +227,20 @@ def test_a_file_that_answers_otherwise_is_not_left(
     assert list(Path().iterdir()) == []
 
 
+def test_a_missing_operator_is_named_with_what_avoids_it(
+    command: Command, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fgvc_cli.export.onnx_file._translations", dict)
+    run = run_in(tmp_path / "run", photos, "scapnet")
+    done = command("export", run, "--images", photos)
+    assert (done.code, done.out) == (1, "")
+    assert done.err.splitlines()[-1] == (
+        "fgvc: scapnet on tiny: the operator aten.sort.stable has no form in ONNX: export with --format torch or "
+        "safetensors, or train with --set method.parts=off"
+    )
+    assert list((run / "export").iterdir()) == []
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("precision", ["fp16", "int8"])
 def test_smaller_files(command: Command, plain: Path, photos: Path, precision: str) -> None:

@@ -92,11 +92,11 @@ def scapnet_demo() -> RunSpec:
 def scapnet_folder() -> RunSpec:
     """SCAPNet with two ResNet-50 at 448 on your own folder of photos.
 
-    Paper: SCAPNet; a smaller learning rate, fewer epochs, a warm-up.
+    Paper: SCAPNet; a gate that begins open, a smaller learning rate, fewer epochs, a warm-up.
     Command: fgvc train --method scapnet --dataset folder --data-dir PHOTOS
     Published: nothing, the photos are your own.
     """
-    return folder_recipe(ScapNetSpec())
+    return folder_recipe(ScapNetSpec(gate_bias=3.0))
 
 
 def _paper(dataset: DatasetName) -> RunSpec:

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 BATCH = 16  # images that are read at once, if no other number is asked for
 PIECE = 4  # images that the graph computes at once, where it may: maps of more leave the processor's cache
+_LARGE = 32 * 2**20  # bytes of a file whose weights leave the cache anyway: read once for a whole batch they cost less
 
 
 @dataclass(frozen=True)
@@ -185,8 +186,8 @@ def open_exported(file: Path, *, batch_size: int | None = None, threads: int | N
     about = read_about(file, session.get_modelmeta().custom_metadata_map)
     spec = checked_spec(about.spec, file)
     fixed = session.get_inputs()[0].shape[0]
-    piece = fixed if isinstance(fixed, int) else PIECE
-    return Exported(file, about, spec, session, batch_size or BATCH, piece)
+    piece = PIECE if file.stat().st_size < _LARGE else BATCH
+    return Exported(file, about, spec, session, batch_size or BATCH, fixed if isinstance(fixed, int) else piece)
 
 
 def open_session(file: Path, threads: int | None = None) -> onnxruntime.InferenceSession:

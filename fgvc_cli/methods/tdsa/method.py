@@ -35,9 +35,6 @@ class Mc(Method):
     """
 
     spec: McSpec | TdsaSpec
-    avoids: ClassVar = {
-        "projection=learned": ("index_select",),
-    }
 
     def __init__(self, spec: McSpec | TdsaSpec, backbone: Backbone, num_classes: int, image_size: int) -> None:
         super().__init__(spec, backbone, num_classes, image_size)
@@ -121,7 +118,10 @@ class Tdsa(Mc):
     """
 
     spec: TdsaSpec
-    avoids: ClassVar = Mc.avoids | {"upsample=nearest": ("upsample_bilinear2d", "upsample_bicubic2d")}
+    avoids: ClassVar = {
+        "projection=learned": ("index_select",),
+        "upsample=nearest": ("upsample_bilinear2d", "upsample_bicubic2d"),
+    }
 
     def __init__(self, spec: TdsaSpec, backbone: Backbone, num_classes: int, image_size: int) -> None:
         super().__init__(spec, backbone, num_classes, image_size)

@@ -44,6 +44,13 @@ def test_a_file_of_ours_says_what_it_is(tmp_path: Path) -> None:
         model.run(np.zeros((2, 3, 16, 16), dtype=np.uint8))
 
 
+def test_large_weights_are_read_once_for_a_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = written(tmp_path / "x.onnx", about())
+    assert open_exported(file).piece == 4
+    monkeypatch.setattr("fgvc_cli.inference.exported.model._LARGE", 1)
+    assert open_exported(file).piece == 16
+
+
 @pytest.mark.parametrize(
     ("kept", "line"),
     [

@@ -4,6 +4,8 @@ python -m benchmarks.doubt unknown ROOT [--methods probe,baseline] [--draws 3] [
     20 classes of CUB left out; Stanford Cars as far unknowns
 python -m benchmarks.doubt promises ROOT
     prediction sets and wanted precision on five random splits of CUB
+python -m benchmarks.doubt folds ROOT
+    the same without a validation split, by folds of the training images: each head, CUB and Stanford Cars
 python -m benchmarks.doubt labels ROOT
     5 % of CUB's training labels flipped
 python -m benchmarks.doubt taxa ROOT
@@ -27,6 +29,7 @@ import torch
 from scipy.stats import rankdata
 
 from fgvc_cli.data.datasets import load_index
+from fgvc_cli.errors import BadRequest
 from fgvc_cli.evaluation.evaluate import evaluate_run
 from fgvc_cli.evaluation.labels.judging import by_folds
 from fgvc_cli.evaluation.labels.ranking import WAYS, Judged, ranked
@@ -49,7 +52,7 @@ QUIET = Console(file=io.StringIO())
 def spec_of(method: str, dataset: str, root: Path, *sets: str) -> RunSpec:
     """A probe on frozen features, or another method by the preset light-folder."""
     flags = {"data.root": str(root), "backbone.name": NETWORK}
-    every = ["data.val_fraction=0.2", "data.duplicates=off", *sets]
+    every = ["data.val_fraction=0.2", "data.duplicates=off", *sets]  # the last one of a field counts
     if method == "probe":
         return build_spec(method=method, dataset=dataset, flags=flags, sets=every)
     return build_spec(preset="light-folder", method=method, dataset=dataset, flags=flags, sets=every)
@@ -113,6 +116,26 @@ def promises(root: Path, folder: Path) -> None:
         print(f"precision {asked + 0.04:.0%}: {precision} %; answered {answered} % of the images", flush=True)
 
 
+def folds(root: Path, folder: Path) -> None:
+    """Coverage of prediction sets and precision of answers of probes without a validation split."""
+    for dataset in ("cub", "cars"):
+        for head in ("linear", "knn", "prototype"):
+            sets = ("data.val_fraction=0", f"method.head={head}")
+            run = trained(spec_of("probe", dataset, root, *sets), folder / f"{dataset}-{head}")
+            for asked in (0.9, 0.95):
+                found = measured(run, set_coverage=asked)
+                line = f"| {dataset} | {head} | {100 * found['branches']['final']['top1']:.1f} | {asked:.0%} | "
+                errors = found["calibration"]
+                line += f"{100 * errors['ece']:.1f} → {100 * errors['ece_calibrated']:.1f} | "
+                line += f"{100 * found['sets']['coverage']:.1f}, {found['sets']['mean_size']:.1f} classes | "
+                try:
+                    target = measured(run, target_precision=asked + 0.04)["target"]
+                    line += f"{100 * target['precision']:.1f}, {100 * target['coverage']:.1f} answered |"
+                except BadRequest as error:
+                    line += f"{error} |"
+                print(line, flush=True)
+
+
 def labels(root: Path, folder: Path) -> None:
     """Precision at 50 and 150 and average precision of flipped labels."""
     run = trained(spec_of("probe", "cub", root), folder / "features")
@@ -165,7 +188,7 @@ def taxa(root: Path, folder: Path) -> None:
 def main() -> None:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["unknown", "promises", "labels", "taxa"])
+    parser.add_argument("what", choices=["unknown", "promises", "folds", "labels", "taxa"])
     parser.add_argument("root", type=Path)
     parser.add_argument("--methods", default="probe,baseline")
     parser.add_argument("--draws", type=int, default=3)
@@ -176,7 +199,7 @@ def main() -> None:
         if chosen.what == "unknown":
             unknown(chosen.root, chosen.methods.split(","), chosen.draws, chosen.epochs, folder)
         else:
-            {"promises": promises, "labels": labels, "taxa": taxa}[chosen.what](chosen.root, folder)
+            {"promises": promises, "folds": folds, "labels": labels, "taxa": taxa}[chosen.what](chosen.root, folder)
 
 
 if __name__ == "__main__":

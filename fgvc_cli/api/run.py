@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Unpack
 from fgvc_cli.api.inputs import OneImage, pictures_of
 from fgvc_cli.api.loading import load
 from fgvc_cli.api.models.base import Model, reporter_of
-from fgvc_cli.api.models.drawing import DrawFlags, draw
+from fgvc_cli.api.models.drawing import DrawFlags, draw_of
 from fgvc_cli.api.models.exporting import export
-from fgvc_cli.api.place import RunLike, folder_of, place_of
+from fgvc_cli.api.place import RunLike, folder_of
 from fgvc_cli.api.runs import plots, showing
 from fgvc_cli.api.runs.evaluation import evaluate
 from fgvc_cli.api.runs.labels import Labels, check_labels
@@ -197,10 +197,7 @@ class Run:
         **flags: Unpack[DrawFlags],
     ) -> Drawn:
         """Write pictures of why of many images, or of a split, into a folder, as `fgvc viz KIND` does: `Model.draw`."""
-        words = [images] if isinstance(images, str | os.PathLike) else images
-        pair = None if compare is None else (self.folder, place_of(compare))
-        source = self.folder if pair is None else None
-        return draw(source, kind, [os.fspath(word) for word in words], flags, compare=pair, progress=progress)
+        return draw_of(self.folder, kind, images, flags, compare=compare, progress=progress)
 
     def draw_curves(
         self,

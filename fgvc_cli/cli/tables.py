@@ -86,7 +86,7 @@ def certainty_lines(result: dict[str, Any]) -> list[str]:
         lines.append(
             f"wanted precision {percent(found['asked'])}: {percent(found['precision'])} of the answers that have a "
             f"probability of at least {found['threshold']:.4f}, which {percent(found['coverage'])} of the images do "
-            f"(threshold by {found['validation_images']} validation images)"
+            f"(threshold by {found['validation_images']} {found.get('images', 'validation images')})"
         )
     if "sets" in result:
         found = result["sets"]

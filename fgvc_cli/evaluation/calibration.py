@@ -1,9 +1,10 @@
-"""Temperature scaling: one number, fitted on the validation split, that calibrates a model's confidence."""
+"""Temperature scaling: one number, fitted on images that were not trained on, that calibrates a model's confidence."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -48,14 +49,49 @@ def calibrate_run(run: RunFolder, request: EvalRequest, index: DatasetIndex, con
     reporter = Reporter(console)
     method, loader = shown(run, opened, index, index.val, reporter, shared=False)
     logits, labels = _predict(method, opened, loader, reporter)
-    result = {"split": "val", "images": len(labels), "epoch": opened.trained.epoch, **fit(logits, labels)}
+    found = Calibrated.of(logits, labels, opened.trained.epoch)
     weights, about = load_model(run.model_file)
-    temperature = result["temperature"]
-    save_model(run.model_file, weights, about | {"temperature": temperature})
-    Validation.of(logits, labels, temperature).save(run, opened.trained.epoch, temperature)
-    write_json(run.calibration_file, result)
-    console.print(_line(result))
-    return result
+    save_model(run.model_file, weights, about | {"temperature": found.temperature})
+    found.save(run)
+    console.print(found.line)
+    return found.result
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """What is learnt from the answers to images that a model was not trained on."""
+
+    result: dict[str, Any]  # as in calibration.json
+    validation: Validation
+
+    @classmethod
+    def of(cls, logits: Tensor, labels: Tensor, epoch: int, *, folds: bool = False) -> Calibrated:
+        """Of (N, K) logits and (N,) labels on the CPU: of the validation split, or of training images by folds."""
+        about = {"split": "train" if folds else "val", "by_folds": folds, "images": len(labels), "epoch": epoch}
+        result = about | fit(logits, labels)
+        return cls(result, Validation.of(logits, labels, result["temperature"], folds=folds))
+
+    @property
+    def temperature(self) -> float:
+        """Of the model."""
+        return float(self.result["temperature"])
+
+    def save(self, run: RunFolder) -> None:
+        """Write both files into the run, each complete or not at all."""
+        self.validation.save(run, self.result["epoch"], self.temperature)
+        write_json(run.calibration_file, self.result)
+
+    @property
+    def line(self) -> str:
+        """What the user is told."""
+        images = f"{self.result['images']} {self.validation.images}"
+        if not self.result["fitted"]:
+            return f"no temperature fits the {images} (too few, or all are right): it stays 1"
+        before, after = 100 * self.result["ece_before"], 100 * self.result["ece_after"]
+        return (
+            f"temperature {self.temperature:.3f}, fitted on {images}: "
+            f"calibration error {before:.2f} % before, {after:.2f} % after"
+        )
 
 
 def fit(logits: Tensor, labels: Tensor) -> dict[str, Any]:
@@ -150,13 +186,3 @@ def _done(run: RunFolder) -> dict[str, Any] | None:
         return None
     same = about.get("temperature") == kept["temperature"] and about["epoch"] == kept["epoch"]
     return kept if same else None
-
-
-def _line(result: dict[str, Any]) -> str:
-    if not result["fitted"]:
-        return f"no temperature fits the {result['images']} validation images (too few, or all are right): it stays 1"
-    before, after = 100 * result["ece_before"], 100 * result["ece_after"]
-    return (
-        f"temperature {result['temperature']:.3f}, fitted on {result['images']} validation images: "
-        f"calibration error {before:.2f} % before, {after:.2f} % after"
-    )

@@ -13,6 +13,7 @@ from fgvc_cli.data.taxonomy import Taxonomy
 from fgvc_cli.data.types import DatasetIndex
 from fgvc_cli.errors import BadRequest
 from fgvc_cli.evaluation.certainty.promises import Promises
+from fgvc_cli.evaluation.certainty.selective import selective
 from fgvc_cli.evaluation.certainty.unknown import measure_unknown
 from fgvc_cli.evaluation.counting.measures import Measures, OfProbabilities
 from fgvc_cli.evaluation.localisation import Localisation, TellingParts, mean_box
@@ -107,7 +108,7 @@ def measure_run(run: RunFolder, request: EvalRequest, console: Console, index: D
     about = {"run": str(run.path), "split": images.name, "method": spec.method.name, "epoch": trained.epoch}
     about |= {"dataset": images.index.name, "classes": len(trained.classes), **images.facts}
     result, counts, predicted = {**about, **measures.compute()}, measures.branches.counts(), measures.predictions.read()
-    result |= promises.selective(predicted)
+    result |= selective(predicted, promises.target)
     if _retrieves(opened, request):
         result["retrieval"] = _retrieval(run, opened, images, reporter)
     if request.unknown is not None:

@@ -11,7 +11,7 @@ import torch
 
 from fgvc_cli import __version__
 from fgvc_cli.errors import BadRequest, FgvcError
-from fgvc_cli.evaluation.certainty.validation import open_validation
+from fgvc_cli.evaluation.certainty.validation import COLUMNS, open_validation
 from fgvc_cli.export.graph import traced
 from fgvc_cli.export.images import images_to_calibrate, images_to_check
 from fgvc_cli.export.parity import LIMIT, Parity, compare
@@ -237,4 +237,5 @@ def _validated(model: Model) -> Validated | None:
         kept = open_validation(model.file, model.run, model.trained.epoch, model.trained.temperature)
     except FgvcError:
         return None
-    return Validated(confidence=kept.confidence.tolist(), right=kept.right.tolist(), score=kept.score.tolist())
+    columns = {name: getattr(kept, name).tolist() for name in COLUMNS}
+    return Validated(**columns, images=kept.images)

@@ -117,6 +117,18 @@ class Labelled(NamedTuple):
         count = len(self.labels) // self.views
         return Labelled(self.embeddings[:count], self.labels[:count])
 
+    def of_images(self, kept: Tensor) -> Labelled:
+        """Some of the images, `kept` (N,) bool, with all their views."""
+        rows = kept.repeat(self.views)
+        return Labelled(self.embeddings[rows], self.labels[rows], self.views)
+
+
+class Fit(NamedTuple):
+    """What `Method.fit` has done."""
+
+    chosen: dict[str, float]  # settings, by name
+    unseen: Tensor | None = None  # (N, K) logits of each training image by a fit without it; None: not computed
+
 
 class Method(nn.Module, ABC):
     """A classifier with its losses. The first network of every method is `self.backbone`.
@@ -170,7 +182,7 @@ class Method(nn.Module, ABC):
         """(B, D) of `embed` → Output without evidence. Only where the spec is `behind`."""
         raise NotImplementedError
 
-    def fit(self, train: Labelled, val: Labelled | None, tell: Callable[[str], object]) -> dict[str, float]:
+    def fit(self, train: Labelled, val: Labelled | None, tell: Callable[[str], object]) -> Fit:
         """Fit what is behind the embedding. Only where the spec is `behind`.
 
         Args:
@@ -179,7 +191,7 @@ class Method(nn.Module, ABC):
             tell: called with lines for the user.
 
         Returns:
-            What was chosen, by name.
+            What was chosen; without a validation split also what is said of training images that were not fitted.
         """
         raise NotImplementedError
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from torch import Tensor, nn
 
 from fgvc_cli.backbones import EMBEDDING, Backbone
-from fgvc_cli.methods.base import Labelled, Method, Output
+from fgvc_cli.methods.base import Fit, Labelled, Method, Output
 from fgvc_cli.methods.parts import cross_entropy, global_pool, linear_evidence
 from fgvc_cli.methods.probe.linear import fit_linear
 from fgvc_cli.spec.methods.base import MethodSpec
@@ -52,7 +52,7 @@ class Baseline(Method):
         logits = self.classifier(embeddings)
         return Output(logits, {"final": logits}, {})
 
-    def fit(self, train: Labelled, val: Labelled | None, tell: Callable[[str], object]) -> dict[str, float]:
+    def fit(self, train: Labelled, val: Labelled | None, tell: Callable[[str], object]) -> Fit:
         """As `Method.fit`: the classifier becomes the logistic regression of the embeddings."""
         return fit_linear(self.classifier, train, val, ProbeSpec(), tell)
 

@@ -92,4 +92,4 @@ def validation_of(kept: Validated | None, file: Path) -> Validation:
     from fgvc_cli.evaluation.certainty.validation import Validation  # it would delay predictions without thresholds
 
     columns = np.array(kept.confidence, dtype=np.float32), np.array(kept.right, dtype=np.uint8)
-    return Validation(*columns, np.array(kept.score, dtype=np.float32))
+    return Validation(*columns, np.array(kept.score, dtype=np.float32), kept.images)

@@ -211,7 +211,7 @@ def _thresholds(kept: Kept, wishes: Wishes, reporter: Reporter) -> tuple[float, 
         threshold = said.threshold(wishes.target_precision)
         reporter.line(
             f"answers below a probability of {threshold:.4f} are unsure: from there on, {wishes.target_precision:.1%} "
-            f"and more of the answers on {len(said.right)} validation images were right"
+            f"and more of the answers on {len(said.right)} {said.images} were right"
         )
         sure = max(sure, threshold)
     return sure, None if wishes.set_coverage is None else said.limit(wishes.set_coverage)

@@ -118,6 +118,7 @@ class Target(_Form):
     asked: Share
     threshold: Number
     validation_images: Count
+    images: str = "validation images"  # what those are
     coverage: Share
     precision: Share
 
@@ -290,11 +291,12 @@ class Pictures(_Form):
 
 
 class Validated(_Form):
-    """The answers to the run's validation images, by which thresholds are chosen; N numbers each."""
+    """The answers to images that were not trained on, by which thresholds are chosen; N numbers each."""
 
     confidence: list[Share]  # calibrated probability of the predicted class
     right: list[Annotated[int, Field(ge=0, le=1)]]  # whether that is the true class
     score: list[Number]  # the true class's, of conformal prediction
+    images: str = "validation images"  # what they are, for messages
 
     @model_validator(mode="after")
     def _as_many(self) -> Self:

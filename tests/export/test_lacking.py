@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import typing
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -123,32 +124,35 @@ def test_an_operator_of_the_backbone() -> None:
     assert refused(model) == f"{LINE}. {way}"
 
 
+def of_answer(output: Output) -> Output:
+    return replace(output, logits=sorting(output.logits))
+
+
+def of_evidence(output: Output) -> Output:
+    assert output.evidence is not None
+    assert output.evidence.embedding is not None
+    return replace(output, evidence=replace(output.evidence, embedding=sorting(output.evidence.embedding)))
+
+
 @pytest.mark.usefixtures("lacking")
-def test_an_operator_that_no_setting_avoids(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("change", "evidence", "way"),
+    [
+        (of_answer, False, f". No setting of baseline is known that avoids it: {FORMATS}"),
+        (of_evidence, True, f", and only evidence needs it: leave --evidence out, or {FORMATS}"),
+    ],
+)
+def test_an_operator_of_the_answer_or_of_evidence_alone(
+    monkeypatch: pytest.MonkeyPatch, change: Callable[[Output], Output], evidence: bool, way: str
+) -> None:
     model = model_of("baseline", "tiny", 32)
     forward = model.trained.method.forward
 
     def changed(images: Tensor, *, evidence: bool = False) -> Output:
-        output = forward(images, evidence=evidence)
-        return replace(output, logits=sorting(output.logits))
+        return change(forward(images, evidence=evidence))
 
     monkeypatch.setattr(model.trained.method, "forward", changed)
-    assert refused(model) == f"{LINE}. No setting of baseline is known that avoids it: {FORMATS}"
-
-
-@pytest.mark.usefixtures("lacking")
-def test_an_operator_of_evidence_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = model_of("baseline", "tiny", 32)
-    forward = model.trained.method.forward
-
-    def changed(images: Tensor, *, evidence: bool = False) -> Output:
-        output = forward(images, evidence=evidence)
-        assert output.evidence is not None
-        assert output.evidence.embedding is not None
-        return replace(output, evidence=replace(output.evidence, embedding=sorting(output.evidence.embedding)))
-
-    monkeypatch.setattr(model.trained.method, "forward", changed)
-    assert refused(model, evidence=True) == f"{LINE}, and only evidence needs it: leave --evidence out, or {FORMATS}"
+    assert refused(model, evidence=evidence) == LINE + way
 
 
 def test_an_operator_that_a_setting_and_the_backbone_need() -> None:

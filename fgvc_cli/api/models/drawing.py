@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict
 
+from fgvc_cli.api.place import RunLike, place_of
 from fgvc_cli.files import expanded
 from fgvc_cli.machine.imports import quick_imports
 from fgvc_cli.spec.flags import checked_flags
@@ -41,6 +42,22 @@ class DrawFlags(TypedDict, total=False):
     follow_links: bool | None
 
 
+def draw_of(
+    source: Path,
+    kind: str,
+    images: _Path | Iterable[_Path],
+    flags: Mapping[str, Any],
+    *,
+    compare: RunLike | None,
+    progress: bool,
+) -> Drawn:
+    """See `Model.draw`; `source` is the run's folder or the model's file."""
+    words = [images] if isinstance(images, str | os.PathLike) else images
+    pair = None if compare is None else (source, place_of(compare))
+    alone = source if pair is None else None
+    return draw(alone, kind, [os.fspath(word) for word in words], flags, compare=pair, progress=progress)
+
+
 def draw(
     source: Path | None,
     kind: str,
@@ -51,7 +68,7 @@ def draw(
     compare: tuple[Path, Path] | None = None,
     progress: bool = True,
 ) -> Drawn:
-    """See `Run.draw`.
+    """As `fgvc viz KIND`.
 
     Args:
         source: a run's folder or a `model.safetensors`; None, without `compare`: the newest run with the evidence.

@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
 from fgvc_cli.api.inputs import OneImage, is_one, one_picture, pictures_of, several
 from fgvc_cli.api.models.base import Asked, Model, OnePath, quiet, reporter_of, request_of
-from fgvc_cli.api.models.drawing import DrawFlags, draw
+from fgvc_cli.api.models.drawing import DrawFlags, draw_of
 from fgvc_cli.api.models.explanation import Explanation
 from fgvc_cli.api.models.exporting import export
 from fgvc_cli.api.models.serving import ServeFlags, serve
 from fgvc_cli.api.models.writing import MINUTES, Embedded, Ready, tell
-from fgvc_cli.api.place import place_of
 from fgvc_cli.api.run import Run
 from fgvc_cli.errors import BadRequest
 from fgvc_cli.files import expanded
@@ -203,10 +202,7 @@ class TrainedModel(Model):
         **flags: Unpack[DrawFlags],
     ) -> Drawn:
         """Write pictures of why of many images, or of a split, into a folder."""
-        words = [images] if isinstance(images, str | os.PathLike) else images
-        pair = None if compare is None else (self.opened.file, place_of(compare))
-        source = self.opened.file if pair is None else None
-        return draw(source, kind, [os.fspath(word) for word in words], flags, compare=pair, progress=progress)
+        return draw_of(self.opened.file, kind, images, flags, compare=compare, progress=progress)
 
     def export(self, out: OnePath | None = None, *, progress: bool = True, **flags: Any) -> Written:
         """Write the model as one file that answers by itself."""

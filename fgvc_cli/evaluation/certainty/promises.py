@@ -8,10 +8,8 @@ from typing import Any
 import torch
 
 from fgvc_cli.evaluation.certainty.conformal import SetMeasures
-from fgvc_cli.evaluation.certainty.selective import RiskCoverage, answered
 from fgvc_cli.evaluation.certainty.validation import Validation, open_validation
 from fgvc_cli.evaluation.counting.measures import OfProbabilities
-from fgvc_cli.evaluation.metrics import Predicted
 from fgvc_cli.inference.request import EvalRequest
 from fgvc_cli.inference.trained import Trained
 from fgvc_cli.runs.folder import RunFolder
@@ -21,9 +19,7 @@ from fgvc_cli.runs.folder import RunFolder
 class Promises:
     """The thresholds of one request."""
 
-    precision: float | None = None  # asked for
-    threshold: float = 0.0  # of confidence, for it
-    validation_images: int = 0  # that it was chosen by
+    target: dict[str, Any] | None = None  # the precision asked for, and its threshold
     measures: dict[str, OfProbabilities] = field(default_factory=dict)  # of single passes over the images
 
     @classmethod
@@ -32,17 +28,8 @@ class Promises:
         if request.target_precision is None and request.set_coverage is None:
             return cls()
         kept = open_validation(run.model_file, run, trained.epoch, trained.temperature)
-        threshold = 0.0 if request.target_precision is None else kept.threshold(request.target_precision)
-        return cls(request.target_precision, threshold, len(kept.right), _sets(kept, request.set_coverage, device))
-
-    def selective(self, predicted: Predicted) -> dict[str, Any]:
-        """`selective`: measures of the risk-coverage curve; with a wanted precision also `target`."""
-        right = predicted.labels == predicted.classes
-        found: dict[str, Any] = {"selective": RiskCoverage.of(predicted.calibrated, right).measures()}
-        if self.precision is not None:
-            about = {"asked": self.precision, "threshold": self.threshold, "validation_images": self.validation_images}
-            found["target"] = about | answered(predicted.calibrated, right, self.threshold)
-        return found
+        target = None if request.target_precision is None else kept.target(request.target_precision)
+        return cls(target, _sets(kept, request.set_coverage, device))
 
 
 def _sets(kept: Validation, coverage: float | None, device: torch.device) -> dict[str, OfProbabilities]:

@@ -6,15 +6,17 @@ Source: Geifman and El-Yaniv, Selective Classification for Deep Neural Networks,
 from __future__ import annotations
 
 import csv
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fgvc_cli.errors import FgvcError
 from fgvc_cli.evaluation.confusion import csv_stream, write_csv
-from fgvc_cli.evaluation.metrics import Floats, Integers
+from fgvc_cli.evaluation.metrics import Floats, Integers, Predicted
 
 COVERAGES = (80, 90, 95)  # per cent of the images
 HEADER = ("threshold", "coverage", "accuracy")
@@ -107,6 +109,15 @@ def read_curve(path: Path) -> list[tuple[float, float]]:
         return [(float(row["coverage"]), float(row["accuracy"])) for row in csv.DictReader(csv_stream(path))]
     except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
         raise FgvcError(f"cannot read {path}: {error}; run `fgvc eval` again") from None
+
+
+def selective(predicted: Predicted, target: Mapping[str, Any] | None) -> dict[str, Any]:
+    """`selective`: measures of the risk-coverage curve; with a `target` of `Validation.target` also what came of it."""
+    right = predicted.labels == predicted.classes
+    found: dict[str, Any] = {"selective": RiskCoverage.of(predicted.calibrated, right).measures()}
+    if target is not None:
+        found["target"] = {**target, **answered(predicted.calibrated, right, target["threshold"])}
+    return found
 
 
 def answered(confidence: Floats, right: NDArray[np.bool_], threshold: float) -> dict[str, float]:

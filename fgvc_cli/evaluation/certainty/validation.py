@@ -1,11 +1,15 @@
-"""What a run's model says of its validation images, kept in the run: thresholds are chosen by it, never by a test."""
+"""What is said of images that a run was not trained on, kept in the run: thresholds are chosen by it, never by a test.
+
+They are those of the validation split. A method that is fitted at once does without: its training images are said by a
+fit to the other folds.
+"""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,20 +22,23 @@ from fgvc_cli.runs.folder import RunFolder
 if TYPE_CHECKING:
     from torch import Tensor
 
+VALIDATION, FOLDS = "validation images", "training images by folds"
+COLUMNS = ("confidence", "right", "score")
 _ROWS = 1 << 22  # probabilities held at once
 
 
 @dataclass(frozen=True)
 class Validation:
-    """The N validation images; (N,) each."""
+    """The N images; (N,) each."""
 
     confidence: NDArray[np.float32]  # calibrated probability of the predicted class
     right: NDArray[np.uint8]  # whether that is the true class
     score: NDArray[np.float32]  # the true class's, of `conformal`
+    images: str = VALIDATION  # what they are, for messages
 
     @classmethod
-    def of(cls, logits: Tensor, labels: Tensor, temperature: float) -> Validation:
-        """From (N, K) final logits and (N,) labels."""
+    def of(cls, logits: Tensor, labels: Tensor, temperature: float, *, folds: bool = False) -> Validation:
+        """From (N, K) final logits and (N,) labels; `folds`: of training images by a fit to the other folds."""
         import torch
 
         from fgvc_cli.evaluation.certainty.conformal import true_scores
@@ -42,7 +49,8 @@ class Validation:
             probabilities = (logits[first : first + step].float() / temperature).softmax(1)
             truth, best = labels[first : first + step], probabilities.max(1)
             parts.append((best.values, (best.indices == truth).to(torch.uint8), true_scores(probabilities, truth)))
-        return cls(*(torch.cat(column).cpu().numpy() for column in zip(*parts, strict=True)))
+        confidence, right, score = (torch.cat(column).cpu().numpy() for column in zip(*parts, strict=True))
+        return cls(confidence, right, score, FOLDS if folds else VALIDATION)
 
     def save(self, run: RunFolder, epoch: int, temperature: float) -> None:
         """Write it into the run, complete or not at all."""
@@ -50,8 +58,8 @@ class Validation:
 
         from fgvc_cli.machine.tensor_files import write_tensors
 
-        tensors = {name: torch.from_numpy(column) for name, column in vars(self).items()}
-        about = {"epoch": str(epoch), "temperature": repr(temperature)}
+        tensors = {name: torch.from_numpy(getattr(self, name)) for name in COLUMNS}
+        about = {"epoch": str(epoch), "temperature": repr(temperature), "images": self.images}
         file = run.validation_file
         with explained(str(file)):
             write_atomically(file, lambda temporary: write_tensors(temporary, tensors, about))
@@ -62,10 +70,15 @@ class Validation:
         found = curve.threshold_for(precision)
         if found is None:
             raise BadRequest(
-                f"--target-precision {precision:g}: no threshold reaches it on the {len(self.right)} validation images"
+                f"--target-precision {precision:g}: no threshold reaches it on the {len(self.right)} {self.images}"
                 f" (at best {100 * float(curve.accuracy.max()):.1f} %): ask for less"
             )
         return found
+
+    def target(self, precision: float) -> dict[str, Any]:
+        """`threshold` for the precision, and what it was chosen by, for a result."""
+        about = {"validation_images": len(self.right), "images": self.images}
+        return {"asked": precision, "threshold": self.threshold(precision), **about}
 
     def limit(self, coverage: float) -> float:
         """The quantile for prediction sets of this coverage. BadRequest: there are too few images for it."""
@@ -73,7 +86,7 @@ class Validation:
         if found == float("inf"):
             least = int(np.ceil(coverage / (1 - coverage) - 1e-9))
             raise BadRequest(
-                f"--set-coverage {coverage:g} needs at least {least} validation images, and there are {len(self.score)}"
+                f"--set-coverage {coverage:g} needs at least {least} {self.images}, and there are {len(self.score)}"
             )
         return found
 
@@ -104,7 +117,8 @@ def open_validation(file: Path, run: RunFolder | None, epoch: int, temperature: 
     kept = run.validation_file
     try:
         about, tensors = read_metadata(kept), read_tensors(kept)
-        found = Validation(**{name: tensor.numpy() for name, tensor in tensors.items()})
+        columns = {name: tensor.numpy() for name, tensor in tensors.items()}
+        found = Validation(**columns, images=about.get("images", VALIDATION))
     except FileNotFoundError:
         raise BadRequest(_without(run)) from None
     except OSError as error:

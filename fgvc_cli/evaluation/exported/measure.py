@@ -12,7 +12,7 @@ from fgvc_cli.data.datasets import load_index
 from fgvc_cli.data.splits import apply_spec
 from fgvc_cli.data.types import DatasetIndex, Split
 from fgvc_cli.errors import BadRequest
-from fgvc_cli.evaluation.certainty.selective import RiskCoverage, answered
+from fgvc_cli.evaluation.certainty.selective import selective
 from fgvc_cli.evaluation.certainty.validation import Validation
 from fgvc_cli.evaluation.metrics import ClassCounts, Floats, Integers, Predicted
 from fgvc_cli.evaluation.results import Measured, worst_of
@@ -90,7 +90,7 @@ def measure_exported(
     result |= {"images": len(labels), "loss": loss}
     result["branches"] = {"final": {"top1": measures.pop("top1"), "top5": top5, **measures}}
     result["calibration"] = predicted.calibration(model.temperature)
-    result |= _selective(predicted, request, validation)
+    result |= selective(predicted, _target(request, validation))
     result |= worst_of(model.classes, counts, predicted)
     return Measured(result, images.split, model.classes, counts, predicted, model.taxonomy)
 
@@ -133,11 +133,6 @@ def _counts(predicted: Predicted, classes: int) -> ClassCounts:
     return ClassCounts(*(np.bincount(column, minlength=classes).astype(np.int64) for column in columns))
 
 
-def _selective(predicted: Predicted, request: EvalRequest, validation: Validation | None) -> dict[str, Any]:
-    right = predicted.labels == predicted.classes
-    found: dict[str, Any] = {"selective": RiskCoverage.of(predicted.calibrated, right).measures()}
-    if request.target_precision is not None and validation is not None:
-        threshold = validation.threshold(request.target_precision)
-        about = {"asked": request.target_precision, "threshold": threshold, "validation_images": len(validation.right)}
-        found["target"] = about | answered(predicted.calibrated, right, threshold)
-    return found
+def _target(request: EvalRequest, validation: Validation | None) -> dict[str, Any] | None:
+    asked = request.target_precision
+    return None if asked is None or validation is None else validation.target(asked)

@@ -103,8 +103,8 @@ def by_folds(embeddings: Tensor, labels: Tensor, classes: int, folds: int, repor
     """(N, K) probabilities of classifiers that were fitted to the other folds."""
     images = Labelled(embeddings, labels.to(embeddings.device))
     with torch.no_grad():
-        strength = choose_strength(images, None, classes, ProbeSpec(), reporter.line)
-        logits = out_of_fold(images, classes, strength, min(folds, len(labels)))
+        strength = choose_strength(images, None, classes, ProbeSpec(), reporter.line).strength
+        (logits,) = out_of_fold(images, classes, [strength], min(folds, len(labels)))
     return _calibrated(logits, labels)
 
 

@@ -10,14 +10,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fgvc_cli.methods.base import Labelled
-from fgvc_cli.methods.probe.linear import fit_linear
+from fgvc_cli.methods.base import Fit, Labelled
+from fgvc_cli.methods.probe.linear import fit_linear, folds_of
 from fgvc_cli.ops.vectors.centroids import shrunken_centroids
 from fgvc_cli.ops.vectors.neighbours import nearest
 from fgvc_cli.spec.methods.probe import ProbeSpec
 
 Tell = Callable[[str], object]
-_NO_VOTE = -30.0  # logit of a class without a neighbour: its probability is e^-30 times that of all votes
+_FOLDS = 10  # of a head that is fitted in no time
 
 
 class ProbeHead(nn.Module, ABC):
@@ -37,7 +37,7 @@ class ProbeHead(nn.Module, ABC):
         self.spec, self.width, self.classes = spec, width, classes
 
     @abstractmethod
-    def fit(self, train: Labelled, val: Labelled | None, tell: Tell) -> dict[str, float]:
+    def fit(self, train: Labelled, val: Labelled | None, tell: Tell) -> Fit:
         """As `Method.fit`, on scaled embeddings."""
 
     def linear(self) -> tuple[Tensor, Tensor] | None:
@@ -77,7 +77,7 @@ class LinearHead(ProbeHead):
         """As `ProbeHead.linear`."""
         return self.classifier.weight, self.classifier.bias
 
-    def fit(self, train: Labelled, val: Labelled | None, tell: Tell) -> dict[str, float]:
+    def fit(self, train: Labelled, val: Labelled | None, tell: Tell) -> Fit:
         """As `Method.fit`."""
         return fit_linear(self.classifier, train, val, self.spec, tell)
 
@@ -85,7 +85,8 @@ class LinearHead(ProbeHead):
 class KnnHead(ProbeHead):
     """The k nearest training images by cosine; each votes for its class with exp(cosine / temperature).
 
-    A class's logit is the logarithm of its share of the votes.
+    A class's logit is the logarithm of its share of the votes, to which one more neighbour adds that votes for all
+    classes alike (Laplace's rule): k images that agree leave no class impossible.
     """
 
     enrolls = True
@@ -100,19 +101,24 @@ class KnnHead(ProbeHead):
 
     def forward(self, embeddings: Tensor) -> Tensor:
         """(B, D) → (B, K)."""
-        shares = embeddings.new_zeros(embeddings.shape[0], self.classes)
-        if len(self.gallery):
+        counted = min(self.spec.neighbours, len(self.gallery))
+        shares = embeddings.new_full((embeddings.shape[0], self.classes), 1 / self.classes, dtype=torch.float32)
+        if counted:
             queries = F.normalize(embeddings.float(), dim=1)
-            cosine, place = nearest(queries, self.gallery, min(self.spec.neighbours, len(self.gallery)))
-            votes = (cosine / self.spec.temperature).softmax(1)
-            shares = shares.float().scatter_add_(1, self.gallery_labels[place], votes)
-        return shares.log().clamp_min(_NO_VOTE)
+            cosine, place = nearest(queries, self.gallery, counted)
+            votes = (cosine / self.spec.temperature).softmax(1) * counted
+            shares = shares.scatter_add_(1, self.gallery_labels[place], votes)
+        return (shares / (counted + 1)).log()
 
-    def fit(self, train: Labelled, val: Labelled | None, tell: Tell) -> dict[str, float]:
+    def fit(self, train: Labelled, val: Labelled | None, tell: Tell) -> Fit:
         """As `Method.fit`: keeps the training images."""
+        self._learn(train)
+        chosen = {"neighbours": float(min(self.spec.neighbours, len(self.gallery)))}
+        return Fit(chosen, _by_folds(self, train) if val is None else None)
+
+    def _learn(self, train: Labelled) -> None:
         self.gallery = F.normalize(train.embeddings, dim=1)
         self.gallery_labels = train.labels.clone()
-        return {"neighbours": min(self.spec.neighbours, len(self.gallery))}
 
     def enroll(self, embeddings: Tensor, label: int) -> None:
         """As `Method.enroll`: the images join the neighbours."""
@@ -158,11 +164,15 @@ class PrototypeHead(ProbeHead):
         bias = -0.5 * self.centroids.square().sum(1) / self.spread
         return self.centroids / self.spread, bias.masked_fill(self.counts == 0, float("-inf"))
 
-    def fit(self, train: Labelled, val: Labelled | None, tell: Tell) -> dict[str, float]:
+    def fit(self, train: Labelled, val: Labelled | None, tell: Tell) -> Fit:
         """As `Method.fit`: the mean of each class's training images."""
+        self._learn(train)
+        chosen = {"smallest class": float(self.counts[self.counts > 0].min())}
+        return Fit(chosen, _by_folds(self, train) if val is None else None)
+
+    def _learn(self, train: Labelled) -> None:
         self.centroids, self.counts = shrunken_centroids(train.embeddings, train.labels, self.classes, self.spec.shrink)
         self.spread = self._likeliest_spread(train)
-        return {"smallest class": float(self.counts[self.counts > 0].min())}
 
     def _likeliest_spread(self, train: Labelled) -> Tensor:
         """v, among factors of the mean squared distance. With one image in every class nothing can be asked."""
@@ -196,6 +206,18 @@ class PrototypeHead(ProbeHead):
         kept = torch.arange(len(self.counts)).to(self.counts) != label
         self.centroids, self.counts = self.centroids[kept], self.counts[kept]
         self.classes = len(self.counts)
+
+
+def _by_folds(head: KnnHead | PrototypeHead, train: Labelled) -> Tensor:
+    """(N, K) logits of each image, by a head of the same settings that learnt the other folds."""
+    plain = train.as_evaluated
+    fold = folds_of(plain.labels, min(_FOLDS, len(plain.labels)))
+    logits = plain.embeddings.new_empty(len(plain.labels), head.classes)
+    for number in range(min(_FOLDS, len(plain.labels))):
+        other = type(head)(head.spec, head.width, head.classes).to(plain.embeddings.device)
+        other._learn(train.of_images(fold != number))
+        logits[fold == number] = other(plain.embeddings[fold == number])
+    return logits
 
 
 HEADS: dict[str, type[ProbeHead]] = {"linear": LinearHead, "knn": KnnHead, "prototype": PrototypeHead}

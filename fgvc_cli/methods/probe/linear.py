@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from fgvc_cli.methods.base import Labelled
+from fgvc_cli.methods.base import Fit, Labelled
 from fgvc_cli.ops.vectors.logistic import Fitted, fit_logistic
 from fgvc_cli.spec.methods.probe import ProbeSpec
 
@@ -22,9 +22,9 @@ Criterion = Literal["top1", "likelihood"]  # by which a strength is chosen; the 
 
 def fit_linear(
     classifier: nn.Linear, train: Labelled, val: Labelled | None, spec: ProbeSpec, tell: Tell, by: Criterion = "top1"
-) -> dict[str, float]:
+) -> Fit:
     """Set a linear classifier to the logistic regression of the training images, at the strength that predicts best."""
-    strength = choose_strength(train, val, classifier.out_features, spec, tell, by)
+    strength, unseen = choose_strength(train, val, classifier.out_features, spec, tell, by)
     each = torch.tensor([strength])
     fitted = fit_logistic(train.embeddings, train.labels, classifier.out_features, each, train.weights)
     if not bool(fitted.converged.all()):
@@ -32,30 +32,40 @@ def fit_linear(
     with torch.no_grad():
         classifier.weight.copy_(fitted.weight[0])
         classifier.bias.copy_(fitted.bias[0])
-    return {"strength": strength, "iterations": fitted.iterations}
+    return Fit({"strength": strength, "iterations": fitted.iterations}, unseen)
+
+
+class Choice(NamedTuple):
+    """A strength."""
+
+    strength: float
+    unseen: Tensor | None  # (N, K) logits of each training image by a fit to the other folds; None: there are no folds
 
 
 def choose_strength(
     train: Labelled, val: Labelled | None, classes: int, spec: ProbeSpec, tell: Tell, by: Criterion = "top1"
-) -> float:
+) -> Choice:
     """The strength with the highest accuracy, or likelihood, on images that were not fitted; of equal ones the lowest.
 
     All strengths, and all folds, are one batched problem.
     """
     strengths = sorted(spec.strengths)
-    if len(strengths) == 1:
-        return strengths[0]
     if val is not None:
+        if len(strengths) == 1:
+            return Choice(strengths[0], None)
         found = _rough(train, classes, torch.tensor(strengths), train.weights.expand(len(strengths), -1))
-        scores = _scores(found.logits(val.embeddings), val.labels).mean(2)
+        logits, labels = found.logits(val.embeddings), val.labels
         where = "on the validation split"
     else:
-        folds = min(spec.folds, len(train.as_evaluated.labels))
-        scores = _by_folds(train, classes, strengths, folds)
+        labels = train.as_evaluated.labels
+        folds = min(spec.folds, len(labels))
+        logits = out_of_fold(train, classes, strengths, folds)
         where = f"by {folds} folds of the training images"
+    scores = _scores(logits, labels).mean(2)
     best = int(scores[0 if by == "top1" else 1].argmax())
-    tell(f"strength {strengths[best]:g}, chosen {where}: {100 * float(scores[0, best]):.1f} % top-1 there")
-    return strengths[best]
+    if len(strengths) > 1:
+        tell(f"strength {strengths[best]:g}, chosen {where}: {100 * float(scores[0, best]):.1f} % top-1 there")
+    return Choice(strengths[best], logits[best] if val is None else None)
 
 
 def _scores(logits: Tensor, labels: Tensor) -> Tensor:
@@ -69,8 +79,8 @@ def _rough(train: Labelled, classes: int, strengths: Tensor, weights: Tensor) ->
     return fit_logistic(embeddings, labels, classes, strengths, weights, iterations=_STEPS, tolerance=_ROUGH)
 
 
-def _by_folds(train: Labelled, classes: int, strengths: list[float], folds: int) -> Tensor:
-    """(2, S) mean scores of each strength on the images of each fold, fitted to the other folds.
+def out_of_fold(train: Labelled, classes: int, strengths: list[float], folds: int) -> Tensor:
+    """(S, N, K) logits of each image by a classifier of each strength, fitted to the other folds: one batched problem.
 
     All views of an image are in its fold; it is asked about as in evaluation.
     """
@@ -79,8 +89,8 @@ def _by_folds(train: Labelled, classes: int, strengths: list[float], folds: int)
     out = torch.stack([fold == number for number in range(folds)]).repeat(len(strengths), 1)  # (S · F, N)
     weights = (~out).repeat(1, train.views) * train.weights
     found = _rough(train, classes, torch.tensor(strengths).repeat_interleave(folds), weights)
-    scores = _scores(found.logits(plain.embeddings), plain.labels) * out
-    return scores.reshape(2, len(strengths), -1).sum(2) / len(plain.labels)
+    logits = found.logits(plain.embeddings).reshape(len(strengths), folds, len(fold), classes)
+    return logits[:, fold, torch.arange(len(fold), device=fold.device)]
 
 
 def folds_of(labels: Tensor, folds: int) -> Tensor:
@@ -92,11 +102,3 @@ def folds_of(labels: Tensor, folds: int) -> Tensor:
     fold = torch.empty_like(order)
     fold[order] = torch.arange(len(order)) % folds
     return fold.to(labels.device)
-
-
-def out_of_fold(images: Labelled, classes: int, strength: float, folds: int) -> Tensor:
-    """(N, K) logits of each image, of a classifier that was fitted to the other folds. All are one batched problem."""
-    fold = folds_of(images.labels, folds)
-    out = torch.stack([fold == number for number in range(folds)])
-    found = _rough(images, classes, torch.full((folds,), strength), (~out).float())
-    return (found.logits(images.embeddings) * out[:, :, None]).sum(0)

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fgvc_cli.backbones import EMBEDDING, Backbone
-from fgvc_cli.methods.base import Labelled, Method, Output, precise
+from fgvc_cli.methods.base import Fit, Labelled, Method, Output, precise
 from fgvc_cli.methods.parts import cross_entropy, linear_evidence
 from fgvc_cli.methods.probe.heads import HEADS
 from fgvc_cli.spec.methods.base import MethodSpec
@@ -68,7 +68,7 @@ class Probe(Method):
         """`final`: cross entropy."""
         return {"final": cross_entropy(output.logits, labels)}
 
-    def fit(self, train: Labelled, val: Labelled | None, tell: Callable[[str], object]) -> dict[str, float]:
+    def fit(self, train: Labelled, val: Labelled | None, tell: Callable[[str], object]) -> Fit:
         """As `Method.fit`."""
         if self.spec.scaling == "standard":
             deviation = train.embeddings.std(0, correction=0)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from fgvc_cli.data.types import DatasetIndex
 from fgvc_cli.errors import BadRequest
+from fgvc_cli.evaluation.calibration import Calibrated
 from fgvc_cli.evaluation.evaluate import evaluate
 from fgvc_cli.inference.features.embedder import Embedder
 from fgvc_cli.inference.features.shown import embedded
@@ -28,6 +29,8 @@ from fgvc_cli.spec.run import RunSpec
 from fgvc_cli.terminal import Console
 from fgvc_cli.training.features.embedding import labelled
 from fgvc_cli.training.session import open_training_index, write_record
+
+_EPOCH = 1  # there is but one
 
 
 @dataclass
@@ -82,7 +85,7 @@ class Fitting:
         reporter.line(
             f"features of {len(self.index.train)} training images in {computed - started:.0f} s; fitting the classifier"
         )
-        chosen, state = on_main(lambda: self._fitted(train, val, reporter))
+        chosen, calibrated, state = on_main(lambda: self._fitted(train, val, reporter))
         self.method.load_state_dict(state)  # only the main process has fitted
         check_tensors(self.method.state_dict())
         row = {"epoch": 0, "step": 1, "lr": 0.0, **cost_of(started, self.device)}
@@ -91,15 +94,20 @@ class Fitting:
         journal.row(row)
         scalars = {name.replace("_", "/", 1): value for name, value in row.items() if "_" in name}
         journal.scalars(scalars | {f"fit/{name}": value for name, value in chosen.items()}, 1)
-        on_main(lambda: self._save(row.get("val_top1")))
+        on_main(lambda: self._save(row.get("val_top1"), calibrated))
         reporter.line(f"fitted in {fitted:.1f} s: train top1 {100 * row['train_top1']:.1f} %")
+        if calibrated is not None:
+            reporter.line(calibrated.line)
 
     def _fitted(
         self, train: Labelled, val: Labelled | None, reporter: Reporter
-    ) -> tuple[dict[str, float], dict[str, Tensor]]:
-        """What was chosen, and the fitted method's state."""
+    ) -> tuple[dict[str, float], Calibrated | None, dict[str, Tensor]]:
+        """What was chosen, what there is to calibrate by without a validation split, and the fitted method's state."""
         with torch.no_grad():
-            return self.method.fit(train, val, reporter.line), self.method.state_dict()
+            chosen, unseen = self.method.fit(train, val, reporter.line)
+        labels = train.as_evaluated.labels.cpu()
+        calibrated = None if unseen is None else Calibrated.of(unseen.float().cpu(), labels, _EPOCH, folds=True)
+        return chosen, calibrated, self.method.state_dict()
 
     def _measures(self, name: str, images: Labelled) -> dict[str, float]:
         """Loss and accuracies on a split, named as in every run."""
@@ -111,12 +119,16 @@ class Fitting:
         kept = measures if name == "val" else {"top1": measures["top1"]}
         return {f"{name}_loss": result["loss"], **{f"{name}_{key}": value for key, value in kept.items()}}
 
-    def _save(self, score: float | None) -> None:
+    def _save(self, score: float | None, calibrated: Calibrated | None) -> None:
+        """Write the model last: with it the run is finished."""
         about = {
             "spec": self.spec.model_dump(mode="json"),
             "classes": list(self.index.classes),
-            "epoch": 1,
+            "epoch": _EPOCH,
             "val_top1": score,
             "ema": False,
         }
+        if calibrated is not None:
+            calibrated.save(self.run)
+            about["temperature"] = calibrated.temperature
         save_model(self.run.model_file, self.method.state_dict(), about)

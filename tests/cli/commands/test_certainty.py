@@ -134,7 +134,7 @@ def test_bad_requests(command: Command, run: Path, photos: Path, tmp_path) -> No
 
 def test_a_run_without_validation_split_says_how_to_get_one(command: Command, photos: Path, tmp_path) -> None:
     out = tmp_path / "plain"
-    train(small_spec(photos, "probe"), out, Console(file=io.StringIO()))
+    train(small_spec(photos, "baseline", "train.epochs=1"), out, Console(file=io.StringIO()))
     image = photos / "test/red/0.png"
     for arguments in (
         ("eval", out, "--target-precision", 0.9),
@@ -150,6 +150,24 @@ def test_a_run_without_validation_split_says_how_to_get_one(command: Command, ph
     assert done.code == 2
     assert "--taxonomy FILE" in done.err
     assert command("eval", out, "--unknown", "left-out").code == 2
+
+
+def test_a_probe_without_validation_split_promises_by_folds_of_its_training_images(
+    command: Command, photos: Path, tmp_path
+) -> None:
+    out = tmp_path / "plain"
+    train(small_spec(photos, "probe"), out, Console(file=io.StringIO()))
+    asked = ("--target-precision", 0.1, "--set-coverage", 0.9)
+    done = command("eval", out, *asked)
+    assert "(threshold by 24 training images by folds)" in done.out
+    assert "hold the true class" in " ".join(done.out.split())
+    done = command("predict", photos / "test/red/0.png", "--run", out, *asked)
+    assert "answers on 24 training images by folds were right" in done.err
+    done = command("eval", out, "--set-coverage", 0.99)
+    assert done.code == 2
+    assert "needs at least 99 training images by folds, and there are 24" in done.err
+    assert command("report", out).code == 0
+    assert "24 training images by folds ask for a probability" in (out / "report.html").read_text()
 
 
 def test_levels_are_trained_and_classified(command: Command, colours: Path, tmp_path) -> None:

@@ -37,8 +37,7 @@ def images_of(method: Probe, count: int = N, seed: int = 0) -> Labelled:
 def test_it_fits_and_is_saved_whole(head: str, scaling: str) -> None:
     method, lines = built(head=head, scaling=scaling), []
     train = images_of(method)
-    facts = method.fit(train, None, lines.append)
-    assert facts
+    assert method.fit(train, None, lines.append).chosen
     logits = method.classify(train.embeddings).logits
     assert (logits.argmax(1) == train.labels).float().mean() > 0.9
     again = built(head=head, scaling=scaling)
@@ -90,10 +89,11 @@ def test_the_validation_split_chooses_the_strength() -> None:
         alone = built(strengths=(strength,))
         alone.fit(train, None, print)
         right[strength] = float((alone.classify(val.embeddings).logits.argmax(1) == val.labels).float().mean())
-    facts = method.fit(train, val, lines.append)
-    assert right[facts["strength"]] >= max(right.values()) - 0.005
+    chosen, unseen = method.fit(train, val, lines.append)
+    assert unseen is None
+    assert right[chosen["strength"]] >= max(right.values()) - 0.005
     assert "chosen on the validation split" in lines[0]
-    assert built(strengths=(0.5,)).fit(train, None, lines.append)["strength"] == 0.5
+    assert built(strengths=(0.5,)).fit(train, None, lines.append).chosen["strength"] == 0.5
 
 
 def test_views_of_an_image_count_as_one() -> None:
@@ -105,6 +105,27 @@ def test_views_of_an_image_count_as_one() -> None:
     method.fit(twice, None, print)
     assert torch.allclose(method.classify(train.embeddings).logits.softmax(1), once.softmax(1), atol=1e-3)
     assert torch.equal(twice.as_evaluated.embeddings, train.embeddings)
+
+
+@pytest.mark.parametrize(("head", "folds"), [("linear", 3), ("knn", 10), ("prototype", 10)])
+@pytest.mark.parametrize("views", [1, 2])
+def test_what_is_said_of_unseen_images_is_by_a_fit_to_the_other_folds(head: str, folds: int, views: int) -> None:
+    """One fold after the other, each by a probe of its own."""
+    fields = {"head": head, "strengths": (0.1,), "neighbours": 3}
+    method = built(**fields)
+    plain = images_of(method, 20)
+    other = images_of(method, 20, 7).embeddings
+    train = plain if views == 1 else Labelled(torch.cat([plain.embeddings, other]), plain.labels.repeat(2), 2)
+    unseen = method.fit(train, None, print).unseen
+    assert unseen is not None
+    fold = folds_of(plain.labels, folds).tolist()
+    for image in range(20):
+        rows = [row for row in range(20 * views) if fold[row % 20] != fold[image]]
+        alone = built(**fields)
+        alone.fit(Labelled(train.embeddings[rows], train.labels[rows], views), None, print)
+        said = alone.classify(plain.embeddings[image, None]).logits
+        # A fit that only chooses is rougher: 1 % of a probability.
+        assert torch.allclose(unseen[image].softmax(0), said[0].softmax(0), atol=0.01 if head == "linear" else 1e-5)
 
 
 @pytest.mark.parametrize("folds", [2, 3, 7])
@@ -153,5 +174,5 @@ def test_by_likelihood_a_classifier_of_noise_is_not_sure_of_itself(folds: bool) 
     classifier = torch.nn.Linear(40, 3)
     val = None if folds else images[1]
     found = fit_linear(classifier, images[0], val, ProbeSpec(), lambda _: None, by="likelihood")
-    assert found["strength"] == min(ProbeSpec().strengths)
+    assert found.chosen["strength"] == min(ProbeSpec().strengths)
     assert classifier(images[1].embeddings).softmax(1).max() < 0.5

@@ -18,6 +18,7 @@ from fgvc_cli.inference.features.embedder import Embedder
 from fgvc_cli.inference.look import look, open_model
 from fgvc_cli.inference.pictures import find_pictures
 from fgvc_cli.inference.request import EvalRequest
+from fgvc_cli.inference.trained import load_trained
 from fgvc_cli.runs.folder import RunFolder
 from fgvc_cli.terminal import Console
 from fgvc_cli.training.train import Machine, resume, train
@@ -48,12 +49,21 @@ def test_a_probe_is_a_run_like_any_other(photos, tmp_path, head, val) -> None:
     (row,) = rows_of(out)
     assert (row["epoch"], row["step"]) == ("0", "1")
     assert ("val_top1" in row) == (val > 0)
-    assert (out / "calibration.json").is_file() == (val > 0)
+    calibrated = json.loads((out / "calibration.json").read_text())
+    assert (calibrated["split"], calibrated["by_folds"]) == (("val", False) if val else ("train", True))
+    assert calibrated["images"] == (6 if val else 24)
+    assert load_trained(out / "model.safetensors").temperature == calibrated["temperature"]
+    asked = EvalRequest("test", target_precision=0.1, set_coverage=0.5)
+    target = evaluate_run(RunFolder(out), asked, quiet())["target"]
+    assert (target["validation_images"], target["images"]) == (
+        (6, "validation images") if val else (24, "training images by folds")
+    )
     names = {path.name for path in out.iterdir() if not path.name.startswith(".")}
     known = {"run.json", "classes.json", "environment.json", "metrics.csv", "events", "eval", "model.safetensors"}
     assert names - {"splits.json", "calibration.json", "validation.safetensors"} == known
     on_images = evaluate_run(RunFolder(out), EvalRequest("test", localisation=True), quiet())
     assert on_images["branches"] == result["branches"]
+    evaluate_run(RunFolder(out), EvalRequest("test"), quiet())
     (seen,) = look(open_model(out), find_pictures([str(photos / "test")])[:3], evidence=True)
     assert seen.output.evidence is not None
     before = (out / "model.safetensors").read_bytes()

@@ -70,6 +70,7 @@ class Tuned:
     folder: Path
     trials: Path  # a CSV file of all trials
     suite: Path  # the winners as a suite, for `run_suite` with several seeds
+    runs: Path  # its `out`, in which the winners are already, with the first seed
 
 
 def run_suite(
@@ -170,10 +171,11 @@ def tune(
     place = _place(file, folder, slurm, one_by_one, at_once)
     winners = _tuned(file, settings, folder, trials, place, Console(stderr=True, quiet=not progress))
 
-    from fgvc_cli.suite.winners import TRIALS, write
+    from fgvc_cli.suite.winners import TRIALS, begin_suite, write
 
     written = write(file, settings, folder, winners)
-    return Tuned(file.title, tuple(winners), folder, folder / TRIALS, written)
+    runs = begin_suite(folder, winners, file.seeds[0])
+    return Tuned(file.title, tuple(winners), folder, folder / TRIALS, written, runs)
 
 
 def _opened(suite: Suite) -> SuiteFile:

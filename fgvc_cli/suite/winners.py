@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from pathlib import Path
 
 from fgvc_cli.csv_text import csv_text
 from fgvc_cli.errors import FgvcError
-from fgvc_cli.files import write_text
+from fgvc_cli.files import explained, write_text
 from fgvc_cli.runs.folder import RunFolder
 from fgvc_cli.suite.places import Place
 from fgvc_cli.suite.plan import SuiteFile, Values
@@ -65,6 +66,21 @@ def write(file: SuiteFile, flags: dict[str, Values], folder: Path, winners: Sequ
     suite = folder / "tuned.toml"
     write_text(suite, suite_text(file, picked))
     return suite
+
+
+def begin_suite(folder: Path, winners: Sequence[Winner], seed: int) -> Path:
+    """The folder for the runs of the winners' suite, in which each winner's trial is the run with the trials' seed."""
+    runs = folder / "runs"
+    for winner in winners:
+        assert winner.best.folder is not None
+        place = runs / winner.row
+        with explained(str(place)):
+            place.mkdir(parents=True, exist_ok=True)
+            for ending in ("", ".json", ".log"):
+                link = place / f"seed-{seed}{ending}"
+                link.unlink(missing_ok=True)  # of a winner before
+                link.symlink_to(os.path.relpath(f"{winner.best.folder}{ending}", place))
+    return runs
 
 
 def _number(value: float | None) -> str:

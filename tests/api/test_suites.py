@@ -83,6 +83,10 @@ def test_tuning(
     assert len(list(csv.DictReader(found.trials.open()))) == 2
     assert fgvc.run_suite(found.suite, out=tmp_path / "x", table_only=True, progress=False).rows[0].name == "plain"
     assert "plain, trial-0: " in capsys.readouterr().err
+    (row,) = fgvc.run_suite(found.suite, out=found.runs, seeds=[two["seeds"][0]]).rows
+    assert row.top1 is not None
+    assert row.top1.mean == winner.test_top1
+    assert "seed 0: finished before" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

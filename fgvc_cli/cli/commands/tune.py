@@ -32,7 +32,7 @@ def tune(
     0.001, high = 0.1, log = true}`, by the name of a flag or of a field of the spec. Lists with no more combinations
     than --trials are tried whole; else Optuna samples, and ends a trial that is below the median of those before.
 
-    Whatever stops it, the same command goes on. The winners are written as a suite, for `fgvc suite`.
+    Whatever stops it, the same command goes on. The winners are written as a suite, for `fgvc suite` with more seeds.
     """
     from fgvc_cli.api.suites import tune
 
@@ -60,4 +60,5 @@ def tune(
     show(table, found.title or "tuned")
     say("picked by the validation split, one seed; the test split was measured once, for the winner", "")
     files = f"{found.trials.name}, {found.suite.name}"
-    say(f"written to {found.folder}/: {files}; with seeds: fgvc suite {found.suite}")
+    say(f"written to {found.folder}/: {files}")
+    say(f"with more seeds: fgvc suite {found.suite} --seeds 0,1,2 --out {found.runs}")

@@ -13,6 +13,7 @@ class MethodSpec(Spec):
     title: ClassVar[str]
     paper: ClassVar[str]
     behind: ClassVar[bool] = False  # all that is new is one classifier behind the network's embedding
+    fitted_first: ClassVar[bool] = True  # whether a recipe may begin with fitted classifiers (`backbone.probe_first`)
     at_once: ClassVar[bool] = False  # fitted to frozen features at once (`Method.fit`), not trained epoch by epoch
 
     def stage_starts(self, epochs: int) -> tuple[int, ...]:

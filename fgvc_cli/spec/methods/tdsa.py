@@ -12,6 +12,9 @@ from fgvc_cli.spec.methods.base import MethodSpec
 class ChannelLossSpec(MethodSpec):
     """Fields that both losses on class-aligned channels share."""
 
+    # A fitted classifier leaves little loss from which channels could be shaped (docs/results.md).
+    fitted_first: ClassVar[bool] = False
+
     channels_per_class: int | None = Field(
         None,
         ge=1,

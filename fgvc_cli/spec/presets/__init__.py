@@ -98,6 +98,7 @@ def _with_method(recipe: RunSpec, own: RunSpec) -> RunSpec:
     if own.method.at_once:
         backbone = backbone.model_copy(update={"freeze": "all", "probe_first": False})
     elif backbone.probe_first and not own.method.behind:
+        backbone = backbone.model_copy(update={"probe_first": own.method.fitted_first})
         optim = optim.model_copy(update={"head_lr": _NEW_RATE, "clip_norm": _CLIP})
         regularise = regularise.model_copy(update={"mixup_alpha": 0.0})  # chosen for the classifier alone
     parts = {"method": own.method, "backbone": backbone, "optim": optim, "regularise": regularise}

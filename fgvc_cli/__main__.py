@@ -19,14 +19,18 @@ def main() -> None:
     from fgvc_cli.machine import interrupt
 
     interrupt.obey()
+    code = 1  # of an error that `--debug` shows
     try:
         from fgvc_cli.cli.main import main as run
 
         run()
     except KeyboardInterrupt:  # while the command's error was being reported
         interrupt.leave()
+    except SystemExit as end:
+        code = int(end.code or 0)
+        raise
     finally:
-        interrupt.finish()
+        interrupt.finish(code)
 
 
 if __name__ == "__main__":

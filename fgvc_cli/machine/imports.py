@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,6 +28,8 @@ def quick_imports() -> Iterator[None]:
     gc.disable()
     try:
         yield
+        if not gc.get_freeze_count():
+            atexit.register(gc.unfreeze)  # what the interpreter does not free at its end, libraries report as leaks
         gc.freeze()
     finally:
         gc.enable()

@@ -49,7 +49,7 @@ class _Handler:
         self.wish: Wish | None = None  # of the pass that listens
         self.raised = False  # whether KeyboardInterrupt was raised
         self.said = False  # whether LINE was printed
-        self.finishing = False  # whether the command is done, so that only the interpreter's own end is left
+        self.code: int | None = None  # the exit code, once the command is done and only the process's end is left
         self.process = os.getpid()
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
@@ -58,7 +58,7 @@ class _Handler:
             os.kill(os.getpid(), number)
         elif self.wish is not None and not self.wish.stop:
             self.wish.stop = True
-        elif self.raised or self.finishing or _importing(frame):
+        elif self.raised or self.code is not None or _importing(frame):
             self.leave()
         else:
             self.raised = True
@@ -72,6 +72,20 @@ class _Handler:
             shown = b"\x1b[?25h" if os.isatty(2) else b""  # a progress bar may have hidden the cursor
             os.write(2, shown if self.said else shown + LINE.encode() + b"\n")
         os._exit(EXIT_CODE)
+
+    def end(self) -> None:
+        """End the process with its exit code, after every other exit function.
+
+        The interpreter's own end frees what PyTorch made, which takes longer than many commands (docs/performance.md),
+        and cannot be interrupted without a traceback.
+        """
+        if self.code is None or os.getpid() != self.process:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            return
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(Exception):  # what cannot be written was reported before
+                stream.flush()
+        os._exit(self.code)
 
     def unraisable(self, lost: UnraisableHookArgs) -> None:
         """KeyboardInterrupt inside a finalizer is dropped by Python, which prints a traceback instead."""
@@ -98,15 +112,12 @@ def obey() -> None:
     for number in _SIGNALS:
         signal.signal(number, _handler)
     sys.unraisablehook = _handler.unraisable
-    # Called last at exit: what follows in the interpreter is short and cannot be interrupted without a traceback.
-    atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
+    atexit.register(_handler.end)  # the first to register is the last to be called
 
 
-def finish() -> None:
-    """The command is done: from here on a signal ends the process at once."""
-    _handler.finishing = True
-    # If the code last run from a string was interrupted, `python -m` would end by SIGINT and not with the exit code.
-    exec("")
+def finish(code: int) -> None:
+    """The command is done: from here on a signal ends the process at once, and its end is that of `_Handler.end`."""
+    _handler.code = code
 
 
 def leave() -> NoReturn:

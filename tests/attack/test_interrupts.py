@@ -131,6 +131,24 @@ def test_a_forked_worker_ends_without_a_word() -> None:
     assert (answer.returncode, answer.stdout.strip(), answer.stderr) == (0, str(-signal.SIGTERM), "")
 
 
+def test_the_end_of_a_command_loses_nothing_and_frees_nothing() -> None:
+    """Threads end, exit functions run, all is written; what is alive then the interpreter need not free."""
+    body = "main.kept = type('A', (), {'__del__': lambda self: print('freed')})()\n"
+    body += "    atexit.register(print, 'exit function')\n"
+    body += "    threading.Thread(target=lambda: (time.sleep(0.5), print('thread'))).start()\n"
+    body += "    print('x' * 100_000); print('y', file=sys.stderr); sys.exit(3)"
+    answer = driven(IN_A_COMMAND.replace("BODY", body), 0, "work")
+    assert (answer.returncode, answer.stderr) == (3, "y\n")
+    assert answer.stdout == "x" * 100_000 + "\nthread\nexit function\n"
+
+
+def test_an_error_with_its_traceback_has_exit_code_1() -> None:
+    answer = driven(IN_A_COMMAND.replace("BODY", "raise ValueError('why')"), 0, "--debug", "work")
+    assert answer.returncode == 1
+    assert answer.stderr.startswith("Traceback")
+    assert answer.stderr.endswith("ValueError: why\n")
+
+
 def test_a_pass_that_listens_hears_the_first_signal_and_the_second_interrupts() -> None:
     with listening() as wish:
         os.kill(os.getpid(), signal.SIGTERM)

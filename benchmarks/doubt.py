@@ -1,7 +1,7 @@
 """What a model's doubts are worth on photographs: unknown classes, promised coverage, wrong labels, taxa.
 
-python -m benchmarks.doubt unknown ROOT [--methods probe,baseline] [--draws 3] [--epochs 6]
-    20 classes of CUB left out; Stanford Cars as far unknowns
+python -m benchmarks.doubt unknown ROOT [--methods probe,baseline] [--draws 3] [--epochs 6] [--out FOLDER]
+    20 classes of CUB left out; Stanford Cars as far unknowns. A repeated command with the same FOLDER goes on
 python -m benchmarks.doubt promises ROOT
     prediction sets and wanted precision on five random splits of CUB
 python -m benchmarks.doubt folds ROOT
@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import json
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -33,6 +34,7 @@ from fgvc_cli.errors import BadRequest
 from fgvc_cli.evaluation.evaluate import evaluate_run
 from fgvc_cli.evaluation.labels.judging import by_folds
 from fgvc_cli.evaluation.labels.ranking import WAYS, Judged, ranked
+from fgvc_cli.files import write_json
 from fgvc_cli.inference.features.embedder import Embedder
 from fgvc_cli.inference.look import open_model
 from fgvc_cli.inference.pictures import split_pictures
@@ -42,7 +44,7 @@ from fgvc_cli.runs.folder import RunFolder
 from fgvc_cli.spec.build import build_spec
 from fgvc_cli.spec.run import RunSpec
 from fgvc_cli.terminal import Console
-from fgvc_cli.training.train import train
+from fgvc_cli.training.train import Machine, resume, train
 
 NETWORK = "timm:tf_efficientnet_lite0"
 LEFT_OUT, FLIPPED = 20, 0.05
@@ -59,8 +61,11 @@ def spec_of(method: str, dataset: str, root: Path, *sets: str) -> RunSpec:
 
 
 def trained(spec: RunSpec, folder: Path) -> RunFolder:
-    """The run, trained."""
-    train(spec, folder, QUIET)
+    """The run, trained, or trained to its end."""
+    if folder.exists():
+        resume(folder, Machine(), QUIET)
+    else:
+        train(spec, folder, QUIET)
     return RunFolder(folder)
 
 
@@ -78,24 +83,27 @@ def unknown(root: Path, methods: Sequence[str], draws: int, epochs: int, folder:
     """Scores of unknown images: classes left out, and cars."""
     cars = next(root.glob("stanford_cars/cars_test*"))
     for method in methods:
-        near: list[dict[str, Any]] = []
-        far: list[dict[str, Any]] = []
+        found = []
         for draw in range(draws):
-            sets = [f"data.leave_out={LEFT_OUT}", f"data.split_seed={draw}"]
-            sets += [] if method == "probe" else [f"train.epochs={epochs}", f"train.seed={draw}"]
-            run = trained(spec_of(method, "cub", root, *sets), folder / f"{method}{draw}")
-            near.append(measured(run, unknown="left-out")["unknown"])
-            far.append(measured(run, unknown=str(cars))["unknown"])
-            top = measured(run)["branches"]["final"]["top1"]
-            print(f"{method}, draw {draw}: top-1 {100 * top:.1f} %; default {near[-1]['default']}", flush=True)
-        for score in near[0]["scores"]:
-            cells = [
-                several([one["scores"][score][key] for one in found])
-                for found in (near, far)
+            answers = folder / f"{method}{draw}.json"
+            if not answers.exists():
+                sets = [f"data.leave_out={LEFT_OUT}", f"data.split_seed={draw}"]
+                sets += [] if method == "probe" else [f"train.epochs={epochs}", f"train.seed={draw}"]
+                run = trained(spec_of(method, "cub", root, *sets), folder / f"{method}{draw}")
+                kinds = {"near": "left-out", "far": str(cars)}
+                said = {kind: measured(run, unknown=which)["unknown"] for kind, which in kinds.items()}
+                said["top1"] = measured(run)["branches"]["final"]["top1"]
+                write_json(answers, said)
+            found.append(json.loads(answers.read_text()))
+            top, default = found[-1]["top1"], found[-1]["near"]["default"]
+            print(f"{method}, draw {draw}: top-1 {100 * top:.1f} %; default {default}", flush=True)
+        for score in found[0]["near"]["scores"]:
+            cells = [several([one["near"]["scores"][score]["validation"] for one in found])] + [
+                several([one[kind]["scores"][score][key] for one in found])
+                for kind in ("near", "far")
                 for key in ("auroc", "fpr95", "open_set_accuracy")
             ]
-            judged = several([one["scores"][score]["validation"] for one in near])
-            print(f"| {method} | {score} | {judged} | {' | '.join(cells)} |", flush=True)
+            print(f"| {method} | {score} | {' | '.join(cells)} |", flush=True)
 
 
 def promises(root: Path, folder: Path) -> None:
@@ -193,9 +201,10 @@ def main() -> None:
     parser.add_argument("--methods", default="probe,baseline")
     parser.add_argument("--draws", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--out", type=Path)
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+        folder = chosen.out or Path(name)
         if chosen.what == "unknown":
             unknown(chosen.root, chosen.methods.split(","), chosen.draws, chosen.epochs, folder)
         else:

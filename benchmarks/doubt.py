@@ -61,7 +61,7 @@ def spec_of(method: str, dataset: str, root: Path, *sets: str) -> RunSpec:
 
 
 def trained(spec: RunSpec, folder: Path) -> RunFolder:
-    """The run, trained, or trained to its end."""
+    """The run, trained, or trained to its end where it was begun before."""
     if folder.exists():
         resume(folder, Machine(), QUIET)
     else:
@@ -85,11 +85,12 @@ def unknown(root: Path, methods: Sequence[str], draws: int, epochs: int, folder:
     for method in methods:
         found = []
         for draw in range(draws):
-            answers = folder / f"{method}{draw}.json"
+            place = folder / f"{method}-epochs{epochs}-draw{draw}"
+            answers = place.with_suffix(".json")
             if not answers.exists():
                 sets = [f"data.leave_out={LEFT_OUT}", f"data.split_seed={draw}"]
                 sets += [] if method == "probe" else [f"train.epochs={epochs}", f"train.seed={draw}"]
-                run = trained(spec_of(method, "cub", root, *sets), folder / f"{method}{draw}")
+                run = trained(spec_of(method, "cub", root, *sets), place)
                 kinds = {"near": "left-out", "far": str(cars)}
                 said = {kind: measured(run, unknown=which)["unknown"] for kind, which in kinds.items()}
                 said["top1"] = measured(run)["branches"]["final"]["top1"]

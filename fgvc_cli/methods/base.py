@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from fgvc_cli.backbones import Backbone
+from fgvc_cli.errors import BadRequest
 from fgvc_cli.spec.methods.base import MethodSpec
 
 
@@ -172,10 +173,14 @@ class Method(nn.Module, ABC):
         """
 
     def embed(self, images: Tensor) -> Tensor:
-        """(B, 3, S, S) normalised images → (B, D) float32: one vector an image, for comparing images."""
+        """(B, 3, S, S) normalised images → (B, D) float32: one vector an image, for comparing images.
+
+        Raises:
+            BadRequest: the method's evidence has no embedding.
+        """
         evidence = self(images, evidence=True).evidence
         if evidence is None or evidence.embedding is None:
-            raise NotImplementedError(f"{type(self).__name__} gives no embedding")
+            raise BadRequest(f"method {type(self).__name__} gives no embedding")
         return precise(evidence.embedding)
 
     def classify(self, embeddings: Tensor) -> Output:

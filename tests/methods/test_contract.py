@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from fgvc_cli.errors import BadRequest
 from fgvc_cli.methods import METHODS
 from fgvc_cli.methods.base import Evidence, Method, Output
 from fgvc_cli.spec.methods import METHOD_SPECS
@@ -302,3 +303,11 @@ def test_the_work_is_batched_and_never_waits_for_a_value(build: Build, spec: Met
     few, many = operations(method, 2), operations(method, 8)
     assert len(few) == len(many)
     assert [name for name in many if any(word in name for word in WAITS)] == []
+
+
+def test_a_method_without_an_embedding_says_so(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A method of one's own may leave it out of its evidence."""
+    method = build(ReapsSpec()).eval()
+    monkeypatch.setattr(method, "forward", lambda images, evidence: Output(images, {}, {}, Evidence()))
+    with pytest.raises(BadRequest, match=r"^method Reaps gives no embedding$"):
+        method.embed(torch.zeros(1, 3, SIZE, SIZE))

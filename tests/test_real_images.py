@@ -53,9 +53,9 @@ LONGEST = ("scapnet", "reaps", "apcnn", "mc")  # minutes: their loss is seen to 
 )
 def test_64_photographs_are_learnt_by_heart(realdata, tmp_path, method) -> None:
     """Final branch, evaluation mode, over 95 %. Without flips, turns, crops: can the method fit?"""
-    flags = {"backbone.name": "resnet18", "data.image_size": 96, "train.epochs": 45, "data.limit_train": 64}
+    flags = {"backbone.name": "resnet18", "data.image_size": 64, "train.epochs": 40, "data.limit_train": 64}
     sets = ["optim.optimizer.name=sgd", "optim.lr=0.02", "optim.weight_decay=0.0001", "optim.schedule.name=cosine"]
-    sets += ["optim.warmup_epochs=2", "data.flip=false", "data.rotation=0", "data.resize=96"]
+    sets += ["optim.warmup_epochs=2", "data.flip=false", "data.rotation=0", "data.resize=64"]
     sets += ["optim.clip_norm=20"]  # CLAN's dot product is cubic in the activations and may overflow from scratch
     run = run_of(realdata, tmp_path / "run", method, "cub", flags, sets)
     result = evaluate_run(run, EvalRequest("train"), Console(file=io.StringIO()))

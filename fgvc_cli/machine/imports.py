@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import gc
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -25,11 +26,13 @@ def quick_imports() -> Iterator[None]:
     if not gc.isenabled():
         yield
         return
+    known = len(sys.modules)
     gc.disable()
     try:
         yield
-        if not gc.get_freeze_count():
+        if len(sys.modules) != known:  # else nothing new lives on, and garbage of the caller would be kept with it
+            atexit.unregister(gc.unfreeze)
             atexit.register(gc.unfreeze)  # what the interpreter does not free at its end, libraries report as leaks
-        gc.freeze()
+            gc.freeze()
     finally:
         gc.enable()

@@ -3,6 +3,7 @@ from __future__ import annotations
 import gc
 import subprocess
 import sys
+from importlib import import_module
 
 import pytest
 
@@ -33,3 +34,11 @@ def test_a_failed_import_leaves_it_working() -> None:
     with pytest.raises(ImportError), quick_imports():
         raise ImportError
     assert gc.isenabled()
+
+
+def test_what_is_imported_already_costs_nothing_and_keeps_nothing() -> None:
+    import_module("json")
+    kept = gc.get_freeze_count()
+    with quick_imports():
+        import_module("json")
+    assert gc.get_freeze_count() == kept

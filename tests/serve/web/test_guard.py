@@ -106,7 +106,6 @@ def test_this_machine_alone_needs_no_token_unless_one_is_set(model: Model, tmp_p
 
 
 def test_who_holds_a_connection_and_asks_nothing_is_hung_up(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "_SECONDS_SILENT", 0.3)
     host, port = client.address.removeprefix("http://").rstrip("/").split(":")
     with (
         socket.create_connection((host, int(port)), 5) as silent,
@@ -114,7 +113,9 @@ def test_who_holds_a_connection_and_asks_nothing_is_hung_up(client: Client, monk
     ):
         slow.sendall(b"GET / HTTP/1.1\r\nHo")
         assert client.ask("GET", "/api/model").status == 200
-        assert (silent.recv(9), slow.recv(9)) == (b"", b"")
+        with monkeypatch.context() as patch:  # a request within so short a time may be late, too, on a busy machine
+            patch.setattr(server, "_SECONDS_SILENT", 0.3)
+            assert (silent.recv(9), slow.recv(9)) == (b"", b"")
     assert client.ask("GET", "/api/model").status == 200
 
 

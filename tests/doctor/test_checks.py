@@ -167,7 +167,7 @@ def test_a_server_that_never_answers_costs_seconds(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(choice, "answers", lambda host: time.sleep(5) or True)
     started = time.monotonic()
     assert networks.answering("a", "b") == {"a": False, "b": False}
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 4
 
 
 def test_the_most_demanding_preset_within_an_hour(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -65,7 +65,7 @@ def test_started_asked_and_stopped(file: Path, photos: Path) -> None:
     correction = f"{address}api/images/{answer['id']}/correction"
     urllib3.request("PUT", correction, json={"class": "red"}, retries=False)
     server.send_signal(signal.SIGINT)
-    _, told = server.communicate(timeout=20)
+    _, told = server.communicate(timeout=120)
     assert server.returncode == 130
     assert told.splitlines()[-1] == "fgvc: stopped; corrections are in corrections/"
     assert (file.parent / "corrections/corrections.csv").is_file()

@@ -164,9 +164,9 @@ def test_the_search_is_fast_among_hashes_that_are_alike() -> None:
     dice = np.random.RandomState(0)
     skewed = (dice.random_sample((10_000, 64)) < dice.choice([0.05, 0.95, 0.5], 64)).astype(np.uint64)
     hashes = np.unique(skewed @ (2 ** np.arange(64, dtype=np.uint64)))
-    start = time.perf_counter()
+    start = time.process_time()
     near_pairs(hashes)
-    assert time.perf_counter() - start < 10
+    assert time.process_time() - start < 10
 
 
 @pytest.mark.realdata

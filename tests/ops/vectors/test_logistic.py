@@ -90,3 +90,20 @@ def test_fewer_images_than_features_of_which_many_are_zero(seed: int) -> None:
     assert fitted.weight.shape == (1, 3, 1280)
     theirs = LogisticRegression(C=1.0, max_iter=20_000, tol=1e-10).fit(features.double().numpy(), labels.numpy())
     np.testing.assert_allclose(fitted.weight[0].numpy(), theirs.coef_, atol=2e-3)
+
+
+def test_more_features_than_images_that_are_copies_on_many_scales() -> None:
+    """The features of repeated images span fewer directions than there are images, some of them barely."""
+    dice = torch.Generator().manual_seed(3)
+    centres = torch.randn(K, 90, generator=dice)
+    different = (centres.repeat(10, 1) + torch.randn(40, 90, generator=dice)) * torch.logspace(-6, 0, 90)
+    features, labels = different.repeat(2, 1), (torch.arange(40) % K).repeat(2)
+    fitted = fit_logistic(features, labels, K, torch.tensor([1.0]))
+    theirs = LogisticRegression(C=1.0, max_iter=20_000, tol=1e-10).fit(features.double().numpy(), labels.numpy())
+    np.testing.assert_allclose(fitted.weight[0].numpy(), theirs.coef_, atol=2e-3)
+
+
+def test_images_that_are_all_the_same_have_the_classes_shares() -> None:
+    fitted = fit_logistic(torch.ones(6, 9), torch.tensor([0, 0, 0, 0, 1, 1]), 2, torch.tensor([1.0]))
+    np.testing.assert_allclose(fitted.logits(torch.ones(1, 9))[0, 0].softmax(0).numpy(), [4 / 6, 2 / 6], atol=1e-3)
+    assert not fitted.weight.any()

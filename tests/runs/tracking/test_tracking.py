@@ -83,10 +83,10 @@ def test_one_that_hangs_costs_the_run_no_time(
         sent.scalars({"train/loss": 0.5, "a long name of a measure " * 4: 1.0}, step)
     assert said == [LINE.format("does not keep up: 10000 messages wait", tmp_path)]
     sent.close("finished")
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 60
     assert len(said) == 1
     assert sent._process is not None
-    assert sent._process.wait(5) != 0
+    assert sent._process.wait(60) != 0
 
 
 def test_one_that_never_ends_is_ended(

@@ -79,18 +79,6 @@ class Output:
     evidence: Evidence | None = None  # only with `forward(..., evidence=True)`
 
 
-class Behind(nn.Module):
-    """A method as a function of embeddings: for whatever runs methods on batches. Only where its spec is `behind`."""
-
-    def __init__(self, method: Method) -> None:
-        super().__init__()
-        self.method = method
-
-    def forward(self, embeddings: Tensor, *, evidence: bool = False) -> Output:
-        """(B, D) → Output; there is no evidence without images."""
-        return self.method.classify(embeddings)
-
-
 def precise(values: Tensor) -> Tensor:
     """The values in at least fp32, also under autocast."""
     return values.to(torch.promote_types(values.dtype, torch.float32))
@@ -125,17 +113,31 @@ class Labelled(NamedTuple):
 
 
 class Fit(NamedTuple):
-    """What `Method.fit` has done."""
+    """What `BehindEmbedding.fit` has done."""
 
     chosen: dict[str, float]  # settings, by name
     unseen: Tensor | None = None  # (N, K) logits of each training image by a fit without it; None: not computed
 
 
+class Enrolling(ABC):
+    """What learns and forgets classes without training."""
+
+    @abstractmethod
+    def enroll(self, embeddings: Tensor, label: int) -> None:
+        """Learn more images of a class.
+
+        Args:
+            embeddings: (N, D) of `Method.embed`.
+            label: 0 to K - 1: a known class gets more images; K: a new class, so that there are K + 1.
+        """
+
+    @abstractmethod
+    def remove(self, label: int) -> None:
+        """Forget a class; those after it move up."""
+
+
 class Method(nn.Module, ABC):
     """A classifier with its losses. The first network of every method is `self.backbone`.
-
-    If its spec says `behind`, `forward` is `classify(embed(images))`, so that a frozen backbone's embeddings can be
-    computed once (`backbone.freeze` all).
 
     Args:
         spec: the method's own settings.
@@ -183,23 +185,6 @@ class Method(nn.Module, ABC):
             raise BadRequest(f"method {type(self).__name__} gives no embedding")
         return precise(evidence.embedding)
 
-    def classify(self, embeddings: Tensor) -> Output:
-        """(B, D) of `embed` → Output without evidence. Only where the spec is `behind`."""
-        raise NotImplementedError
-
-    def fit(self, train: Labelled, val: Labelled | None, tell: Callable[[str], object]) -> Fit:
-        """Fit what is behind the embedding. Only where the spec is `behind`.
-
-        Args:
-            train: the training images.
-            val: the validation split, which chooses among settings; None: folds of the training images do.
-            tell: called with lines for the user.
-
-        Returns:
-            What was chosen; without a validation split also what is said of training images that were not fitted.
-        """
-        raise NotImplementedError
-
     def final_layers(self) -> list[dict[str, nn.Linear]]:
         """The layers that end in logits (K), by name, for a start from fitted classifiers (`backbone.probe_first`).
 
@@ -208,22 +193,9 @@ class Method(nn.Module, ABC):
         return []
 
     @property
-    def enrolls(self) -> bool:
-        """Whether it learns and forgets classes without training."""
-        return False
-
-    def enroll(self, embeddings: Tensor, label: int) -> None:
-        """Learn more images of a class without training. Only where `enrolls`.
-
-        Args:
-            embeddings: (N, D) of `embed`.
-            label: 0 to K - 1: a known class gets more images; K: a new class, so that there are K + 1.
-        """
-        raise NotImplementedError
-
-    def remove(self, label: int) -> None:
-        """Forget a class; those after it move up. Only where `enrolls`."""
-        raise NotImplementedError
+    def enrolling(self) -> Enrolling | None:
+        """What learns and forgets classes without training; None: the method learns by training alone."""
+        return None
 
     def rates(self) -> dict[str, float]:
         """Parameter name → factor of its learning rate; 1 for those not named. Training adds the run's own factors."""
@@ -235,3 +207,51 @@ class Method(nn.Module, ABC):
         The result depends on the arguments only: it is also called on resume, on load and on averaged copies.
         """
         return False
+
+
+class BehindEmbedding(Method):
+    """A method of which all that is new is one classifier behind the network's embedding: its spec says `behind`.
+
+    `forward` is `classify(embed(images))`, so that a frozen backbone's embeddings can be computed once
+    (`backbone.freeze` all).
+    """
+
+    @abstractmethod
+    def embed(self, images: Tensor) -> Tensor:
+        """As `Method.embed`."""
+
+    @abstractmethod
+    def classify(self, embeddings: Tensor) -> Output:
+        """(B, D) of `embed` → Output without evidence."""
+
+    @abstractmethod
+    def fit(self, train: Labelled, val: Labelled | None, tell: Callable[[str], object]) -> Fit:
+        """Fit what is behind the embedding.
+
+        Args:
+            train: the training images.
+            val: the validation split, which chooses among settings; None: folds of the training images do.
+            tell: called with lines for the user.
+
+        Returns:
+            What was chosen; without a validation split also what is said of training images that were not fitted.
+        """
+
+
+def behind_embedding(method: Method) -> BehindEmbedding:
+    """A method whose spec says `behind`, as what it then is. TypeError if it is not."""
+    if not isinstance(method, BehindEmbedding):
+        raise TypeError(f"{type(method).__name__} is not a BehindEmbedding")
+    return method
+
+
+class Behind(nn.Module):
+    """A method as a function of embeddings: for whatever runs methods on batches."""
+
+    def __init__(self, method: Method) -> None:
+        super().__init__()
+        self.method = behind_embedding(method)
+
+    def forward(self, embeddings: Tensor, *, evidence: bool = False) -> Output:
+        """(B, D) → Output; there is no evidence without images."""
+        return self.method.classify(embeddings)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from torch import Tensor, nn
 
 from fgvc_cli.backbones import EMBEDDING, Backbone
-from fgvc_cli.methods.base import Fit, Labelled, Method, Output
+from fgvc_cli.methods.base import BehindEmbedding, Fit, Labelled, Output
 from fgvc_cli.methods.parts import cross_entropy, global_pool, linear_evidence
 from fgvc_cli.methods.probe.linear import fit_linear
 from fgvc_cli.spec.methods.base import MethodSpec
@@ -16,7 +16,7 @@ from fgvc_cli.spec.methods.baseline import BaselineSpec
 from fgvc_cli.spec.methods.probe import ProbeSpec
 
 
-class Baseline(Method):
+class Baseline(BehindEmbedding):
     """Backbone, pooling, one linear layer, cross entropy: the network itself with a new classifier. Branch: `final`."""
 
     spec: BaselineSpec
@@ -48,12 +48,12 @@ class Baseline(Method):
         return self._pooled(images)[1]
 
     def classify(self, embeddings: Tensor) -> Output:
-        """As `Method.classify`."""
+        """As `BehindEmbedding.classify`."""
         logits = self.classifier(embeddings)
         return Output(logits, {"final": logits}, {})
 
     def fit(self, train: Labelled, val: Labelled | None, tell: Callable[[str], object]) -> Fit:
-        """As `Method.fit`: the classifier becomes the logistic regression of the embeddings."""
+        """As `BehindEmbedding.fit`: the classifier becomes the logistic regression of the embeddings."""
         return fit_linear(self.classifier, train, val, ProbeSpec(), tell)
 
     def _pooled(self, images: Tensor) -> tuple[Tensor, Tensor]:

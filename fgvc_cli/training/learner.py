@@ -19,7 +19,7 @@ from fgvc_cli.machine.compiling import Compiled, compiling
 from fgvc_cli.machine.device import autocast, grad_scaler
 from fgvc_cli.machine.distributed import quiet, shared_statistics, together, world
 from fgvc_cli.methods import build_method
-from fgvc_cli.methods.base import Behind, Method
+from fgvc_cli.methods.base import Behind, Method, behind_embedding
 from fgvc_cli.runs.checkpoint import difference
 from fgvc_cli.spec.run import RunSpec
 from fgvc_cli.training.averages.moving import Average
@@ -40,7 +40,7 @@ class StepModule(nn.Module):
 
     def forward(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """(B, 3, S, S), (B,) or (B, K) → the total `loss`, each loss by name, and `top1` of the final logits."""
-        output = self.method.classify(images) if self.embedded else self.method(images)
+        output = behind_embedding(self.method).classify(images) if self.embedded else self.method(images)
         losses = self.method.losses(output, labels)
         if self.levels is not None:
             losses = losses | self.levels(output.logits, labels)

@@ -18,7 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from fgvc_cli.errors import BadRequest
 from fgvc_cli.methods import METHODS
-from fgvc_cli.methods.base import Evidence, Method, Output
+from fgvc_cli.methods.base import BehindEmbedding, Evidence, Method, Output
 from fgvc_cli.spec.methods import METHOD_SPECS
 from fgvc_cli.spec.methods.apcnn import ApCnnSpec
 from fgvc_cli.spec.methods.base import MethodSpec
@@ -303,6 +303,11 @@ def test_the_work_is_batched_and_never_waits_for_a_value(build: Build, spec: Met
     few, many = operations(method, 2), operations(method, 8)
     assert len(few) == len(many)
     assert [name for name in many if any(word in name for word in WAITS)] == []
+
+
+@every_method
+def test_a_spec_says_whether_its_method_is_behind_the_embedding(spec: MethodSpec) -> None:
+    assert issubclass(METHODS[type(spec)], BehindEmbedding) == spec.behind
 
 
 def test_a_method_without_an_embedding_says_so(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:

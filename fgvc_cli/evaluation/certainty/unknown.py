@@ -18,6 +18,7 @@ from fgvc_cli.inference.features.embedder import Embedder
 from fgvc_cli.inference.look import Model, look
 from fgvc_cli.inference.pictures import OnBad, Picture, find_pictures, split_pictures
 from fgvc_cli.machine.tensor_files import DamagedError, read_metadata, read_tensors, write_tensors
+from fgvc_cli.methods.base import BehindEmbedding
 from fgvc_cli.progress import Reporter
 from fgvc_cli.runs.folder import RunFolder
 
@@ -38,11 +39,12 @@ def looked_at(
 
     `on_bad` is called with each that cannot; None: the ImageError is raised.
     """
-    if model.spec.method.behind:
+    method = model.trained.method
+    if isinstance(method, BehindEmbedding):
         embeddings = Embedder.of_model(model).embed(pictures, reporter, on_bad=on_bad, shared=False).to(model.device)
         sound = embeddings.isfinite().all(1)
         embeddings = embeddings[sound]
-        logits = [model.trained.method.classify(part).logits for part in torch.split(embeddings, _BATCH)]
+        logits = [method.classify(part).logits for part in torch.split(embeddings, _BATCH)]
         there = [picture for picture, good in zip(pictures, sound.tolist(), strict=True) if good]
         return Seen(torch.cat(logits).float(), embeddings), there
     found: list[tuple[Tensor, Tensor]] = []

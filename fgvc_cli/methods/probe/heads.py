@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fgvc_cli.methods.base import Fit, Labelled
+from fgvc_cli.methods.base import Enrolling, Fit, Labelled
 from fgvc_cli.methods.probe.linear import fit_linear, folds_of
 from fgvc_cli.ops.vectors.centroids import shrunken_centroids
 from fgvc_cli.ops.vectors.neighbours import nearest
@@ -29,7 +29,6 @@ class ProbeHead(nn.Module, ABC):
         classes: K.
     """
 
-    enrolls = False  # whether it learns and forgets classes without training
     grows: tuple[str, ...] = ()  # buffers whose first axis has as many entries as there were images or classes
 
     def __init__(self, spec: ProbeSpec, width: int, classes: int) -> None:
@@ -38,19 +37,11 @@ class ProbeHead(nn.Module, ABC):
 
     @abstractmethod
     def fit(self, train: Labelled, val: Labelled | None, tell: Tell) -> Fit:
-        """As `Method.fit`, on scaled embeddings."""
+        """As `BehindEmbedding.fit`, on scaled embeddings."""
 
     def linear(self) -> tuple[Tensor, Tensor] | None:
         """Weight (K, D) and bias (K,) that give the same probabilities; None if the head is not linear."""
         return None
-
-    def enroll(self, embeddings: Tensor, label: int) -> None:
-        """As `Method.enroll`, on scaled embeddings. Only where `enrolls`."""
-        raise NotImplementedError
-
-    def remove(self, label: int) -> None:
-        """As `Method.remove`. Only where `enrolls`."""
-        raise NotImplementedError
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
         """As PyTorch's; buffers that grew with what was fitted take the saved size."""
@@ -59,6 +50,10 @@ class ProbeHead(nn.Module, ABC):
             if isinstance(saved, Tensor) and saved.ndim == own.ndim and saved.shape[1:] == own.shape[1:]:
                 setattr(self, name, own.new_zeros(saved.shape))
         super()._load_from_state_dict(state_dict, prefix, *rest)
+
+
+class EnrollingHead(ProbeHead, Enrolling):
+    """A head that learns and forgets classes without training: as `Enrolling`, on scaled embeddings."""
 
 
 class LinearHead(ProbeHead):
@@ -78,18 +73,17 @@ class LinearHead(ProbeHead):
         return self.classifier.weight, self.classifier.bias
 
     def fit(self, train: Labelled, val: Labelled | None, tell: Tell) -> Fit:
-        """As `Method.fit`."""
+        """As `BehindEmbedding.fit`."""
         return fit_linear(self.classifier, train, val, self.spec, tell)
 
 
-class KnnHead(ProbeHead):
+class KnnHead(EnrollingHead):
     """The k nearest training images by cosine; each votes for its class with exp(cosine / temperature).
 
     A class's logit is the logarithm of its share of the votes, to which one more neighbour adds that votes for all
     classes alike (Laplace's rule): k images that agree leave no class impossible.
     """
 
-    enrolls = True
     grows = ("gallery", "gallery_labels")
     gallery: Tensor  # (N, D), of length 1
     gallery_labels: Tensor  # (N,)
@@ -111,7 +105,7 @@ class KnnHead(ProbeHead):
         return (shares / (counted + 1)).log()
 
     def fit(self, train: Labelled, val: Labelled | None, tell: Tell) -> Fit:
-        """As `Method.fit`: keeps the training images."""
+        """As `BehindEmbedding.fit`: keeps the training images."""
         self._learn(train)
         chosen = {"neighbours": float(min(self.spec.neighbours, len(self.gallery)))}
         return Fit(chosen, _by_folds(self, train) if val is None else None)
@@ -121,28 +115,27 @@ class KnnHead(ProbeHead):
         self.gallery_labels = train.labels.clone()
 
     def enroll(self, embeddings: Tensor, label: int) -> None:
-        """As `Method.enroll`: the images join the neighbours."""
+        """As `Enrolling.enroll`: the images join the neighbours."""
         self.gallery = torch.cat([self.gallery, F.normalize(embeddings.float(), dim=1).to(self.gallery)])
         labels = torch.full((len(embeddings),), label).to(self.gallery_labels)
         self.gallery_labels = torch.cat([self.gallery_labels, labels])
         self.classes = max(self.classes, label + 1)
 
     def remove(self, label: int) -> None:
-        """As `Method.remove`."""
+        """As `Enrolling.remove`."""
         kept = self.gallery_labels != label
         self.gallery, labels = self.gallery[kept], self.gallery_labels[kept]
         self.gallery_labels = labels - (labels > label).long()
         self.classes -= 1
 
 
-class PrototypeHead(ProbeHead):
+class PrototypeHead(EnrollingHead):
     """The nearest class mean by Euclidean distance d; a class's logit is -d² / 2v.
 
     That is linear in the embedding but for a term that all classes share. v is chosen so that the training images are
     most likely, each asked about without its own share in its class's mean.
     """
 
-    enrolls = True
     grows = ("centroids", "counts")
     centroids: Tensor  # (K, D)
     counts: Tensor  # (K,) images of each class
@@ -165,7 +158,7 @@ class PrototypeHead(ProbeHead):
         return self.centroids / self.spread, bias.masked_fill(self.counts == 0, float("-inf"))
 
     def fit(self, train: Labelled, val: Labelled | None, tell: Tell) -> Fit:
-        """As `Method.fit`: the mean of each class's training images."""
+        """As `BehindEmbedding.fit`: the mean of each class's training images."""
         self._learn(train)
         chosen = {"smallest class": float(self.counts[self.counts > 0].min())}
         return Fit(chosen, _by_folds(self, train) if val is None else None)
@@ -192,7 +185,7 @@ class PrototypeHead(ProbeHead):
         return factors[torch.stack(losses).argmin()]
 
     def enroll(self, embeddings: Tensor, label: int) -> None:
-        """As `Method.enroll`: the class's mean is that of all its images. Earlier ones count with their number."""
+        """As `Enrolling.enroll`: the class's mean is that of all its images. Earlier ones count with their number."""
         if label == len(self.counts):
             self.centroids = torch.cat([self.centroids, self.centroids.new_zeros(1, self.width)])
             self.counts = torch.cat([self.counts, self.counts.new_zeros(1)])
@@ -202,7 +195,7 @@ class PrototypeHead(ProbeHead):
         self.centroids[label], self.counts[label] = total / (before + new), before + new
 
     def remove(self, label: int) -> None:
-        """As `Method.remove`."""
+        """As `Enrolling.remove`."""
         kept = torch.arange(len(self.counts)).to(self.counts) != label
         self.centroids, self.counts = self.centroids[kept], self.counts[kept]
         self.classes = len(self.counts)

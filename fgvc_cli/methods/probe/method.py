@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
@@ -11,16 +11,16 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fgvc_cli.backbones import EMBEDDING, Backbone
-from fgvc_cli.methods.base import Fit, Labelled, Method, Output, precise
+from fgvc_cli.methods.base import BehindEmbedding, Enrolling, Fit, Labelled, Output, precise
 from fgvc_cli.methods.parts import cross_entropy, linear_evidence
-from fgvc_cli.methods.probe.heads import HEADS
+from fgvc_cli.methods.probe.heads import HEADS, EnrollingHead
 from fgvc_cli.spec.methods.base import MethodSpec
 from fgvc_cli.spec.methods.probe import ProbeSpec
 
 _LEAST = 1e-6  # of the mean deviation: an entry that varies less is not scaled up
 
 
-class Probe(Method):
+class Probe(BehindEmbedding):
     """Frozen backbone, its embedding scaled, a head. Branch: `final`."""
 
     spec: ProbeSpec
@@ -60,8 +60,8 @@ class Probe(Method):
         return precise(self.backbone(images, [EMBEDDING])[EMBEDDING])
 
     def classify(self, embeddings: Tensor) -> Output:
-        """As `Method.classify`."""
-        logits = self.head(self._scaled(precise(embeddings)))
+        """As `BehindEmbedding.classify`."""
+        logits = self.head(self.scaled(precise(embeddings)))
         return Output(logits, {"final": logits}, {})
 
     def losses(self, output: Output, labels: Tensor) -> dict[str, Tensor]:
@@ -69,32 +69,21 @@ class Probe(Method):
         return {"final": cross_entropy(output.logits, labels)}
 
     def fit(self, train: Labelled, val: Labelled | None, tell: Callable[[str], object]) -> Fit:
-        """As `Method.fit`."""
+        """As `BehindEmbedding.fit`."""
         if self.spec.scaling == "standard":
             deviation = train.embeddings.std(0, correction=0)
             self.shift = train.embeddings.mean(0)
             self.scale = torch.where(deviation > _LEAST * deviation.mean(), deviation, 1.0)
-        scaled = [part._replace(embeddings=self._scaled(part.embeddings)) for part in (train, val) if part is not None]
+        scaled = [part._replace(embeddings=self.scaled(part.embeddings)) for part in (train, val) if part is not None]
         return self.head.fit(scaled[0], None if val is None else scaled[1], tell)
 
     @property
-    def enrolls(self) -> bool:
-        """As `Method.enrolls`."""
-        return self.head.enrolls
+    def enrolling(self) -> Enrolling | None:
+        """As `Method.enrolling`: with a head that can."""
+        return _Enrolling(self, self.head) if isinstance(self.head, EnrollingHead) else None
 
-    @torch.no_grad()
-    def enroll(self, embeddings: Tensor, label: int) -> None:
-        """As `Method.enroll`."""
-        self.head.enroll(self._scaled(precise(embeddings)), label)
-        self.num_classes = self.head.classes
-
-    @torch.no_grad()
-    def remove(self, label: int) -> None:
-        """As `Method.remove`."""
-        self.head.remove(label)
-        self.num_classes = self.head.classes
-
-    def _scaled(self, embeddings: Tensor) -> Tensor:
+    def scaled(self, embeddings: Tensor) -> Tensor:
+        """(B, D) of `embed` → (B, D): what the head reads."""
         if self.spec.scaling == "sqrt":  # Perronnin et al., Improving the Fisher Kernel, ECCV 2010
             return embeddings.sign() * embeddings.abs().sqrt()
         if self.spec.scaling == "l2":
@@ -107,3 +96,23 @@ class Probe(Method):
         if linear is None or self.spec.scaling in ("l2", "sqrt"):
             return None
         return linear[0] / self.scale
+
+
+@dataclass(frozen=True)
+class _Enrolling(Enrolling):
+    """A probe whose head learns classes without training."""
+
+    probe: Probe
+    head: EnrollingHead
+
+    @torch.no_grad()
+    def enroll(self, embeddings: Tensor, label: int) -> None:
+        """As `Enrolling.enroll`."""
+        self.head.enroll(self.probe.scaled(precise(embeddings)), label)
+        self.probe.num_classes = self.head.classes
+
+    @torch.no_grad()
+    def remove(self, label: int) -> None:
+        """As `Enrolling.remove`."""
+        self.head.remove(label)
+        self.probe.num_classes = self.head.classes

@@ -14,7 +14,7 @@ class MethodSpec(Spec):
     paper: ClassVar[str]
     behind: ClassVar[bool] = False  # all that is new is one classifier behind the network's embedding
     fitted_first: ClassVar[bool] = True  # whether a recipe may begin with fitted classifiers (`backbone.probe_first`)
-    at_once: ClassVar[bool] = False  # fitted to frozen features at once (`Method.fit`), not trained epoch by epoch
+    at_once: ClassVar[bool] = False  # fitted at once (`BehindEmbedding.fit`), not trained epoch by epoch
 
     def stage_starts(self, epochs: int) -> tuple[int, ...]:
         """First epoch of each stage, for training of `epochs` epochs; each stage runs the whole schedule once."""

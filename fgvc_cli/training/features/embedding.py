@@ -11,7 +11,7 @@ from fgvc_cli.inference.features.embedder import Embedder
 from fgvc_cli.inference.features.shown import embedded
 from fgvc_cli.inference.pictures import split_pictures
 from fgvc_cli.machine.distributed import on_main
-from fgvc_cli.methods.base import Labelled
+from fgvc_cli.methods.base import Labelled, behind_embedding
 from fgvc_cli.progress import Reporter
 from fgvc_cli.training.learner import Learner
 
@@ -38,15 +38,15 @@ def with_embeddings(
     """
     spec, method = learner.spec, learner.method
     learner.embedded = spec.embeds_once and not spec.regularise.mixes
-    first = spec.backbone.probe_first and method.spec.behind
-    if not learner.embedded and not (first and start):
+    fits = start and spec.backbone.probe_first and method.spec.behind
+    if not learner.embedded and not fits:
         return loaders
     embedder = Embedder.of(method, spec, learner.device)
     train = labelled(embedder, index, index.train, reporter, views=spec.backbone.views)
     val = None if index.val is None else labelled(embedder, index, index.val, reporter)
-    if first and start:
+    if fits:
         with torch.no_grad():
-            on_main(lambda: method.fit(train, val, reporter.line))
+            on_main(lambda: behind_embedding(method).fit(train, val, reporter.line))
     if not learner.embedded:
         return loaders
     views = train.embeddings.cpu().chunk(train.views)

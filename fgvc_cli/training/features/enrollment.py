@@ -14,7 +14,7 @@ from fgvc_cli.inference.features.embedder import Embedder
 from fgvc_cli.inference.pictures import Picture
 from fgvc_cli.inference.trained import Trained, load_trained
 from fgvc_cli.machine.device import prepare_device
-from fgvc_cli.methods.base import Method
+from fgvc_cli.methods.base import Enrolling, Method
 from fgvc_cli.progress import Reporter
 from fgvc_cli.runs.checkpoint import load_model, save_model
 from fgvc_cli.runs.folder import RunFolder
@@ -45,9 +45,10 @@ def enroll(run: RunFolder, name: str, pictures: Sequence[Picture], reporter: Rep
     known = Alike(trained.classes).find(name)
     label = len(trained.classes) if known is None else trained.classes.index(known)
     spec = trained.spec
-    _must_enroll(trained)
+    learns = _enrolling(trained)
     embeddings = Embedder.of(trained.method, spec, prepare_device(spec.train)).embed(pictures, reporter)
-    trained.method.cpu().enroll(embeddings, label)
+    trained.method.cpu()
+    learns.enroll(embeddings, label)
     classes = trained.classes if known is not None else (*trained.classes, name)
     _save(run, trained.method, classes, lambda about: _noted(about, "enrolled", "removed", known or name))
     return len(classes)
@@ -66,8 +67,7 @@ def remove(run: RunFolder, name: str) -> int:
         raise BadRequest(f"{run.path} has no class {name!r}{alike.hint(name)}")
     if len(trained.classes) <= 2:
         raise BadRequest(f"{run.path} has {len(trained.classes)} classes: with fewer there is nothing to decide")
-    _must_enroll(trained)
-    trained.method.remove(trained.classes.index(known))
+    _enrolling(trained).remove(trained.classes.index(known))
     classes = tuple(one for one in trained.classes if one != known)
     _save(run, trained.method, classes, lambda about: _noted(about, "removed", "enrolled", known))
     return len(classes)
@@ -78,12 +78,14 @@ def _must_be_name(name: str) -> None:
         raise BadRequest(f"--class {name!r}: a class needs a name of at most 255 printable characters")
 
 
-def _must_enroll(trained: Trained) -> None:
-    if not trained.method.enrolls:
+def _enrolling(trained: Trained) -> Enrolling:
+    learns = trained.method.enrolling
+    if learns is None:
         raise BadRequest(
             f"a model of method {trained.spec.method.name} with these settings learns a class by training only: enroll "
             "needs a run of --method probe with --set method.head=prototype or method.head=knn"
         )
+    return learns
 
 
 def _noted(about: dict[str, Any], key: str, other: str, name: str) -> dict[str, Any]:

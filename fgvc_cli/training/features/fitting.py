@@ -19,7 +19,7 @@ from fgvc_cli.machine.distributed import on_main
 from fgvc_cli.machine.finite import check_tensors
 from fgvc_cli.machine.interrupt import Stopped
 from fgvc_cli.methods import build_method
-from fgvc_cli.methods.base import Behind, Labelled, Method
+from fgvc_cli.methods.base import Behind, Labelled, Method, behind_embedding
 from fgvc_cli.methods.sizes import check_image_size
 from fgvc_cli.progress import Reporter
 from fgvc_cli.runs.checkpoint import save_model
@@ -104,7 +104,7 @@ class Fitting:
     ) -> tuple[dict[str, float], Calibrated | None, dict[str, Tensor]]:
         """What was chosen, what there is to calibrate by without a validation split, and the fitted method's state."""
         with torch.no_grad():
-            chosen, unseen = self.method.fit(train, val, reporter.line)
+            chosen, unseen = behind_embedding(self.method).fit(train, val, reporter.line)
         labels = train.as_evaluated.labels.cpu()
         calibrated = None if unseen is None else Calibrated.of(unseen.float().cpu(), labels, _EPOCH, folds=True)
         return chosen, calibrated, self.method.state_dict()

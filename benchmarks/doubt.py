@@ -21,7 +21,7 @@ import argparse
 import io
 import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ from scipy.stats import rankdata
 
 from fgvc_cli.data.datasets import load_index
 from fgvc_cli.errors import BadRequest
+from fgvc_cli.evaluation.certainty.unknown import measure_unknown
 from fgvc_cli.evaluation.evaluate import evaluate_run
 from fgvc_cli.evaluation.labels.judging import by_folds
 from fgvc_cli.evaluation.labels.ranking import WAYS, Judged, ranked
@@ -91,10 +92,7 @@ def unknown(root: Path, methods: Sequence[str], draws: int, epochs: int, folder:
                 sets = [f"data.leave_out={LEFT_OUT}", f"data.split_seed={draw}"]
                 sets += [] if method == "probe" else [f"train.epochs={epochs}", f"train.seed={draw}"]
                 run = trained(spec_of(method, "cub", root, *sets), place)
-                kinds = {"near": "left-out", "far": str(cars)}
-                said = {kind: measured(run, unknown=which)["unknown"] for kind, which in kinds.items()}
-                said["top1"] = measured(run)["branches"]["final"]["top1"]
-                write_json(answers, said)
+                write_json(answers, told_apart(run, {"near": "left-out", "far": str(cars)}))
             found.append(json.loads(answers.read_text()))
             top, default = found[-1]["top1"], found[-1]["near"]["default"]
             print(f"{method}, draw {draw}: top-1 {100 * top:.1f} %; default {default}", flush=True)
@@ -105,6 +103,17 @@ def unknown(root: Path, methods: Sequence[str], draws: int, epochs: int, folder:
                 for key in ("auroc", "fpr95", "open_set_accuracy")
             ]
             print(f"| {method} | {score} | {' | '.join(cells)} |", flush=True)
+
+
+def told_apart(run: RunFolder, kinds: Mapping[str, str]) -> dict[str, Any]:
+    """How a run tells its test images from unknown ones of each kind, and the accuracy that its training ended with."""
+    model, reporter = open_model(run.path, EvalRequest("test")), Reporter(QUIET)
+    shown = model.open_images(QUIET)
+    found: dict[str, Any] = {
+        kind: measure_unknown(model, shown.index, shown.split, shown.name, what, reporter)
+        for kind, what in kinds.items()
+    }
+    return found | {"top1": run.evaluation("test")["branches"]["final"]["top1"]}
 
 
 def promises(root: Path, folder: Path) -> None:

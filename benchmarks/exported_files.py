@@ -24,7 +24,7 @@ from torch import nn
 
 from fgvc_cli.backbones import resolved
 from fgvc_cli.backbones.timm.packaged_weights import packaged_state
-from fgvc_cli.bench.exported import cases_of_export
+from fgvc_cli.bench.cases import cases_of_export
 from fgvc_cli.bench.rounds import in_turns
 from fgvc_cli.bench.ways import build_way
 from fgvc_cli.export.export import ExportRequest, export_run

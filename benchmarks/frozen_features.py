@@ -3,6 +3,7 @@
 python -m benchmarks.frozen_features phases ROOT [--dataset cub]       from an empty folder to an evaluated run, twice
 python -m benchmarks.frozen_features heads ROOT [--networks lite0,lite1]  every head; scikit-learn beside them
 python -m benchmarks.frozen_features enroll ROOT                       ten classes learnt from five images each
+python -m benchmarks.frozen_features rates ROOT [--networks lite0,lite1,resnet50]  beside the network on ready pixels
 python -m benchmarks.frozen_features search [--images 1000000]         nearest neighbours in bounded memory
 
 ROOT is the folder of the datasets. The test split chooses nothing.
@@ -20,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +29,13 @@ import numpy as np
 import torch
 
 from benchmarks.trained_methods import table_of
+from fgvc_cli.backbones import resolved
 from fgvc_cli.data.datasets import load_index
 from fgvc_cli.inference.features.embedder import Embedder
+from fgvc_cli.inference.loaded import load_pictures
 from fgvc_cli.inference.pictures import Picture, split_pictures
 from fgvc_cli.methods import build_method
+from fgvc_cli.methods.base import behind_embedding
 from fgvc_cli.ops.vectors.neighbours import nearest
 from fgvc_cli.progress import Reporter
 from fgvc_cli.runs.folder import RunFolder
@@ -47,6 +52,7 @@ HEADS = {
     "prototype": ["method.head=prototype"],
 }
 NEW, SHOTS, DRAWS = 10, 5, 3
+TURNS, _BATCH = 5, 32  # batches are those of an embedder
 
 
 def quiet() -> Console:
@@ -107,8 +113,6 @@ def heads(chosen: argparse.Namespace) -> None:
 
 def features_of(root: Path, dataset: str, network: str) -> list[tuple[np.ndarray, np.ndarray]]:  # type: ignore[type-arg]
     """Features and labels of the training and the test split."""
-    from fgvc_cli.backbones import resolved
-
     flags = {"data.root": str(root), "backbone.name": NETWORKS[network]}
     spec = resolved(build_spec(method="probe", dataset=dataset, flags=flags))
     index = load_index(spec.data)
@@ -142,6 +146,32 @@ def enrolled(chosen: argparse.Namespace) -> None:
             )
 
 
+def rates(chosen: argparse.Namespace) -> None:
+    """Features of files beside the same network on ready pixels, in turns: milliseconds an image."""
+    with tempfile.TemporaryDirectory() as folder:
+        for network in chosen.networks.split(","):
+            flags = {"data.root": str(chosen.root), "backbone.name": NETWORKS.get(network, network)}
+            spec = resolved(build_spec(method="probe", dataset=chosen.dataset, flags=flags))
+            index = load_index(spec.data)
+            method, _ = build_method(spec, len(index.classes), load_weights=False)
+            embedder = Embedder.of(method.eval(), spec, torch.device("cpu"))
+            pictures = split_pictures(index, index.train, index.classes)[: chosen.pictures]
+            ready = [loaded.batch for loaded in load_pictures(pictures, spec.data, _BATCH)]
+            found = []
+            for turn in range(TURNS + 1):
+                os.environ["XDG_CACHE_HOME"] = f"{folder}/{network}{turn}"
+                fresh = replace(embedder)  # its store is that of the new folder
+                started = time.monotonic()
+                fresh.embed(pictures, Reporter(quiet()))
+                middle = time.monotonic()
+                for batch in ready:
+                    embedder._vectors(batch)
+                found.append((middle - started, time.monotonic() - middle))
+            whole, alone = (1000 * np.array(found[1:]).T / len(pictures)).tolist()  # the first turn warms up
+            print(f"{network}, {spec.data.side} pixels: features {np.median(whole):.1f} ms, ", end="")
+            print(f"network {np.median(alone):.1f} ms; of its rate", *np.divide(alone, whole).round(2), flush=True)
+
+
 def _without(index: Any, new: list[int], folder: Path, head: str, chosen: argparse.Namespace) -> RunFolder:
     """A run that has not seen the new classes, from a table of the others' images."""
     old = sorted(set(range(len(index.classes))) - set(new))
@@ -160,7 +190,10 @@ def _accuracy(run: RunFolder, index: Any, new: list[int]) -> tuple[float, float]
     trained = load_trained(run.model_file)
     embedder = Embedder.of(trained.method, trained.spec, torch.device("cpu"))
     embeddings = embedder.embed(split_pictures(index, index.test, index.classes), Reporter(quiet()))
-    answers = [trained.classes[label] for label in trained.method.classify(embeddings).logits.argmax(1).tolist()]
+    answers = [
+        trained.classes[label]
+        for label in behind_embedding(trained.method).classify(embeddings).logits.argmax(1).tolist()
+    ]
     right: dict[bool, list[bool]] = {True: [], False: []}
     for answer, label in zip(answers, index.test.labels, strict=True):
         right[int(label) in new].append(answer == index.classes[label])
@@ -192,18 +225,19 @@ def search(chosen: argparse.Namespace) -> None:
 def main() -> None:
     """Parse the command line and run one of the measurements."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["phases", "heads", "enroll", "search"])
+    parser.add_argument("what", choices=["phases", "heads", "enroll", "rates", "search"])
     parser.add_argument("root", type=Path, nargs="?")
     parser.add_argument("--dataset", default="cub")
     parser.add_argument("--datasets", default="cub,cars")
     parser.add_argument("--networks", default="lite0,lite1")
+    parser.add_argument("--pictures", type=int, default=512)
     parser.add_argument("--images", type=int, default=1_000_000)
     parser.add_argument("--width", type=int, default=512)
     parser.add_argument("--queries", type=int, default=100)
     chosen = parser.parse_args()
     if chosen.root is None and chosen.what != "search":
         parser.error("ROOT: the folder of the datasets")
-    {"phases": phases, "heads": heads, "enroll": enrolled, "search": search}[chosen.what](chosen)
+    {"phases": phases, "heads": heads, "enroll": enrolled, "rates": rates, "search": search}[chosen.what](chosen)
 
 
 if __name__ == "__main__":

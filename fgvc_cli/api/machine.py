@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, Unpack
 from fgvc_cli.api.specs import asked_spec, resolved_spec
 from fgvc_cli.data.facts import classes_of
 from fgvc_cli.doctor import checks
+from fgvc_cli.doctor.check import Check
 from fgvc_cli.errors import BadRequest
 from fgvc_cli.files import expanded, make_parent, write_json
 from fgvc_cli.spec import methods as spec_methods
@@ -21,11 +22,12 @@ from fgvc_cli.terminal import Console
 if TYPE_CHECKING:
     import torch
 
+    from fgvc_cli.bench.cases import Case
     from fgvc_cli.bench.data import Found
     from fgvc_cli.bench.measure import Plan
     from fgvc_cli.bench.profiler import Operation
     from fgvc_cli.bench.rows import Measured
-    from fgvc_cli.bench.ways import Case, Way, What
+    from fgvc_cli.bench.ways import Way, What
     from fgvc_cli.data.types import DatasetIndex
     from fgvc_cli.spec.run import RunSpec
 
@@ -34,7 +36,7 @@ Kind = Literal["train", "infer", "methods", "data"]
 _GENERATED = ("data.image_size=448", "data.resize=512")  # of images that no dataset is named for
 
 
-def check_machine() -> Iterator[checks.Check]:
+def check_machine() -> Iterator[Check]:
     """Check this machine as `fgvc doctor` does: versions, device, image formats, disk, extras, weights, presets.
 
     Each check is given as soon as it is made: its name, its state (ok, note, broken) and a line. Takes some seconds.
@@ -192,7 +194,7 @@ def _infer(flags: dict[str, Any], console: Console, show: Show) -> Benchmark:
     odd = [f"--{key.replace('_', '-')}" for key, value in flags.items() if value and key not in own]
     if odd:
         raise BadRequest(f"--model says what is measured: leave {', '.join(odd)} out")
-    from fgvc_cli.bench.exported import cases_of_export
+    from fgvc_cli.bench.cases import cases_of_export
 
     cases = cases_of_export(expanded(flags["model"]), flags.get("batch_size"))
     return _Bench("infer", flags, (cases[0].spec,), cases[0].classes, console, show).run(("infer",), [cases])
@@ -278,7 +280,7 @@ class _Bench:
             kinds: what is measured.
             groups: the cases that are compared with each other; None: the methods, each beside its plain backbone.
         """
-        from fgvc_cli.bench.ways import cases_of, comparable
+        from fgvc_cli.bench.cases import cases_of, comparable
         from fgvc_cli.machine.compiling import check_compiler
         from fgvc_cli.machine.device import prepare_device
 

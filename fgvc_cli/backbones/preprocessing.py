@@ -130,7 +130,7 @@ def _of_library(name: str) -> Preprocessing:
 
 
 def _of_timm(model: str) -> Preprocessing:
-    from fgvc_cli.backbones.timm.models import pretrained_config
+    from fgvc_cli.backbones.timm.library import pretrained_config
 
     config = pretrained_config(model)
     mean, std = tuple(config.mean), tuple(config.std)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from fgvc_cli.backbones.hub import fetched, weights_in
 from fgvc_cli.backbones.network import Backbone
-from fgvc_cli.backbones.timm.models import TimmBackbone
+from fgvc_cli.backbones.timm.network import TimmBackbone
 from fgvc_cli.errors import BadRequest, FgvcError
 from fgvc_cli.files import expanded, hindrance, open_regular
 from fgvc_cli.machine.interrupt import held

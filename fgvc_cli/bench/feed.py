@@ -10,9 +10,10 @@ from pathlib import Path
 
 import torch
 
+from fgvc_cli.bench.cases import Case
 from fgvc_cli.bench.photographs import photographs
 from fgvc_cli.bench.rounds import Progress, Stopwatch, timed
-from fgvc_cli.bench.ways import Case, Training
+from fgvc_cli.bench.ways import Training
 from fgvc_cli.data.loading.cache import Cache, Wanted, cache_in_file, decode_to, open_cache
 from fgvc_cli.data.loading.cache_files import shared_memory
 from fgvc_cli.data.loading.loader import Loader, default_workers, make_loader

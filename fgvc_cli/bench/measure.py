@@ -11,11 +11,12 @@ from typing import TypeVar
 
 import torch
 
+from fgvc_cli.bench.cases import Case
 from fgvc_cli.bench.feed import Feed
 from fgvc_cli.bench.memory import PeakMemory, allocated
 from fgvc_cli.bench.rounds import Progress, Stopwatch, in_turns, timed, waited
 from fgvc_cli.bench.rows import Measured, Row
-from fgvc_cli.bench.ways import Case, Inferring, Training, Way, What, build_way
+from fgvc_cli.bench.ways import Inferring, Training, Way, What, build_way
 from fgvc_cli.machine.memory import is_out_of_memory
 from fgvc_cli.methods.cost import Summary, summarize
 

@@ -2,40 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fgvc_cli.bench.cases import Case
+from fgvc_cli.bench.exported import ExportedInference
 from fgvc_cli.data.types import Batch
 from fgvc_cli.inference.trained import Trained, make_ready
 from fgvc_cli.machine.compiling import Compiled
 from fgvc_cli.machine.device import autocast
 from fgvc_cli.methods import build_method
 from fgvc_cli.methods.base import Method
-from fgvc_cli.spec.methods.baseline import BaselineSpec
-from fgvc_cli.spec.run import RunSpec
 from fgvc_cli.training.learner import Learner, batch_norm_explained, random_batch
 
 What = Literal["train", "infer"]
 _SCHEDULE = 1_000_000  # steps per epoch: the learning rate stays at its start value
-
-
-@dataclass(frozen=True)
-class Case:
-    """One row: a method for K classes, at its spec's image size, batch size and precision."""
-
-    name: str
-    spec: RunSpec
-    classes: int
-    asked: bool = True  # by the user; else it is only for comparison
-    exported: Path | None = None  # a file of `fgvc export` in the place of the eager model
-    stock: bool = False  # PyTorch's defaults: fp32, NCHW, nothing folded or compiled, a plain loop
 
 
 class Way(Protocol):
@@ -56,37 +42,11 @@ class Inferring(Way, Protocol):
         """Inference on one image."""
 
 
-def cases_of(specs: Sequence[RunSpec], classes: int, *, stock: bool = False) -> list[Case]:
-    """The rows of methods with one backbone, image size, batch size and precision: the plain backbone first.
-
-    If the plain backbone is among the methods, it is not repeated. `stock`: add it with PyTorch's defaults, in fp32.
-    """
-    plain = specs[0].model_copy(update={"method": BaselineSpec(pool="network")})
-    asked = any(spec.method == plain.method for spec in specs)
-    cases = [Case(plain.method.name if asked else f"{plain.backbone.name} alone", plain, classes, asked=asked)]
-    if stock:
-        stock_train = plain.train.model_copy(update={"precision": "fp32", "compile": False})
-        stock_spec = plain.model_copy(update={"train": stock_train})
-        cases.append(Case("stock PyTorch", stock_spec, classes, asked=False, stock=True))
-    return cases + [Case(spec.method.name, spec, classes) for spec in specs if spec.method != plain.method]
-
-
-def comparable(specs: Iterable[RunSpec]) -> list[list[RunSpec]]:
-    """The specs, grouped by those that can share a plain backbone."""
-    groups: dict[tuple[object, ...], list[RunSpec]] = {}
-    for spec in specs:
-        key = (spec.backbone.name, spec.data.side, spec.train.batch_size, spec.train.precision)
-        groups.setdefault(key, []).append(spec)
-    return list(groups.values())
-
-
 def build_way(case: Case, what: What, device: torch.device) -> Way:
     """Build a case with random weights for training or inference. Nothing is downloaded."""
     if what == "train":
         return StockTraining(case, device) if case.stock else Training(case, device)
     if case.exported is not None:
-        from fgvc_cli.bench.exported import ExportedInference  # which needs this module
-
         return ExportedInference.of(case)
     return StockInference(case, device) if case.stock else Inference(case, device)
 

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from fgvc_cli.data.taxonomy import Taxonomy
+
 if TYPE_CHECKING:  # reading an exported model's answers needs no PyTorch
     import torch
     from torch import Tensor
-
-    from fgvc_cli.data.taxonomy import Taxonomy
 
 
 @dataclass(frozen=True)

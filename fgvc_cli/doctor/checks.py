@@ -1,28 +1,12 @@
-"""What a check says, and all checks one after the other. Nothing here imports PyTorch, which may be what is broken."""
+"""All checks, one after the other. Nothing here imports PyTorch, which may be what is broken."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
-from typing import Literal
 
+from fgvc_cli.doctor import images, machine, networks, software
+from fgvc_cli.doctor.check import Check
 from fgvc_cli.errors import FgvcError
-
-State = Literal["ok", "note", "broken"]
-
-
-@dataclass(frozen=True)
-class Check:
-    """One line about one thing."""
-
-    name: str
-    state: State  # note: all that is needed works, but something could be better; broken: something needed does not
-    text: str
-
-    def as_json(self) -> dict[str, str]:
-        """As plain values."""
-        return asdict(self)
-
 
 Look = Callable[[], Check | Sequence[Check]]
 
@@ -47,8 +31,6 @@ def _line(error: Exception) -> str:
 
 def every_check() -> list[tuple[str, Look]]:
     """All of them by name, those that others need first."""
-    from fgvc_cli.doctor import images, machine, networks, software
-
     return [
         ("fgvc", software.fgvc),
         ("torch", software.pytorch),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from fgvc_cli.doctor.checks import Check
+from fgvc_cli.doctor.check import Check
 from fgvc_cli.machine.imports import has_module
 
 _NEEDED = ("JPEG", "PNG")

@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 from fgvc_cli.data.catalog import cache_home
-from fgvc_cli.doctor.checks import Check, State
+from fgvc_cli.doctor.check import Check, State
 from fgvc_cli.machine.memory import shared_memory, workers_that_fit
 
 _GIB = 2**30

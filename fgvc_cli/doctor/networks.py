@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from functools import cache
 
-from fgvc_cli.doctor.checks import Check
+from fgvc_cli.doctor.check import Check
 
 _SECONDS = 4.0  # that all servers together have to answer
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from fgvc_cli import __version__
-from fgvc_cli.doctor.checks import Check
+from fgvc_cli.doctor.check import Check
 from fgvc_cli.errors import FgvcError
 from fgvc_cli.machine.imports import has_module
 

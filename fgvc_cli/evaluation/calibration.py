@@ -18,8 +18,8 @@ from fgvc_cli.evaluation.metrics import calibration_error
 from fgvc_cli.files import write_json
 from fgvc_cli.inference.features.batches import Batches
 from fgvc_cli.inference.features.shown import shown
+from fgvc_cli.inference.opened import Opened, open_trained
 from fgvc_cli.inference.request import EvalRequest
-from fgvc_cli.inference.trained import Opened, open_trained
 from fgvc_cli.machine.device import autocast
 from fgvc_cli.progress import Reporter
 from fgvc_cli.runs.checkpoint import about_model, load_model, save_model

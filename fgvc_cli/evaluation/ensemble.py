@@ -21,8 +21,8 @@ from fgvc_cli.evaluation.results import Measured, worst_of
 from fgvc_cli.evaluation.taxonomy import taxonomy_of
 from fgvc_cli.inference.dataset import Images
 from fgvc_cli.inference.features.shown import embedded, shown
+from fgvc_cli.inference.opened import Opened, open_trained
 from fgvc_cli.inference.request import EvalRequest
-from fgvc_cli.inference.trained import Opened, open_trained
 from fgvc_cli.methods.base import Output
 from fgvc_cli.progress import Reporter
 from fgvc_cli.runs.folder import RunFolder

@@ -24,9 +24,9 @@ from fgvc_cli.inference.dataset import Images, evaluation_loader
 from fgvc_cli.inference.features.batches import Batches
 from fgvc_cli.inference.features.shown import embedder_of, shown
 from fgvc_cli.inference.look import Model
+from fgvc_cli.inference.opened import Opened, open_trained
 from fgvc_cli.inference.pictures import split_pictures
 from fgvc_cli.inference.request import EvalRequest
-from fgvc_cli.inference.trained import Opened, open_trained
 from fgvc_cli.machine.compiling import Compiled, told
 from fgvc_cli.machine.device import autocast
 from fgvc_cli.machine.distributed import on_main

@@ -11,7 +11,8 @@ from fgvc_cli.inference import outcome
 from fgvc_cli.inference.pictures import Picture
 from fgvc_cli.predict.answers import Answering, Answers, predict
 from fgvc_cli.predict.columns import Layout
-from fgvc_cli.predict.rules import Kept, OfRun, Wishes, rules_for
+from fgvc_cli.predict.kept import Kept, OfRun
+from fgvc_cli.predict.rules import Wishes, rules_for
 from fgvc_cli.progress import Reporter
 from fgvc_cli.values import LEAST_ROLLUP, MOST_COVERAGE, check_share
 

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from fgvc_cli.data.taxonomy import Taxonomy
 from fgvc_cli.errors import BadRequest
 from fgvc_cli.inference.outcome import Outcome
+from fgvc_cli.predict.kept import Kept
 from fgvc_cli.progress import Reporter
 
 if TYPE_CHECKING:  # what reads them would delay predictions without rules
     from fgvc_cli.evaluation.certainty.detector import Detector
-    from fgvc_cli.evaluation.certainty.validation import Validation
-    from fgvc_cli.inference.look import Model
 
 
 @dataclass(frozen=True)
@@ -126,70 +124,6 @@ class Wishes:
     rollup: float | None = None  # probability that a taxon must have
     taxonomy: Path | None = None  # file of the tree, in the place of the run's
     unknown: bool = False
-
-
-class Kept(Protocol):
-    """What is kept with a trained model, by which its answers are judged."""
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """Class names in label order."""
-
-    def validation(self) -> Validation:
-        """What the model says of its validation split. BadRequest if there is none."""
-
-    def tree(self, file: Path | None) -> Taxonomy | None:
-        """The tree of its classes, or that of a file."""
-
-    def detector(self, reporter: Reporter) -> Detector:
-        """What tells images of unknown classes."""
-
-
-@dataclass(frozen=True)
-class OfRun:
-    """What a run keeps."""
-
-    model: Model
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """As `Kept.classes`."""
-        return self.model.classes
-
-    def validation(self) -> Validation:
-        """As `Kept.validation`."""
-        from fgvc_cli.evaluation.certainty.validation import open_validation
-
-        trained, kept = self.model.trained, self._exported.get("validation")
-        if kept is not None:
-            from fgvc_cli.predict.exported import validation_of
-            from fgvc_cli.runs.schema import Validated
-
-            return validation_of(Validated.model_validate(kept), self.model.file)
-        return open_validation(self.model.file, self.model.run, trained.epoch, trained.temperature)
-
-    @property
-    def _exported(self) -> Mapping[str, Any]:
-        """What `fgvc export --format safetensors` added to the metadata of a file that is in no run folder."""
-        if self.model.run is not None:
-            return {}
-        from fgvc_cli.runs.checkpoint import about_model
-
-        return about_model(self.model.file)
-
-    def tree(self, file: Path | None) -> Taxonomy | None:
-        """As `Kept.tree`."""
-        from fgvc_cli.evaluation.taxonomy import taxonomy_of
-
-        kept = self._exported.get("taxonomy")
-        known = None if kept is None else Taxonomy.of_record(kept)
-        return taxonomy_of(self.model.run, self.model.classes, file, known)
-
-    def detector(self, reporter: Reporter) -> Detector:
-        """As `Kept.detector`."""
-        from fgvc_cli.evaluation.certainty.unknown import open_detector
-
-        return open_detector(self.model, reporter)
 
 
 def rules_for(kept: Kept, wishes: Wishes, reporter: Reporter) -> Rules:

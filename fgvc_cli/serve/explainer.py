@@ -12,7 +12,8 @@ from fgvc_cli.inference.features.gallery import Gallery
 from fgvc_cli.inference.look import Model
 from fgvc_cli.inference.pictures import Picture
 from fgvc_cli.predict.answers import Answer, Failed, predict
-from fgvc_cli.predict.rules import OfRun, Rules, Wishes, rules_for
+from fgvc_cli.predict.kept import OfRun
+from fgvc_cli.predict.rules import Rules, Wishes, rules_for
 from fgvc_cli.progress import Reporter
 from fgvc_cli.serve.engine import Work
 from fgvc_cli.serve.limits import Limits

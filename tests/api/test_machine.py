@@ -11,7 +11,7 @@ import pytest
 import fgvc_cli as fgvc
 from fgvc_cli.bench import measure, photographs
 from fgvc_cli.doctor import checks
-from fgvc_cli.doctor.checks import Check
+from fgvc_cli.doctor.check import Check
 
 QUICK = {"backbone": "tiny", "image_size": 64, "batch_size": 2, "device": "cpu", "rounds": 1, "steps": 1}
 

@@ -13,7 +13,7 @@ from torch import nn
 from torchvision.models import get_model
 
 from fgvc_cli.backbones import Backbone, build_backbone, load_backbone_weights
-from fgvc_cli.backbones.timm import models as timm_models
+from fgvc_cli.backbones.timm import library
 from fgvc_cli.errors import BadRequest, FgvcError
 from fgvc_cli.spec.backbone import TORCHVISION_NAMES, BackboneSpec
 
@@ -209,7 +209,7 @@ def test_timm_maps_with_channels_last_come_out_channels_first() -> None:
 
 
 def test_timm_imagenet_goes_through_timm(monkeypatch: pytest.MonkeyPatch) -> None:
-    create = timm_models.create
+    create = library.create
     asked = []
 
     def pretrained(model: str, *, pretrained: bool, **more: object) -> nn.Module:
@@ -219,21 +219,21 @@ def test_timm_imagenet_goes_through_timm(monkeypatch: pytest.MonkeyPatch) -> Non
             nn.init.constant_(created.get_parameter("conv1.weight"), 0.5)
         return created
 
-    monkeypatch.setattr(timm_models, "create", pretrained)
+    monkeypatch.setattr(library, "create", pretrained)
     backbone, _ = load("timm:resnet18", "imagenet")
     assert asked == [("resnet18", False), ("resnet18", True)]
     assert (backbone.trunk.get_parameter("conv1.weight") == 0.5).all()
 
 
 def test_timm_offline(monkeypatch: pytest.MonkeyPatch) -> None:
-    create = timm_models.create
+    create = library.create
 
     def offline(model: str, *, pretrained: bool, **more: object) -> nn.Module:
         if pretrained:
             raise OSError("no route to host\nand much more")
         return create(model, pretrained=False)
 
-    monkeypatch.setattr(timm_models, "create", offline)
+    monkeypatch.setattr(library, "create", offline)
     with pytest.raises(FgvcError, match=r"weights of resnet18 \(no route to host\): .*--weights FILE") as caught:
         load("timm:resnet18", "imagenet")
     assert "\n" not in str(caught.value)

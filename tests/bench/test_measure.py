@@ -10,11 +10,12 @@ import torch
 from fgvc_cli.backbones import resolved
 from fgvc_cli.bench import measure as module
 from fgvc_cli.bench import photographs
+from fgvc_cli.bench.cases import cases_of, comparable
 from fgvc_cli.bench.feed import opened_feeds
 from fgvc_cli.bench.measure import Plan, _affordable, measure
 from fgvc_cli.bench.profiler import STEPS, record
 from fgvc_cli.bench.rows import Ratios
-from fgvc_cli.bench.ways import StockInference, StockTraining, Training, build_way, cases_of, comparable
+from fgvc_cli.bench.ways import StockInference, StockTraining, Training, build_way
 from fgvc_cli.errors import FgvcError
 from fgvc_cli.machine import compiling
 from fgvc_cli.methods.cost import summarize

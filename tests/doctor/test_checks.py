@@ -17,7 +17,8 @@ import torch
 
 from fgvc_cli.backbones import choice
 from fgvc_cli.doctor import images, machine, networks, software
-from fgvc_cli.doctor.checks import Check, every_check, examine
+from fgvc_cli.doctor.check import Check
+from fgvc_cli.doctor.checks import every_check, examine
 from fgvc_cli.errors import BadRequest, FgvcError
 from fgvc_cli.spec.presets import load_preset
 from fgvc_cli.training import advice

@@ -23,8 +23,8 @@ from fgvc_cli.evaluation.evaluate import evaluate, evaluate_run
 from fgvc_cli.evaluation.localisation import Localisation, TellingParts
 from fgvc_cli.evaluation.predictions import read_predictions
 from fgvc_cli.inference.dataset import evaluation_loader, open_index
+from fgvc_cli.inference.opened import open_trained
 from fgvc_cli.inference.request import EvalRequest
-from fgvc_cli.inference.trained import open_trained
 from fgvc_cli.methods.base import Boxes, Evidence, Maps, Output
 from fgvc_cli.progress import Reporter
 from fgvc_cli.runs.folder import RunFolder

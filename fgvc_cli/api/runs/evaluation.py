@@ -129,7 +129,8 @@ def measured_file(file: Path, flags: Mapping[str, Any], console: Console) -> dic
     """
     from fgvc_cli.evaluation.confusion import class_rows
     from fgvc_cli.evaluation.exported.measure import measure_exported
-    from fgvc_cli.predict.exported import open_for_answers, validation_of
+    from fgvc_cli.predict.exported import open_for_answers
+    from fgvc_cli.predict.kept import validation_of
 
     needs_run = next((key for key in _OF_RUNS if flags.get(key) not in (None, False)), None)
     if needs_run is not None:

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import difflib
-import sys
 from collections.abc import Collection, Sequence
-from contextlib import redirect_stdout
-from importlib import import_module
-from io import StringIO
 from typing import Any
 
 from torch import Tensor, nn
 
-from fgvc_cli.backbones.network import Backbone, Segment
-from fgvc_cli.backbones.timm.packaged_weights import install_hint, load_packaged
-from fgvc_cli.errors import BadRequest, FgvcError
-from fgvc_cli.machine.imports import quick_imports
+from fgvc_cli.backbones.network import Segment
+from fgvc_cli.backbones.timm import library
+from fgvc_cli.backbones.timm.network import TimmBackbone, names_of, rising
+from fgvc_cli.backbones.timm.others import WholeNetwork
+from fgvc_cli.backbones.timm.tokens import TokenNetwork
+from fgvc_cli.errors import BadRequest
 from fgvc_cli.spec.backbone import TIMM_PREFIX
-
-# Transformers are built for one image size. Each of these options allows other sizes in some model families.
-_ANY_SIZE: tuple[dict[str, bool], ...] = ({"dynamic_img_size": True}, {"strict_img_size": False}, {})
 
 # Networks that run modules one after another: module and class in timm → these modules, up to the network's pooling.
 _STAGED = ("stem", "stages")
@@ -58,12 +52,12 @@ def build_timm(name: str, *, embedding: bool = False, drop_path: float | None = 
         BadRequest: timm is not installed, has no such model, or the model gives no feature maps.
     """
     model = name.removeprefix(TIMM_PREFIX)
-    _known(model)
+    library.must_know(model)
     try:
-        trunk = create(model, pretrained=False, drop_path=drop_path)
+        trunk = library.create(model, pretrained=False, drop_path=drop_path)
         backbone = _backbone(name, trunk)
     except Exception as error:  # timm raises many types
-        raise BadRequest(f"timm's {model} cannot return feature maps: {_line(error)}") from error
+        raise BadRequest(f"timm's {model} cannot return feature maps: {library.first_line(error)}") from error
     if drop_path and not any(type(part).__name__ == "DropPath" for part in trunk.modules()):
         raise BadRequest(f"backbone.drop_path: timm's {model} has no stochastic depth")
     if not embedding:
@@ -71,56 +65,7 @@ def build_timm(name: str, *, embedding: bool = False, drop_path: float | None = 
     return backbone
 
 
-def create(model: str, *, pretrained: bool, drop_path: float | None = None) -> nn.Module:
-    """timm's network without its classifier, for images of any size where its family allows that."""
-    timm = _timm()
-    more = {} if drop_path is None else {"drop_path_rate": drop_path}
-    for options in _ANY_SIZE:
-        try:
-            created: nn.Module = timm.create_model(model, pretrained=pretrained, num_classes=0, **options, **more)
-            return created
-        except TypeError:  # the family does not have the option, so the next one is tried
-            if not options:
-                raise
-    raise AssertionError("the last options are none")
-
-
-def pretrained_config(model: str) -> Any:
-    """timm's record of a model's default weights: mean, std, interpolation, input_size, crop_pct, and where they are.
-
-    Raises:
-        BadRequest: timm is not installed, or has no such model.
-    """
-    _known(model)
-    return _timm().get_pretrained_cfg(model)
-
-
-def _known(model: str) -> None:
-    """BadRequest if timm has no model of that name."""
-    timm = _timm()
-    if not timm.is_model(model):
-        close = difflib.get_close_matches(model, timm.list_models(), n=4, cutoff=0.5)
-        hint = f"; similar names: {', '.join(close)}" if close else ""
-        raise BadRequest(f"timm has no model called {model!r}{hint}")
-    try:
-        timm.get_pretrained_cfg(model)
-    except RuntimeError:  # the name goes on after a dot with weights that it does not have
-        tagged = timm.list_pretrained(f"{model.partition('.')[0]}.*")
-        raise BadRequest(f"timm has no model called {model!r}; there are {', '.join(tagged) or 'none'}") from None
-
-
-def _timm() -> Any:
-    try:
-        with quick_imports():
-            return import_module("timm")
-    except ModuleNotFoundError as error:
-        raise BadRequest("timm: backbones need the package timm: pip install timm") from error
-
-
 def _backbone(name: str, trunk: nn.Module) -> TimmBackbone:
-    from fgvc_cli.backbones.timm.others import WholeNetwork
-    from fgvc_cli.backbones.timm.tokens import TokenNetwork
-
     children = next((row for kind, row in _ROWS.items() if _is(trunk, kind)), None)
     if children is not None:
         return RowNetwork(name, trunk, _expanded(trunk, children))
@@ -131,7 +76,7 @@ def _backbone(name: str, trunk: nn.Module) -> TimmBackbone:
 
 def _is(trunk: nn.Module, kind: tuple[str, str]) -> bool:
     """Whether it is of this very class of timm: a subclass may run its modules in another way."""
-    return type(trunk) is getattr(getattr(_timm().models, kind[0], None), kind[1], None)
+    return type(trunk) is getattr(getattr(library.package().models, kind[0], None), kind[1], None)
 
 
 def _expanded(trunk: nn.Module, children: Sequence[str]) -> list[str]:
@@ -142,85 +87,6 @@ def _expanded(trunk: nn.Module, children: Sequence[str]) -> list[str]:
         inner = list(module.named_children()) if child in _CONTAINERS and module is not None else []
         found += [f"{child}.{key}" for key, _ in inner] if inner else [child] if module is not None else []
     return found
-
-
-def _line(error: Exception) -> str:
-    """An error's first line."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
-
-
-def names_of(strides: Sequence[int]) -> list[str]:
-    """conv{n} for maps whose strides 2^n all differ, else map1, map2, ... from the image to the top."""
-    powers = [stride.bit_length() - 1 for stride in strides]
-    distinct = len(set(strides)) == len(strides) and all(1 << n == s for n, s in zip(powers, strides, strict=True))
-    return [f"conv{n}" for n in powers] if distinct else [f"map{i}" for i in range(1, len(strides) + 1)]
-
-
-def rising(segments: Sequence[Segment]) -> list[str]:
-    """Names of the last three maps if each stride is twice the one below, else none."""
-    top = [segment.stride for segment in segments[-3:]]
-    doubles = len(top) == 3 and top == [top[0], 2 * top[0], 4 * top[0]]
-    return [segment.name for segment in segments[-3:]] if doubles else []
-
-
-class TimmBackbone(Backbone):
-    """A timm model with the interface of `Backbone`. Widths and strides cannot be changed."""
-
-    reshapes = False
-    random = True  # drop path
-
-    def __init__(self, name: str, trunk: nn.Module, segments: Sequence[Segment], pyramid: Sequence[str]) -> None:
-        super().__init__(name, trunk, segments, pyramid)
-        network: Any = trunk
-        self.embedding_width = getattr(network, "head_hidden_size", None) or int(network.num_features)
-
-    def canonical(self, key: str) -> str:
-        """One form for timm's whole networks and its feature extractors (`stages_0` for `stages.0`): all `_` → `.`"""
-        return key.removeprefix("model.").replace("_", ".")
-
-    def converted(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-        """By timm's own converter of this family: it knows the files of DINOv2, DINOv3, EVA and others as published.
-
-        It also resamples positions that were trained for another number of patches.
-        """
-        convert = getattr(sys.modules[type(self.trunk).__module__], "checkpoint_filter_fn", None)
-        if convert is None:
-            return tensors
-        try:
-            with redirect_stdout(StringIO()):  # some of them print
-                found: dict[str, Tensor] = convert(dict(tensors), self.trunk)
-        except Exception:  # a file of another make; what does not fit is told by name
-            return tensors
-        return found
-
-    def load_pretrained(self) -> list[str]:
-        """Load the model's pretrained weights; returns notes for the user, one line each.
-
-        They come from an installed package where one carries them, else timm downloads them.
-
-        Raises:
-            BadRequest: timm has no weights for this model.
-            FgvcError: they could not be downloaded, or the package's are not this model's.
-        """
-        model = self.name.removeprefix(TIMM_PREFIX)
-        config: Any = getattr(self.trunk, "pretrained_cfg", None) or {}
-        notes = load_packaged(self.trunk, model)
-        if notes is None:
-            self._download(model, config)
-        return notes or []
-
-    def _download(self, model: str, config: Any) -> None:
-        if not any(config.get(key) for key in ("url", "hf_hub_id", "file")):
-            raise BadRequest(f"timm has no pretrained weights for {model}: use --weights FILE or --weights none")
-        try:
-            own, loaded = self.trunk.state_dict(), create(model, pretrained=True).state_dict()
-            self.trunk.load_state_dict({key: loaded[key] for key in own})
-        except Exception as error:  # each network library has its own error types
-            package = install_hint(model)
-            raise FgvcError(
-                f"timm could not download the weights of {model} ({_line(error)}): check the connection and try again, "
-                f"{f'{package}, ' if package else ''}or use --weights FILE or --weights none"
-            ) from error
 
 
 class RowNetwork(TimmBackbone):

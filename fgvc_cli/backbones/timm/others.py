@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from fgvc_cli.backbones.network import EMBEDDING, Segment
-from fgvc_cli.backbones.timm.models import TimmBackbone, names_of, rising
+from fgvc_cli.backbones.timm.network import TimmBackbone, names_of, rising
 from fgvc_cli.errors import BadRequest
 
 _NEAR = 0.15  # relative

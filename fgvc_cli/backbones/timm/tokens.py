@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from fgvc_cli.backbones.network import EMBEDDING, Segment
-from fgvc_cli.backbones.timm.models import TimmBackbone
+from fgvc_cli.backbones.timm.network import TimmBackbone
 
 _MAPS = 4  # named maps, at equal distances of depth
 _BESIDE = ".tokens"  # ending of the name of what is carried along beside a map

@@ -10,8 +10,8 @@ from fgvc_cli.data.types import DatasetIndex, Split
 from fgvc_cli.inference.dataset import evaluation_loader
 from fgvc_cli.inference.features.batches import Batches, EmbeddedBatches
 from fgvc_cli.inference.features.embedder import Embedder, weights_key
+from fgvc_cli.inference.opened import Opened
 from fgvc_cli.inference.pictures import split_pictures
-from fgvc_cli.inference.trained import Opened
 from fgvc_cli.machine.distributed import world
 from fgvc_cli.methods.base import Behind
 from fgvc_cli.progress import Reporter

@@ -13,8 +13,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from fgvc_cli.backbones import EMBEDDING, Backbone, build_backbone, load_backbone_weights
-from fgvc_cli.backbones.timm import models as timm_models
-from fgvc_cli.backbones.timm import packaged_weights
+from fgvc_cli.backbones.timm import library, packaged_weights
 from fgvc_cli.errors import FgvcError
 from fgvc_cli.spec.backbone import BackboneSpec
 
@@ -53,14 +52,14 @@ def random_weights(model: str) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
 @pytest.fixture(autouse=True)
 def offline(monkeypatch: pytest.MonkeyPatch) -> None:
     """timm reaches nothing: what loads here was not downloaded."""
-    create = timm_models.create
+    create = library.create
 
     def unreachable(model: str, *, pretrained: bool, **more: object) -> nn.Module:
         if pretrained:
             raise OSError("no route to host")
         return create(model, pretrained=False, **more)
 
-    monkeypatch.setattr(timm_models, "create", unreachable)
+    monkeypatch.setattr(library, "create", unreachable)
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from fgvc_cli.doctor import checks
-from fgvc_cli.doctor.checks import Check
+from fgvc_cli.doctor.check import Check
 from tests.cli.conftest import Answer
 
 Command = Callable[..., Answer]

@@ -16,9 +16,11 @@ from fgvc_cli.evaluation.certainty.openset import auroc, threshold_at
 from fgvc_cli.evaluation.metrics import Floats
 from fgvc_cli.ops.vectors.mahalanobis import Metric, shrunk_covariance
 from fgvc_cli.ops.vectors.neighbours import nearest
+from fgvc_cli.ops.vectors.principal import principal_axes
 
 NEIGHBOUR = 5  # the distance is that of the fifth nearest training image
-_MOST = 20_000  # training images that are kept: 100 MB at 1280 numbers
+_MOST, _VALUES = 20_000, 1 << 25  # training images that are kept, and their numbers: 134 MB
+_SPAN = 2048  # a wider embedding is compared in the span of so many images
 _FOLDS = 5  # of classes that play unknown ones in turn
 _PLAIN = ("probability", "max_logit", "energy")
 SCORES = (*_PLAIN, "neighbours", "mahalanobis")
@@ -37,25 +39,31 @@ class Distances:
     """Distances from a model's training images."""
 
     gallery: Tensor  # (M, D) of length 1: at most _MOST of the images, spread over the classes
-    centres: Tensor  # (C, D) class means
-    within: Tensor  # (D, D) whitener of the covariance within classes
     centre: Tensor  # (1, D) mean of all
-    around: Tensor  # (D, D) whitener of the covariance of all, within classes and between them
+    axes: Tensor  # (D, R) a basis of what images differ in; what lies outside it is as far from any mean
+    centres: Tensor  # (C, R) class means, less that of all, in that basis
+    within: Tensor  # (R, R) whitener of the covariance within classes
+    around: Tensor  # (R, R) whitener of the covariance of all, within classes and between them
 
     @classmethod
-    def of(cls, embeddings: Tensor, labels: Tensor) -> Distances:
-        """From (N, D) embeddings and (N,) labels of the training images."""
-        present, row = torch.unique(labels, return_inverse=True)
-        sums = embeddings.new_zeros(len(present), embeddings.shape[1]).index_add_(0, row, embeddings)
-        centres = sums / torch.bincount(row)[:, None]
+    def of(cls, embeddings: Tensor, labels: Tensor, axes: Tensor | None = None) -> Distances:
+        """From (N, D) embeddings and (N,) labels of the training images. `axes`: those of more images, if known."""
+        width = embeddings.shape[1]
+        spread = torch.from_numpy(spread_order(labels.cpu().numpy())).to(embeddings.device)
+        gallery = F.normalize(embeddings[spread[: min(_MOST, _VALUES // width)].sort()[0]], dim=1)
+        if axes is None:
+            axes = principal_axes(embeddings if width <= _SPAN else embeddings[spread[:_SPAN]]).to(embeddings)
         centre = embeddings.mean(0, keepdim=True)
-        chosen = torch.from_numpy(np.sort(spread_order(labels.cpu().numpy())[:_MOST])).to(embeddings.device)
-        gallery = F.normalize(embeddings[chosen], dim=1)
-        within = shrunk_covariance(embeddings - centres[row])
-        apart = (centres - centre).double()
+        found = (embeddings - centre) @ axes
+        present, row = torch.unique(labels, return_inverse=True)
+        sums = found.new_zeros(len(present), found.shape[1]).index_add_(0, row, found)
+        centres = sums / torch.bincount(row)[:, None]
+        within = shrunk_covariance(found - centres[row], width)
+        apart = centres.double()
         between = apart.mT @ (apart * (torch.bincount(row) / len(row))[:, None])
         # Not a covariance shrunk on its own: where the two are shrunk by different shares, far images seem near.
-        return cls(gallery, centres, Metric.of(within).whitener, centre, Metric.of(within + between).whitener)
+        around = Metric.of(within + between).whitener
+        return cls(gallery, centre, axes, centres, Metric.of(within).whitener, around)
 
     def scores(self, embeddings: Tensor) -> dict[str, Tensor]:
         """(N,) each. `neighbours`: cosine of the NEIGHBOUR-th nearest training image (Sun et al., Out-of-Distribution
@@ -64,8 +72,9 @@ class Distances:
         Mahalanobis Distance for Improving Near-OOD Detection, https://arxiv.org/abs/2106.09022).
         """
         cosine, _ = nearest(F.normalize(embeddings, dim=1), self.gallery, min(NEIGHBOUR, len(self.gallery)))
-        own = Metric(self.within).squared(embeddings, self.centres).amin(1)
-        background = Metric(self.around).squared(embeddings, self.centre)[:, 0]
+        found = (embeddings - self.centre) @ self.axes
+        own = Metric(self.within).squared(found, self.centres).amin(1)
+        background = Metric(self.around).squared(found, torch.zeros_like(self.centres[:1]))[:, 0]
         return {"neighbours": cosine[:, -1], "mahalanobis": background - own}
 
 
@@ -97,7 +106,7 @@ class Detector:
         distances = Distances.of(train.embeddings, labels)
         found = all_scores(distances, val, temperature)
         thresholds = {name: threshold_at(values) for name, values in found.items()}
-        judged = _judged(train, labels, val, val_labels, temperature)
+        judged = _judged(train, labels, val, val_labels, temperature, distances.axes)
         return cls(distances, temperature, thresholds, judged, max(SCORES, key=lambda name: judged[name]))
 
     def scores(self, seen: Seen) -> dict[str, Floats]:
@@ -127,7 +136,9 @@ def all_scores(distances: Distances, seen: Seen, temperature: float) -> dict[str
     return {name: found[name].double().cpu().numpy() for name in SCORES}
 
 
-def _judged(train: Seen, labels: Tensor, val: Seen, val_labels: Tensor, temperature: float) -> dict[str, float]:
+def _judged(
+    train: Seen, labels: Tensor, val: Seen, val_labels: Tensor, temperature: float, axes: Tensor
+) -> dict[str, float]:
     """AUROC of every score, the mean over folds of the classes, whose validation images play unknown ones.
 
     The fold's classes are taken from the logits and from the training images; the network has learnt them, so distances
@@ -142,7 +153,7 @@ def _judged(train: Seen, labels: Tensor, val: Seen, val_labels: Tensor, temperat
         if len(columns) < 2 or bool(unknown.all()) or not bool(unknown.any()):
             continue
         rows = torch.nonzero(fold_of[labels] != fold)[:, 0]
-        distances = Distances.of(train.embeddings[rows], labels[rows])
+        distances = Distances.of(train.embeddings[rows], labels[rows], axes)
         scores = all_scores(distances, Seen(val.logits[:, columns], val.embeddings), temperature)
         mask = unknown.cpu().numpy()
         for name, values in scores.items():

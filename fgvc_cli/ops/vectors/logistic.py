@@ -17,10 +17,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from fgvc_cli.ops.vectors.principal import principal_axes
+
 _BLOCK = 1 << 24  # logits computed at once
 _PAIRS = 8  # steps that L-BFGS remembers
 _HALVINGS = 12
-_LEAST = 1e-10  # share of the largest variance below which a component is float32's rounding of the features
 _DECREASE = 1e-4  # of what the slope promises (Armijo)
 
 
@@ -77,16 +78,7 @@ class _Basis:
 
     @classmethod
     def of(cls, features: Tensor) -> _Basis:
-        mean = features.mean(0)
-        # In float32 LAPACK gives up on the covariance of fewer images than features; MPS has no float64.
-        centred = (features - mean).to("cpu" if features.device.type == "mps" else features.device).double()
-        if len(features) < features.shape[1]:  # from their products: a decomposition of (N, D) takes ten times as long
-            variances, images = torch.linalg.eigh(centred @ centred.mT)
-            seen = variances > _LEAST * variances[-1]
-            axes = centred.mT @ (images[:, seen] / variances[seen].sqrt())
-        else:
-            axes = torch.linalg.eigh(centred.mT @ centred)[1]
-        return cls(mean, axes.float().to(features))
+        return cls(features.mean(0), principal_axes(features).float().to(features))
 
     def rotated(self, features: Tensor) -> Tensor:
         """(N, D) → (N, R + 1), the last column being 1 for the bias."""

@@ -8,20 +8,23 @@ import torch
 from torch import Tensor
 
 
-def shrunk_covariance(centred: Tensor) -> Tensor:
+def shrunk_covariance(centred: Tensor, width: int | None = None) -> Tensor:
     """Covariance (D, D) float64 of centred vectors (N, D), shrunk towards the multiple of the identity of its trace.
 
     The shrinkage minimises the expected squared error of the estimate, so it can be inverted even where D > N.
+
+    `width`: that of the vectors whose coordinates in an orthonormal basis of their span these are; None: D. The result
+    is then the part within that span of the covariance (width, width).
 
     Source: Ledoit and Wolf, A Well-Conditioned Estimator for Large-Dimensional Covariance Matrices, J. Multivariate
     Analysis 88 (2004), Eq. 14 and Lemmas 3.2 to 3.5.
     """
     values = centred.double()
-    count, width = values.shape
+    count, least = values.shape
     covariance = values.mT @ values / count
-    scale = covariance.diagonal().mean()
-    target = scale * torch.eye(width, dtype=values.dtype, device=values.device)
-    distance = (covariance - target).square().sum()
+    scale = covariance.diagonal().sum() / (width or least)
+    target = scale * torch.eye(least, dtype=values.dtype, device=values.device)
+    distance = (covariance - target).square().sum() + ((width or least) - least) * scale.square()
     lengths = values.square().sum(1)
     spread = (lengths.square().sum() / count - covariance.square().sum()) / count  # of single vectors around the mean
     share = float((spread / distance).clamp(0, 1)) if float(distance) > 0 else 1.0

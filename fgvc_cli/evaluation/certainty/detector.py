@@ -23,7 +23,10 @@ _MOST, _VALUES = 20_000, 1 << 25  # training images that are kept, and their num
 _SPAN = 2048  # a wider embedding is compared in the span of so many images
 _FOLDS = 5  # of classes that play unknown ones in turn
 _PLAIN = ("probability", "max_logit", "energy")
-SCORES = (*_PLAIN, "neighbours", "mahalanobis")
+_COMBINED = ("max_logit", "mahalanobis")  # one of the answer, one of the image
+SCORES = (*_PLAIN, "neighbours", "mahalanobis", "combined")
+
+Scales = Mapping[str, tuple[float, float]]  # mean and standard deviation of each of _COMBINED
 
 
 @dataclass(frozen=True)
@@ -97,6 +100,7 @@ class Detector:
     distances: Distances
     temperature: float
     thresholds: Mapping[str, float]  # at or above it 95 % of the validation images are
+    scales: Scales  # on the validation split
     validation: Mapping[str, float]  # AUROC where classes of the validation split play unknown ones in turn
     default: str  # the score with the highest
 
@@ -104,19 +108,22 @@ class Detector:
     def fitted(cls, train: Seen, labels: Tensor, val: Seen, val_labels: Tensor, temperature: float) -> Detector:
         """Fit to the training images; choose thresholds and the default by the validation split."""
         distances = Distances.of(train.embeddings, labels)
-        found = all_scores(distances, val, temperature)
-        thresholds = {name: threshold_at(values) for name, values in found.items()}
+        found = _single(distances, val, temperature)
+        scales = _scales(found)
+        thresholds = {name: threshold_at(values) for name, values in _with_combined(found, scales).items()}
         judged = _judged(train, labels, val, val_labels, temperature, distances.axes)
-        return cls(distances, temperature, thresholds, judged, max(SCORES, key=lambda name: judged[name]))
+        return cls(distances, temperature, thresholds, scales, judged, max(SCORES, key=lambda name: judged[name]))
 
     def scores(self, seen: Seen) -> dict[str, Floats]:
-        """(N,) of every score."""
-        return all_scores(self.distances, seen, self.temperature)
+        """(N,) of every score, float64. `combined`: the sum of `max_logit` and `mahalanobis`, each less its mean and
+        divided by its standard deviation on the validation split.
+        """
+        return _with_combined(_single(self.distances, seen, self.temperature), self.scales)
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, str]]:
         """Tensors and metadata, of which `restored` makes it again."""
         about = {"temperature": self.temperature, "thresholds": dict(self.thresholds)}
-        about |= {"validation": dict(self.validation), "default": self.default}
+        about |= {"scales": dict(self.scales), "validation": dict(self.validation), "default": self.default}
         return {name: value.cpu().contiguous() for name, value in vars(self.distances).items()}, {
             "detector": json.dumps(about)
         }
@@ -125,15 +132,26 @@ class Detector:
     def restored(cls, tensors: Mapping[str, Tensor], metadata: Mapping[str, str], device: torch.device) -> Detector:
         """What `state` gave. KeyError, TypeError or ValueError if it did not."""
         about = json.loads(metadata["detector"])
-        if set(about["thresholds"]) != set(SCORES) or about["default"] not in SCORES:
+        wanted = (set(SCORES), set(_COMBINED))
+        if (set(about["thresholds"]), set(about["scales"])) != wanted or about["default"] not in SCORES:
             raise ValueError("it has other scores")
         return cls(Distances(**{name: value.to(device) for name, value in tensors.items()}), **about)
 
 
-def all_scores(distances: Distances, seen: Seen, temperature: float) -> dict[str, Floats]:
-    """(N,) of every score, float64."""
+def _single(distances: Distances, seen: Seen, temperature: float) -> dict[str, Floats]:
+    """(N,) of every score but `combined`, float64."""
     found = of_logits(seen.logits, temperature) | distances.scores(seen.embeddings)
-    return {name: found[name].double().cpu().numpy() for name in SCORES}
+    return {name: values.double().cpu().numpy() for name, values in found.items()}
+
+
+def _scales(found: Mapping[str, Floats]) -> Scales:
+    """Of scores of known images."""
+    return {name: (float(found[name].mean()), float(found[name].std()) or 1.0) for name in _COMBINED}
+
+
+def _with_combined(found: Mapping[str, Floats], scales: Scales) -> dict[str, Floats]:
+    parts = [(found[name] - mean) / deviation for name, (mean, deviation) in scales.items()]
+    return {**found, "combined": np.sum(parts, axis=0)}
 
 
 def _judged(
@@ -154,8 +172,9 @@ def _judged(
             continue
         rows = torch.nonzero(fold_of[labels] != fold)[:, 0]
         distances = Distances.of(train.embeddings[rows], labels[rows], axes)
-        scores = all_scores(distances, Seen(val.logits[:, columns], val.embeddings), temperature)
+        single = _single(distances, Seen(val.logits[:, columns], val.embeddings), temperature)
         mask = unknown.cpu().numpy()
-        for name, values in scores.items():
+        scales = _scales({name: values[~mask] for name, values in single.items()})
+        for name, values in _with_combined(single, scales).items():
             found[name].append(auroc(values[~mask], values[mask]))
     return {name: float(np.mean(values)) if values else 0.5 for name, values in found.items()}

@@ -70,7 +70,14 @@ def test_eval_measures_everything_and_the_report_shows_it(command: Command, run:
     assert done.code == 0
     found = json.loads(done.out)
     assert found["classes"] == 4
-    assert set(found["unknown"]["scores"]) == {"probability", "max_logit", "energy", "neighbours", "mahalanobis"}
+    assert set(found["unknown"]["scores"]) == {
+        "probability",
+        "max_logit",
+        "energy",
+        "neighbours",
+        "mahalanobis",
+        "combined",
+    }
     assert found["unknown"]["images"] == 6
     assert (run / "unknown.safetensors").is_file()
     assert found["target"]["validation_images"] == 32

@@ -60,6 +60,17 @@ def test_thresholds_accept_95_per_cent_of_the_validation_images_and_unknown_ones
     assert fitted.validation["mahalanobis"] > 0.9
 
 
+def test_the_combined_score_is_the_sum_of_two_that_are_standardised_on_the_validation_split() -> None:
+    train, labels = drawn(200, 5, 8, 0)
+    val, val_labels = drawn(100, 5, 8, 1)
+    fitted = Detector.fitted(train, labels, val, val_labels, 1.0)
+    asked, _ = drawn(9, 5, 8, 2)
+    found, known = fitted.scores(asked), fitted.scores(val)
+    for row in range(9):
+        parts = [(found[name][row] - known[name].mean()) / known[name].std() for name in ("max_logit", "mahalanobis")]
+        assert found["combined"][row] == pytest.approx(sum(parts))
+
+
 def test_images_far_from_everything_score_lowest() -> None:
     """More numbers than images: the covariances are shrunk, and a far image must not seem near for that."""
     dice = torch.Generator().manual_seed(0)

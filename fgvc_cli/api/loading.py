@@ -8,7 +8,7 @@ from fgvc_cli.api.models.base import Model
 from fgvc_cli.api.place import RunLike, place_of
 from fgvc_cli.files import expanded
 from fgvc_cli.machine.imports import quick_imports
-from fgvc_cli.predict.exported import is_exported
+from fgvc_cli.predict.asked import is_exported
 
 
 def load(
@@ -36,7 +36,7 @@ def load(
     path = None if source is None else place_of(source)
     if path is not None and is_exported(path):
         from fgvc_cli.api.models.exported import ExportedModel
-        from fgvc_cli.predict.exported import open_for_answers
+        from fgvc_cli.predict.asked import open_for_answers
 
         return ExportedModel(open_for_answers(path, batch_size=batch_size, device=device, precision=precision))
     with quick_imports():

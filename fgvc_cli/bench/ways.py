@@ -6,13 +6,15 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from typing import Literal, Protocol, runtime_checkable
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fgvc_cli.bench.cases import Case
-from fgvc_cli.bench.exported import ExportedInference
 from fgvc_cli.data.types import Batch
+from fgvc_cli.inference.exported import Exported, open_exported
 from fgvc_cli.inference.trained import Trained, make_ready
 from fgvc_cli.machine.compiling import Compiled
 from fgvc_cli.machine.device import autocast
@@ -155,6 +157,34 @@ class StockInference:
         """Weights and the batch."""
         yield self.images
         yield from self.method.state_dict().values()
+
+
+class ExportedInference:
+    """The file's whole graph on uint8 images: it normalises as well, and ends in probabilities."""
+
+    def __init__(self, model: Exported, batch_size: int) -> None:
+        self.model = model
+        side = model.spec.data.side
+        dice = np.random.RandomState(0)
+        self.images: NDArray[np.uint8] = dice.randint(0, 256, (batch_size, 3, side, side)).astype(np.uint8)
+
+    @classmethod
+    def of(cls, case: Case) -> ExportedInference:
+        """On as many threads as PyTorch uses, so that engines are compared and not numbers of cores."""
+        assert case.exported is not None
+        return cls(open_exported(case.exported, threads=torch.get_num_threads()), case.spec.train.batch_size)
+
+    def step(self) -> object:
+        """Probabilities of the batch."""
+        return self.model.probabilities(self.images)
+
+    def single(self) -> object:
+        """Probabilities of one image."""
+        return self.model.probabilities(self.images[:1])
+
+    def tensors(self) -> Iterator[Tensor]:
+        """None: onnxruntime's memory is its own."""
+        yield from ()
 
 
 def _untuned() -> AbstractContextManager[None]:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from fgvc_cli.data.alike import Alike
 from fgvc_cli.data.groups import group_codes, grouped_holdout
 from fgvc_cli.data.left_out import leave_out, without
+from fgvc_cli.data.taxonomy import CLASS, Taxonomy
 from fgvc_cli.data.types import DatasetIndex, Split
 from fgvc_cli.errors import BadRequest
 from fgvc_cli.spec.data import DataSpec
@@ -176,3 +177,33 @@ def _positions(index: DatasetIndex, files: list[str], position_of: dict[str, int
                 f"{index.root / file}: is missing, but the run was made with it; put it back{known.hint(file)}"
             )
     return np.array([position_of[found] for found in there if found is not None], dtype=np.int64)
+
+
+def at_level(index: DatasetIndex, level: str) -> DatasetIndex:
+    """The index with the taxa of a level as its classes, the levels above as its tree. BadRequest: no such level."""
+    tree = index.taxonomy
+    if tree is None:
+        raise BadRequest(f"level {level}: {index.name} has no levels; --taxonomy FILE names a tree of its classes")
+    if level == CLASS:
+        return index
+    if level not in tree.levels:
+        raise BadRequest(f"level {level}: choose {', '.join(tree.levels)} or {CLASS}")
+    place = tree.levels.index(level)
+    code = tree.codes[place]
+    first = [int(np.argmax(code == number)) for number in range(len(tree.names[place]))]
+
+    def relabelled(split: Split) -> Split:
+        return Split(split.files, code[split.labels], split.boxes, split.parts)
+
+    classes = tree.names[place]
+    above = Taxonomy(tree.levels[:place], classes, tuple(tree.paths[one][:place] for one in first))
+    parts = {name: relabelled(split) for name, split in index.splits().items()}
+    return replace(
+        index,
+        classes=classes,
+        train=parts["train"],
+        test=parts["test"],
+        val=parts.get("val"),
+        part_options=(),
+        taxonomy=above if above.levels else None,
+    )

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fgvc_cli.errors import BadRequest
 from fgvc_cli.inference import outcome
+from fgvc_cli.inference.exported import Exported, open_exported
 from fgvc_cli.inference.pictures import Picture
 from fgvc_cli.predict.answers import Answering, Answers, predict
 from fgvc_cli.predict.columns import Layout
-from fgvc_cli.predict.kept import Kept, OfRun
+from fgvc_cli.predict.kept import Kept, OfExport, OfRun
 from fgvc_cli.predict.rules import Wishes, rules_for
 from fgvc_cli.progress import Reporter
 from fgvc_cli.values import LEAST_ROLLUP, MOST_COVERAGE, check_share
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from fgvc_cli.inference.features.gallery import Gallery
     from fgvc_cli.inference.look import Model
     from fgvc_cli.methods.base import Evidence
+
+ENDING = ".onnx"  # of exported files that answer
 
 
 @dataclass(frozen=True)
@@ -107,3 +111,36 @@ def boxes_of_run(model: Model, request: PredictRequest) -> dict[str, int]:
 
     found = evidence_of(model.spec, len(model.classes)).boxes if gives_boxes(model, request) else {}
     return {name: boxes.xyxy.shape[1] for name, boxes in found.items()}
+
+
+def is_exported(path: Path | None) -> bool:
+    """Whether a path is that of an exported file."""
+    return path is not None and path.suffix.lower() == ENDING
+
+
+def open_for_answers(
+    path: Path, *, batch_size: int | None = None, device: str | None = None, precision: str | None = None
+) -> Exported:
+    """Open an exported file as a request for a run's model would open that. BadRequest for what it cannot do."""
+    if device not in (None, "auto", "cpu"):
+        raise BadRequest(f"--device {device}: an exported file answers on the CPU; name the run for a GPU")
+    if precision is not None:
+        raise BadRequest(f"--precision {precision}: that of an exported file was chosen when it was exported")
+    return open_exported(path, batch_size=batch_size)
+
+
+def boxes_of_export(model: Exported, request: PredictRequest) -> dict[str, int]:
+    """How many boxes of each name a file gives, if it is to give them. BadRequest if it has none and must."""
+    if request.boxes is False:
+        return {}
+    if request.boxes and not model.boxes:
+        raise BadRequest(f"--boxes: {model.name} gives none: export a run with boxes with --evidence")
+    return dict(model.boxes)
+
+
+def answers_of_export(model: Exported, request: PredictRequest, reporter: Reporter) -> Answering:
+    """What answers images with an exported file, as `answers_of_run` does. BadRequest for what needs the run."""
+    if request.neighbours:
+        raise BadRequest("--neighbours shows training images: name the run, not an exported file")
+    boxes = bool(boxes_of_export(model, request))
+    return answers_of(model, OfExport(model), request, reporter, boxes=boxes)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fgvc_cli.data.datasets.cars import _make_and_model
-from fgvc_cli.data.levels import at_level
+from fgvc_cli.data.splits import at_level
 from fgvc_cli.data.taxonomy import Taxonomy
 from fgvc_cli.data.taxonomy_file import read_taxonomy
 from fgvc_cli.data.types import DatasetIndex, Split

@@ -15,8 +15,7 @@ from fgvc_cli.api.models.writing import Ready, tell
 from fgvc_cli.errors import BadRequest
 from fgvc_cli.inference.exported import Exported
 from fgvc_cli.predict.answers import Answer, Failed
-from fgvc_cli.predict.asked import PredictRequest, layout_of
-from fgvc_cli.predict.exported import answers_of_export, boxes_of_export
+from fgvc_cli.predict.asked import PredictRequest, answers_of_export, boxes_of_export, layout_of
 from fgvc_cli.progress import Reporter
 
 if TYPE_CHECKING:

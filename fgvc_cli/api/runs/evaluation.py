@@ -11,7 +11,7 @@ from fgvc_cli.api.place import RunLike, folder_of, place_of
 from fgvc_cli.errors import BadRequest, FgvcError
 from fgvc_cli.files import NotWritable
 from fgvc_cli.machine.imports import quick_imports
-from fgvc_cli.predict.exported import is_exported
+from fgvc_cli.predict.asked import is_exported
 from fgvc_cli.runs.folder import RunFolder
 from fgvc_cli.runs.schema import EvalResult
 from fgvc_cli.spec.flags import checked_flags
@@ -129,7 +129,7 @@ def measured_file(file: Path, flags: Mapping[str, Any], console: Console) -> dic
     """
     from fgvc_cli.evaluation.confusion import class_rows
     from fgvc_cli.evaluation.exported.measure import measure_exported
-    from fgvc_cli.predict.exported import open_for_answers
+    from fgvc_cli.predict.asked import open_for_answers
     from fgvc_cli.predict.kept import validation_of
 
     needs_run = next((key for key in _OF_RUNS if flags.get(key) not in (None, False)), None)

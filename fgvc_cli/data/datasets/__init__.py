@@ -29,7 +29,7 @@ from fgvc_cli.data.formats.index import class_notes
 from fgvc_cli.data.images.survey import Progress
 from fgvc_cli.data.label_fixes import fix_labels
 from fgvc_cli.data.labelled import Labelled
-from fgvc_cli.data.levels import at_level
+from fgvc_cli.data.splits import at_level
 from fgvc_cli.data.taxonomy_file import read_taxonomy
 from fgvc_cli.data.types import DatasetIndex
 from fgvc_cli.errors import BadRequest

@@ -9,10 +9,12 @@ import torch
 from torch import Tensor
 
 from fgvc_cli.data.left_out import known_names
+from fgvc_cli.data.splits import limit
 from fgvc_cli.data.types import DatasetIndex, Split
 from fgvc_cli.errors import BadRequest, FgvcError
 from fgvc_cli.evaluation.certainty.detector import Detector, Seen
 from fgvc_cli.evaluation.certainty.openset import RECALL, measures
+from fgvc_cli.evaluation.certainty.tiles import tile_pictures
 from fgvc_cli.files import NotWritable, expanded, explained, write_atomically
 from fgvc_cli.inference.features.embedder import Embedder
 from fgvc_cli.inference.look import Model, look
@@ -24,6 +26,8 @@ from fgvc_cli.runs.folder import RunFolder
 
 LEFT_OUT = "left-out"
 _BATCH = 4096  # embeddings that are classified at once
+_TILED = 500  # validation images whose tiles are shuffled, spread over the classes
+_VERSION = "2"  # changed whenever the same images give another detector
 
 
 def seen(model: Model, pictures: Sequence[Picture], reporter: Reporter) -> Seen:
@@ -100,8 +104,10 @@ def _fit(model: Model, index: DatasetIndex, reporter: Reporter) -> Detector:
         )
     train = seen(model, split_pictures(index, index.train, index.classes), reporter)
     val = seen(model, split_pictures(index, index.val, index.classes), reporter)
+    some = split_pictures(index, limit(index.val, _TILED), index.classes)
+    tiles = seen(model, tile_pictures(some, model.spec.data), reporter)
     labels, val_labels = (torch.from_numpy(split.labels).to(model.device) for split in (index.train, index.val))
-    return Detector.fitted(train, labels, val, val_labels, model.trained.temperature)
+    return Detector.fitted(train, labels, val, val_labels, tiles, model.trained.temperature)
 
 
 def _kept(run: RunFolder, model: Model) -> Detector | None:
@@ -120,9 +126,10 @@ def _kept(run: RunFolder, model: Model) -> Detector | None:
 
 
 def _state_of(model: Model) -> dict[str, str]:
-    """What tells one state of a run's model from another."""
+    """What tells one state of a run's model, and one way to choose, from another."""
     trained = model.trained
     return {
+        "version": _VERSION,
         "epoch": str(trained.epoch),
         "temperature": repr(trained.temperature),
         "classes": "\n".join(trained.classes),
@@ -144,7 +151,7 @@ def measure_unknown(
 
     Returns:
         `images`, `what`, `default` (the score that the validation split names), `recall`, and `scores`: name → what
-        `openset.measures` gives and `validation`, the AUROC there.
+        `openset.measures` gives and `validation`, the mean AUROC by which the default was chosen.
     """
     others = unknown_pictures(index, name, what, reporter)
     detector = open_detector(model, reporter, index)

@@ -10,6 +10,8 @@ from fgvc_cli.evaluation.certainty import detector
 from fgvc_cli.evaluation.certainty.detector import SCORES, Detector, Distances, Seen, of_logits
 from fgvc_cli.ops.vectors.mahalanobis import shrunk_covariance
 
+FAR = Seen(torch.zeros(50, 5), torch.randn(50, 8, generator=torch.Generator().manual_seed(5)))
+
 
 def drawn(images: int, classes: int, width: int, seed: int) -> tuple[Seen, torch.Tensor]:
     """Images around class means, and logits that know them."""
@@ -48,22 +50,37 @@ def test_scores_are_what_loops_give(width: int) -> None:
 def test_thresholds_accept_95_per_cent_of_the_validation_images_and_unknown_ones_score_lower() -> None:
     train, labels = drawn(200, 5, 8, 0)
     val, val_labels = drawn(100, 5, 8, 1)
-    fitted = Detector.fitted(train, labels, val, val_labels, 1.0)
+    fitted = Detector.fitted(train, labels, val, val_labels, FAR, 1.0)
     assert set(fitted.thresholds) == set(fitted.validation) == set(SCORES)
     assert fitted.default == max(SCORES, key=lambda name: fitted.validation[name])
     known = fitted.scores(val)
     for name in SCORES:
         assert (known[name] >= fitted.thresholds[name]).mean() >= 0.95
-    far = torch.randn(50, 8, generator=torch.Generator().manual_seed(5))
-    unknown = fitted.scores(Seen(torch.zeros(50, 5), far))
+    unknown = fitted.scores(FAR)
     assert np.median(unknown["mahalanobis"]) < np.median(known["mahalanobis"])
     assert fitted.validation["mahalanobis"] > 0.9
+
+
+def test_the_default_also_tells_images_that_are_no_class_at_all() -> None:
+    """Answers tell the classes that play unknown ones best, and are surest of what is far: distances must count."""
+    train, labels = drawn(400, 10, 8, 0)
+    val, val_labels = drawn(200, 10, 8, 1)
+    noise = 3 * torch.randn(val.embeddings.shape, generator=torch.Generator().manual_seed(2))
+    val = Seen(val.logits, val.embeddings + noise)
+    far = 20 * torch.randn(50, 8, generator=torch.Generator().manual_seed(3))
+    unsure, sure = (Seen(sign * 99 * torch.ones(50, 10), far) for sign in (-1, 1))
+    doubted, trusted = (Detector.fitted(train, labels, val, val_labels, tiles, 1.0) for tiles in (unsure, sure))
+    assert doubted.default == "max_logit"
+    assert trusted.default == "combined"
+    assert trusted.validation["mahalanobis"] == doubted.validation["mahalanobis"]
+    above = (trusted.scores(val)["max_logit"][:, None] > 99).mean()  # of a random pair, the known image's is higher
+    assert trusted.validation["max_logit"] == pytest.approx(doubted.validation["max_logit"] - 0.5 + above / 2)
 
 
 def test_the_combined_score_is_the_sum_of_two_that_are_standardised_on_the_validation_split() -> None:
     train, labels = drawn(200, 5, 8, 0)
     val, val_labels = drawn(100, 5, 8, 1)
-    fitted = Detector.fitted(train, labels, val, val_labels, 1.0)
+    fitted = Detector.fitted(train, labels, val, val_labels, FAR, 1.0)
     asked, _ = drawn(9, 5, 8, 2)
     found, known = fitted.scores(asked), fitted.scores(val)
     for row in range(9):
@@ -95,7 +112,7 @@ def test_a_wide_embedding_takes_the_room_of_few_images(monkeypatch: pytest.Monke
 
 def test_what_is_stored_gives_the_same_scores() -> None:
     train, labels = drawn(40, 3, 4, 0)
-    fitted = Detector.fitted(train, labels, train, labels, 1.3)
+    fitted = Detector.fitted(train, labels, train, labels, Seen(FAR.logits[:, :3], FAR.embeddings[:, :4]), 1.3)
     again = Detector.restored(*fitted.state(), torch.device("cpu"))
     assert again.default == fitted.default
     for name, values in fitted.scores(train).items():
@@ -106,7 +123,7 @@ def test_what_is_stored_gives_the_same_scores() -> None:
 
 def test_two_classes_and_one_image_each() -> None:
     seen = Seen(torch.eye(2), torch.eye(2, 5))
-    fitted = Detector.fitted(seen, torch.arange(2), seen, torch.arange(2), 1.0)
+    fitted = Detector.fitted(seen, torch.arange(2), seen, torch.arange(2), seen, 1.0)
     assert set(fitted.validation.values()) == {0.5}
     assert all(np.isfinite(values).all() for values in fitted.scores(seen).values())
 

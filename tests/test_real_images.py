@@ -27,16 +27,11 @@ def run_of(realdata: Path, out: Path, method: str, dataset: str, flags: dict, se
     return RunFolder(out)
 
 
-PAIRS = [
-    *((method, "cub") for method in STEPPED),
-    *(pytest.param(method, "cars", marks=() if method == "reaps" else pytest.mark.slow) for method in STEPPED),
-]
-
-
-@pytest.mark.parametrize(("method", "dataset"), PAIRS)
+@pytest.mark.parametrize("dataset", ["cub", "cars"])
+@pytest.mark.parametrize("method", STEPPED)
 def test_the_loss_falls_on_photographs(realdata, tmp_path, method, dataset) -> None:
     """From scratch, at the preset's own rate: a larger one makes the first two epochs rise as often as fall."""
-    flags = {"backbone.name": "resnet18", "data.image_size": 64, "train.epochs": 2, "data.limit_train": 320}
+    flags = {"backbone.name": "tiny", "data.image_size": 64, "train.epochs": 2, "data.limit_train": 320}
     # SCAPNet's first steps are large: whether two epochs make up for them would depend on rounding.
     run = run_of(realdata, tmp_path / "run", method, dataset, flags, ["optim.clip_norm=10"])
     rows = list(csv.DictReader(io.StringIO(run.metrics_file.read_text())))
@@ -45,15 +40,14 @@ def test_the_loss_falls_on_photographs(realdata, tmp_path, method, dataset) -> N
     assert (result["images"], result["classes"]) == (32, {"cub": 100, "cars": 98}[dataset])
 
 
-LONGEST = ("scapnet", "reaps", "apcnn", "mc")  # minutes: their loss is seen to fall above
-
-
 @pytest.mark.parametrize(
-    "method", [pytest.param(name, marks=pytest.mark.slow if name in LONGEST else ()) for name in STEPPED]
+    "method",
+    [pytest.param(name, marks=pytest.mark.slow if name == "apcnn" else ()) for name in STEPPED],  # takes minutes
 )
 def test_64_photographs_are_learnt_by_heart(realdata, tmp_path, method) -> None:
     """Final branch, evaluation mode, over 95 %. Without flips, turns, crops: can the method fit?"""
-    flags = {"backbone.name": "resnet18", "data.image_size": 64, "train.epochs": 40, "data.limit_train": 64}
+    epochs = 60 if method == "clan" else 40  # its products of maps begin with small gradients
+    flags = {"backbone.name": "tiny", "data.image_size": 64, "train.epochs": epochs, "data.limit_train": 64}
     sets = ["optim.optimizer.name=sgd", "optim.lr=0.02", "optim.weight_decay=0.0001", "optim.schedule.name=cosine"]
     sets += ["optim.warmup_epochs=2", "data.flip=false", "data.rotation=0", "data.resize=64"]
     sets += ["optim.clip_norm=20"]  # CLAN's dot product is cubic in the activations and may overflow from scratch

@@ -34,6 +34,8 @@ from fgvc_cli.data.datasets import load_index
 from fgvc_cli.inference.features.embedder import Embedder
 from fgvc_cli.inference.loaded import load_pictures
 from fgvc_cli.inference.pictures import Picture, split_pictures
+from fgvc_cli.machine.device import prepare_device
+from fgvc_cli.machine.memory import share_one_heap
 from fgvc_cli.methods import build_method
 from fgvc_cli.methods.base import behind_embedding
 from fgvc_cli.ops.vectors.neighbours import nearest
@@ -148,13 +150,14 @@ def enrolled(chosen: argparse.Namespace) -> None:
 
 def rates(chosen: argparse.Namespace) -> None:
     """Features of files beside the same network on ready pixels, in turns: milliseconds an image."""
+    share_one_heap()  # as `fgvc` does at its start
     with tempfile.TemporaryDirectory() as folder:
         for network in chosen.networks.split(","):
             flags = {"data.root": str(chosen.root), "backbone.name": NETWORKS.get(network, network)}
             spec = resolved(build_spec(method="probe", dataset=chosen.dataset, flags=flags))
             index = load_index(spec.data)
             method, _ = build_method(spec, len(index.classes), load_weights=False)
-            embedder = Embedder.of(method.eval(), spec, torch.device("cpu"))
+            embedder = Embedder.of(method.eval(), spec, prepare_device(spec.train))
             pictures = split_pictures(index, index.train, index.classes)[: chosen.pictures]
             ready = [loaded.batch for loaded in load_pictures(pictures, spec.data, _BATCH)]
             found = []

@@ -39,7 +39,7 @@ from fgvc_cli.cli.commands.bench import bench
 from fgvc_cli.cli.commands.viz import viz
 from fgvc_cli.errors import FgvcError
 from fgvc_cli.machine import interrupt
-from fgvc_cli.machine.memory import OUT_OF_MEMORY, SHARED_MEMORY_FULL, is_out_of_memory
+from fgvc_cli.machine.memory import OUT_OF_MEMORY, SHARED_MEMORY_FULL, is_out_of_memory, share_one_heap
 from fgvc_cli.streams import ReaderGone, prepared, say, tell
 
 app = typer.Typer(
@@ -97,6 +97,7 @@ def _options(
 
 def main() -> None:
     """Run the command line; every error becomes one plain message and an exit code."""
+    share_one_heap()  # before any thread is started
     with prepared():
         code = _run()
     sys.exit(code)

@@ -78,7 +78,8 @@ def _original(picture: Picture, max_pixels: int) -> Tensor:
 def _stack(good: list[tuple[Picture, _Read]]) -> Loaded:
     pictures = tuple(picture for picture, _ in good)
     batch = Batch(
-        images=torch.stack([read.pixels for _, read in good]),
+        # Decoders give channels last, as the network wants them.
+        images=torch.stack([read.pixels.permute(1, 2, 0) for _, read in good]).permute(0, 3, 1, 2),
         labels=torch.tensor([-1 if picture.label is None else picture.label for picture in pictures]),
         index=torch.tensor([-1 if picture.position is None else picture.position for picture in pictures]),
         to_original=torch.stack([read.to_original for _, read in good]),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
-import platform
 from contextlib import AbstractContextManager
 from typing import Protocol
 
@@ -12,10 +10,10 @@ import torch
 from fgvc_cli.errors import BadRequest
 from fgvc_cli.machine.contention import yield_to_others
 from fgvc_cli.machine.distributed import own_device
+from fgvc_cli.machine.memory import keep_freed_memory, share_one_heap
 from fgvc_cli.machine.threads import check_threads
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
 
 class DeviceChoice(Protocol):
@@ -50,9 +48,11 @@ def prepare_device(choice: DeviceChoice) -> torch.device:
     device = own_device(resolve_device(choice.device))
     if choice.threads is not None:
         torch.set_num_threads(choice.threads)
+    if device.type == "cpu":
+        share_one_heap()
+        keep_freed_memory()
     check_threads(torch.get_num_threads())
     if device.type == "cpu":
-        keep_freed_memory()
         yield_to_others()
     torch.use_deterministic_algorithms(choice.deterministic, warn_only=True)
     if device.type == "cuda":
@@ -77,15 +77,3 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager[obj
 def grad_scaler(device: torch.device, precision: str) -> torch.amp.GradScaler:
     """The gradient scaler; it is enabled only for fp16, which alone needs loss scaling."""
     return torch.amp.GradScaler(device.type, enabled=precision == "fp16")
-
-
-def keep_freed_memory() -> None:
-    """Tell glibc to reuse large freed blocks instead of returning them to the system.
-
-    Activations are freed and allocated again in every step. With glibc's defaults, the page faults that this causes
-    take as long as the convolutions (docs/performance.md).
-    """
-    if platform.libc_ver()[0] == "glibc":
-        libc = ctypes.CDLL(None)
-        for option in (_M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD):
-            libc.mallopt(option, 2**31 - 1)

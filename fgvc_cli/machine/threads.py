@@ -5,9 +5,15 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
 
 from fgvc_cli.errors import FgvcError
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 def cores() -> int:
@@ -51,3 +57,30 @@ def torch_threads(threads: int | None) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def in_lanes(do: Callable[[T], R], items: Iterable[T], lanes: int) -> Iterator[tuple[T, R]]:
+    """Each item and what `do` gives of it, in order; so many at once, each with its share of PyTorch's threads.
+
+    The threads of one operation wait for the slowest, so whatever else takes a core for a moment stops them all.
+    Threads with an operation each do not wait. Of `items`, at most `lanes` + 1 are taken in advance.
+    """
+    if lanes == 1:
+        for item in items:
+            yield item, do(item)
+        return
+    import torch  # as above
+
+    waiting: deque[tuple[T, Future[R]]] = deque()
+    with torch_threads(max(1, torch.get_num_threads() // lanes)), ThreadPoolExecutor(lanes) as pool:
+        try:
+            for item in items:
+                waiting.append((item, pool.submit(do, item)))
+                if len(waiting) > lanes:
+                    first, found = waiting.popleft()
+                    yield first, found.result()
+            while waiting:
+                first, found = waiting.popleft()
+                yield first, found.result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)

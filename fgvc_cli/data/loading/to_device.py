@@ -46,18 +46,30 @@ def normalising(mean: tuple[float, ...], std: tuple[float, ...]) -> tuple[Tensor
 
 
 @functools.cache
-def _scale(mean: tuple[float, ...], std: tuple[float, ...], device: torch.device) -> tuple[Tensor, Tensor]:
-    """`normalising` on a device. Cached, because creating them makes the host wait for the device."""
+def _scale(
+    mean: tuple[float, ...], std: tuple[float, ...], device: torch.device, width: int | None
+) -> tuple[Tensor, Tensor]:
+    """`normalising` on a device; with a width, those of a row of pixels in channels-last layout, (3 · width,).
+
+    Cached, because creating them makes the host wait for the device.
+    """
     with torch.inference_mode(False):
-        shift, scale = normalising(mean, std)
-        return shift.to(device), scale.to(device)
+        found = (value.to(device) for value in normalising(mean, std))
+        shift, scale = found if width is None else (value.flatten().repeat(width) for value in found)
+        return shift, scale
 
 
 def normalise(images: Tensor, mean: tuple[float, ...], std: tuple[float, ...], *, channels_last: bool = True) -> Tensor:
     """(B, 3, S, S) uint8 → float32 with (pixel / 255 - mean) / std, on the same device."""
-    layout = torch.channels_last if channels_last else torch.contiguous_format
-    shift, scale = _scale(tuple(mean), tuple(std), images.device)
-    return images.to(torch.float32, memory_format=layout, copy=True).sub_(shift).mul_(scale)
+    if not channels_last:
+        shift, scale = _scale(tuple(mean), tuple(std), images.device, None)
+        return images.to(torch.float32, memory_format=torch.contiguous_format, copy=True).sub_(shift).mul_(scale)
+    width = images.shape[3]
+    shift, scale = _scale(tuple(mean), tuple(std), images.device, width)
+    floats = images.to(torch.float32, memory_format=torch.channels_last, copy=True)
+    # By rows: three channels at a time are too few for vector instructions, and take seven times as long on a CPU.
+    floats.permute(0, 2, 3, 1).view(-1, 3 * width).sub_(shift).mul_(scale)
+    return floats
 
 
 def to_device(

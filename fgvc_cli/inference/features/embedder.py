@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -22,20 +24,25 @@ from fgvc_cli.data.types import Batch
 from fgvc_cli.errors import BadRequest, FgvcError
 from fgvc_cli.inference.features.store import FeatureStore, digest
 from fgvc_cli.inference.folding import fold_batch_norm
-from fgvc_cli.inference.loaded import load_pictures
+from fgvc_cli.inference.loaded import Draw, Loaded, load_pictures
 from fgvc_cli.inference.look import Model
 from fgvc_cli.inference.pictures import OnBad, Picture
 from fgvc_cli.machine.device import autocast
 from fgvc_cli.machine.distributed import gathered, world
+from fgvc_cli.machine.threads import in_lanes
 from fgvc_cli.methods.base import Method, precise
 from fgvc_cli.progress import Reporter
 from fgvc_cli.runs.checkpoint import load_model
 from fgvc_cli.spec.data import OF_WEIGHTS
 from fgvc_cli.spec.run import RunSpec
 
-_READERS = 8
-_LEAST_BATCH = 32  # images: smaller batches leave cores idle
+_READERS = 8  # of files on a slow disk
+_TRIED, _FAST = 32, 0.0005  # files by which that is known, and seconds for one in memory
+_LEAST_BATCH = 32  # images: smaller batches leave a device idle
+_LANE_PIXELS = 32 * 224**2  # of the images of one lane's batch: fewer leave a core idle
+_MOST_LANES = 4  # each takes the memory of a batch
 _VERSION = "1"  # changed whenever the same network gives other embeddings
+R = TypeVar("R")
 _TRANSFORM = (*OF_WEIGHTS, "fit", "max_pixels")
 _RANDOM = ("padding", "flip", "rotation", "augment", "augment_operations", "augment_magnitude", "erasing")
 
@@ -161,12 +168,7 @@ class Embedder:
         """As `embed`, but with an image in memory among them nothing is kept: a camera's would fill the disk."""
         if all(picture.pixels is None for picture in pictures):
             return self.embed(pictures, reporter)
-        size = self.spec.train.eval_batch_size or max(self.spec.train.batch_size, _LEAST_BATCH)
-        parts = []
-        for loaded in load_pictures(pictures, self.spec.data, size):
-            parts.append(torch.from_numpy(self._vectors(loaded.batch)))
-            _must_be_finite(parts[-1].numpy(), loaded.pictures)
-        return torch.cat(parts)
+        return torch.cat([torch.from_numpy(vectors) for _, vectors in self._computed(pictures)])
 
     def kept(self, pictures: Sequence[Picture]) -> NDArray[np.float32]:
         """(N, D) of images whose embeddings are kept already, without computing. KeyError if one is not."""
@@ -190,8 +192,7 @@ class Embedder:
             except OSError as error:
                 return ImageError(f"cannot read {picture.file}: {error.strerror or error}")
 
-        with ThreadPoolExecutor(_READERS) as pool:
-            found = list(pool.map(key_of, pictures))
+        found = _each(key_of, pictures)
         for picture, key in zip(pictures, found, strict=True):
             if isinstance(key, ImageError):
                 if on_bad is None:
@@ -214,18 +215,37 @@ class Embedder:
         def draw(picture: Picture) -> torch.Generator:
             return generator_of(self._seed, view, int.from_bytes(key_of[id(picture)][:7], "little"))
 
-        size = self.spec.train.eval_batch_size or max(self.spec.train.batch_size, _LEAST_BATCH)
         pictures = [picture for _, picture in wanted]
-        reporter.begin("computing features", -(-len(wanted) // size))
+        reporter.begin("computing features", -(-len(wanted) // self._size))
         try:
-            for loaded in load_pictures(pictures, self.spec.data, size, on_bad=on_bad, draw=draw if view else None):
-                vectors = self._vectors(loaded.batch)
-                _must_be_finite(vectors, loaded.pictures)
+            for loaded, vectors in self._computed(pictures, on_bad, draw if view else None):
                 self.store.append([key_of[id(picture)] for picture in loaded.pictures], vectors)
                 reporter.advance(len(vectors))
                 reporter.facts({})
         finally:
             reporter.end()
+
+    @cached_property
+    def _lanes(self) -> int:
+        """Batches that are computed at once: on the CPU one a thread, so that none waits for a thread that reads."""
+        return min(torch.get_num_threads(), _MOST_LANES) if self.device.type == "cpu" else 1
+
+    @property
+    def _size(self) -> int:
+        """Images in a batch."""
+        train = self.spec.train
+        if self._lanes > 1:
+            return train.eval_batch_size or max(1, min(_LEAST_BATCH, _LANE_PIXELS // self.spec.data.side**2))
+        return train.eval_batch_size or max(train.batch_size, _LEAST_BATCH)
+
+    def _computed(
+        self, pictures: Sequence[Picture], on_bad: OnBad | None = None, draw: Draw | None = None
+    ) -> Iterator[tuple[Loaded, NDArray[np.float32]]]:
+        """Batches of the pictures and their vectors, in order. FgvcError if one is not finite."""
+        batches = load_pictures(pictures, self.spec.data, self._size, on_bad=on_bad, draw=draw)
+        for loaded, vectors in in_lanes(lambda loaded: self._vectors(loaded.batch), batches, self._lanes):
+            _must_be_finite(vectors, loaded.pictures)
+            yield loaded, vectors
 
     @torch.inference_mode()
     def _vectors(self, batch: Batch) -> NDArray[np.float32]:
@@ -234,6 +254,19 @@ class Embedder:
             vectors = torch.cat([part.float() for part in self._parts(images).values()], 1)
         found: NDArray[np.float32] = vectors.float().cpu().numpy()
         return found
+
+
+def _each(read: Callable[[Picture], R], pictures: Sequence[Picture]) -> list[R]:
+    """What `read` gives of each picture: by many threads if their disk is slow, by this one if they are in memory.
+
+    Python, which one thread runs at a time, then takes longer to change threads than to read.
+    """
+    started = time.monotonic()
+    found = list(map(read, pictures[:_TRIED]))
+    if time.monotonic() - started < _TRIED * _FAST:
+        return found + list(map(read, pictures[_TRIED:]))
+    with ThreadPoolExecutor(_READERS) as pool:
+        return found + list(pool.map(read, pictures[_TRIED:]))
 
 
 def _noted(on_bad: OnBad, told: set[int]) -> OnBad:

@@ -219,7 +219,7 @@ ORDER_OF_SEED_0_EPOCH_1 = [7, 1, 3, 4, 2, 0, 6, 5]
 
 
 def test_normalise() -> None:
-    images = torch.randint(0, 256, (2, 3, 8, 8), dtype=torch.uint8)
+    images = torch.randint(0, 256, (2, 3, 8, 9), dtype=torch.uint8)
     mean, std = (0.1, 0.5, 0.9), (0.2, 0.3, 0.4)
     expected = (images.double() / 255 - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1)
     result = normalise(images, mean, std)
@@ -227,6 +227,8 @@ def test_normalise() -> None:
     assert result.is_contiguous(memory_format=torch.channels_last)
     assert (result.double() - expected).abs().max() < 1e-5
     assert normalise(images, mean, std, channels_last=False).is_contiguous()
+    assert torch.equal(normalise(images, mean, std, channels_last=False), result)
+    assert torch.equal(normalise(images.contiguous(memory_format=torch.channels_last), mean, std), result)
     floats = images.float().contiguous(memory_format=torch.channels_last)
     kept = floats.clone()
     normalise(floats, mean, std)

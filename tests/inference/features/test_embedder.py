@@ -14,13 +14,14 @@ from fgvc_cli.data.images.read import ImageError, read_image
 from fgvc_cli.data.loading.to_device import normalise
 from fgvc_cli.data.loading.transforms import transform
 from fgvc_cli.errors import FgvcError
+from fgvc_cli.inference.features import embedder as reading
 from fgvc_cli.inference.features.embedder import Embedder
 from fgvc_cli.inference.features.store import FeatureStore, digest
 from fgvc_cli.inference.pictures import Picture, find_pictures
 from fgvc_cli.methods import build_method
 from fgvc_cli.progress import Reporter
 from fgvc_cli.terminal import Console
-from tests.conftest import small_spec
+from tests.conftest import STEPPED, small_spec
 
 CPU = torch.device("cpu")
 
@@ -68,6 +69,38 @@ def test_they_are_what_the_method_gives_for_each_image(photos, method) -> None:
         with torch.no_grad():
             alone = one.method.embed(normalise(pixels[None], *one.spec.data.normalisation))[0]
         assert torch.allclose(found[row], alone, atol=1e-4)
+
+
+@pytest.mark.parametrize("method", [*STEPPED, "probe"])
+def test_batches_side_by_side_give_what_one_after_the_other_gives(photos, monkeypatch, method) -> None:
+    found = embedder(photos, method=method)
+    assert found._lanes == 1
+    alone = found.embed(pictures(photos), quiet())
+    monkeypatch.setattr(Embedder, "_lanes", 3)
+    monkeypatch.setattr(Embedder, "_size", 1)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(photos.parent / "other"))
+    beside = embedder(photos, method=method).embed(pictures(photos), quiet())
+    assert torch.allclose(alone, beside, atol=1e-5 * float(alone.abs().max()))
+
+
+@pytest.mark.parametrize(("threads", "side", "lanes", "size"), [(1, 224, 1, 32), (2, 224, 2, 32), (16, 448, 4, 8)])
+def test_how_many_lanes_and_how_large(photos, threads, side, lanes, size) -> None:
+    """More images, or a larger number of pixels, would only take memory."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        found = embedder(photos, f"data.image_size={side}", "data.resize=null", "train.batch_size=4")
+        assert (found._lanes, found._size) == (lanes, size)
+        assert embedder(photos, "train.eval_batch_size=5")._size == 5
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("fast", [0.0, 1e9])
+def test_slow_and_fast_files_are_read_in_order(photos, monkeypatch, fast) -> None:
+    monkeypatch.setattr(reading, "_FAST", fast)
+    monkeypatch.setattr(reading, "_TRIED", 3)
+    assert reading._each(lambda one: one.name, pictures(photos)) == [one.name for one in pictures(photos)]
 
 
 def test_a_second_time_nothing_is_computed_not_even_by_another_process(photos, monkeypatch) -> None:

@@ -83,7 +83,7 @@ def _show(name: str | None) -> None:
     if name is not None:
         from fgvc_cli.suite.plan import open_suite
 
-        say(open_suite(name)[1])
+        say(*open_suite(name)[1].splitlines())
         return
     from fgvc_cli.api import catalog
     from fgvc_cli.cli.tables import show

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fgvc_cli.suite.plan import open_suite
 from tests.cli.conftest import Answer
 
 Command = Callable[..., Answer]
@@ -80,9 +81,16 @@ def test_a_suite_runs_names_what_fails_goes_on_and_makes_its_table(command: Comm
         assert min(picture.size) > 100
 
 
+def test_what_show_prints_is_a_suite(command: Command, tmp_path) -> None:
+    """As the guide for researchers says: one as TOML, to change."""
+    file = tmp_path / "mine.toml"
+    file.write_text(command("suite", "show", "tdsa/table3").out)
+    assert open_suite(str(file))[0] == open_suite("tdsa/table3")[0]
+    assert "published = 69.24\n" in file.read_text()
+
+
 def test_show_and_bad_requests(command: Command) -> None:
     assert "tdsa/table3" in command("suite", "show").out
-    assert "69.24" in command("suite", "show", "tdsa/table3").out
     for arguments, words in (
         (("suite", "nothing"), "there is no suite nothing"),
         (("suite", "nothing.toml"), "cannot read nothing.toml"),

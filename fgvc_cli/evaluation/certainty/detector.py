@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -102,7 +103,7 @@ class Detector:
     thresholds: Mapping[str, float]  # at or above it 95 % of the validation images are
     scales: Scales  # on the validation split
     validation: Mapping[str, float]  # mean AUROC of two kinds of unknown images made of the validation split
-    default: str  # the score with the highest
+    default: str  # `chosen` by it
 
     @classmethod
     def fitted(
@@ -110,7 +111,7 @@ class Detector:
     ) -> Detector:
         """Fit to the training images; choose thresholds and the default by the validation split.
 
-        The default has the highest mean of two AUROCs, for unknown images are near or far: that of classes which play
+        The default is chosen by the mean of two AUROCs, for unknown images are near or far: that of classes which play
         unknown ones in turn (`_among_classes`), and that of validation images whose tiles were shuffled.
 
         Args:
@@ -129,7 +130,8 @@ class Detector:
         near = _among_classes(train, labels, val, val_labels, temperature, distances.axes)
         judged = {name: (near[name] + auroc(known[name], far[name])) / 2 for name in SCORES}
         thresholds = {name: threshold_at(values) for name, values in known.items()}
-        return cls(distances, temperature, thresholds, scales, judged, max(SCORES, key=lambda name: judged[name]))
+        default = chosen(judged, min(len(val.logits), len(tiles.logits)))
+        return cls(distances, temperature, thresholds, scales, judged, default)
 
     def scores(self, seen: Seen) -> dict[str, Floats]:
         """(N,) of every score, float64. `combined`: the sum of `max_logit` and `mahalanobis`, each less its mean and
@@ -153,6 +155,21 @@ class Detector:
         if (set(about["thresholds"]), set(about["scales"])) != wanted or about["default"] not in SCORES:
             raise ValueError("it has other scores")
         return cls(Distances(**{name: value.to(device) for name, value in tensors.items()}), **about)
+
+
+def chosen(judged: Mapping[str, float], images: int) -> str:
+    """The default score: `combined`, which looks at both answer and image, unless another is surely better.
+
+    That is, if its AUROC is higher by more than the standard error of that of `combined`, sqrt(A (1 - A) / n), the
+    largest that so many images allow (Birnbaum and Klose, Bounds for the variance of the Mann-Whitney statistic, 1957).
+
+    Args:
+        judged: AUROC of each score.
+        images: n, known or unknown ones, whichever are fewer.
+    """
+    best = max(SCORES, key=lambda name: judged[name])
+    usual = judged["combined"]
+    return best if judged[best] - usual > math.sqrt(usual * (1 - usual) / max(images, 1)) else "combined"
 
 
 def _single(distances: Distances, seen: Seen, temperature: float) -> dict[str, Floats]:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from fgvc_cli.evaluation.certainty import detector
-from fgvc_cli.evaluation.certainty.detector import SCORES, Detector, Distances, Seen, of_logits
+from fgvc_cli.evaluation.certainty.detector import SCORES, Detector, Distances, Seen, chosen, of_logits
 from fgvc_cli.ops.vectors.mahalanobis import shrunk_covariance
 
 FAR = Seen(torch.zeros(50, 5), torch.randn(50, 8, generator=torch.Generator().manual_seed(5)))
@@ -52,7 +52,7 @@ def test_thresholds_accept_95_per_cent_of_the_validation_images_and_unknown_ones
     val, val_labels = drawn(100, 5, 8, 1)
     fitted = Detector.fitted(train, labels, val, val_labels, FAR, 1.0)
     assert set(fitted.thresholds) == set(fitted.validation) == set(SCORES)
-    assert fitted.default == max(SCORES, key=lambda name: fitted.validation[name])
+    assert fitted.default == chosen(fitted.validation, 50)
     known = fitted.scores(val)
     for name in SCORES:
         assert (known[name] >= fitted.thresholds[name]).mean() >= 0.95
@@ -70,11 +70,20 @@ def test_the_default_also_tells_images_that_are_no_class_at_all() -> None:
     far = 20 * torch.randn(50, 8, generator=torch.Generator().manual_seed(3))
     unsure, sure = (Seen(sign * 99 * torch.ones(50, 10), far) for sign in (-1, 1))
     doubted, trusted = (Detector.fitted(train, labels, val, val_labels, tiles, 1.0) for tiles in (unsure, sure))
-    assert doubted.default == "max_logit"
-    assert trusted.default == "combined"
+    assert max(SCORES, key=lambda name: doubted.validation[name]) == "max_logit"
+    assert max(SCORES, key=lambda name: trusted.validation[name]) == "combined"
     assert trusted.validation["mahalanobis"] == doubted.validation["mahalanobis"]
     above = (trusted.scores(val)["max_logit"][:, None] > 99).mean()  # of a random pair, the known image's is higher
     assert trusted.validation["max_logit"] == pytest.approx(doubted.validation["max_logit"] - 0.5 + above / 2)
+
+
+@pytest.mark.parametrize(
+    ("best", "images", "default"), [(0.94, 400, "energy"), (0.94, 20, "combined"), (0.91, 400, "combined")]
+)
+def test_another_score_is_the_default_only_if_it_is_surely_better(best: float, images: int, default: str) -> None:
+    """The standard error of 0.9 is 0.3 / sqrt(n): 0.015 of 400 images, 0.067 of 20."""
+    judged = dict.fromkeys(SCORES, 0.8) | {"combined": 0.9, "energy": best}
+    assert chosen(judged, images) == default
 
 
 def test_the_combined_score_is_the_sum_of_two_that_are_standardised_on_the_validation_split() -> None:

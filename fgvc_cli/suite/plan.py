@@ -15,6 +15,7 @@ from fgvc_cli.errors import BadRequest
 from fgvc_cli.files import read_text, write_json
 from fgvc_cli.runs.folder import RunFolder
 from fgvc_cli.spec.complaints import readable
+from fgvc_cli.spec.flags import FIELDS
 from fgvc_cli.spec.run import RunSpec
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 .,+()_-]*$", max_length=80)]
@@ -235,8 +236,10 @@ def built(build: Callable[[Values], RunSpec], row: str, flags: Values) -> RunSpe
 
 
 def with_overrides(flags: Values, overrides: Mapping[str, Any]) -> Values:
-    """Flags with others that win over them; `set` is added to theirs."""
-    return flags | dict(overrides) | {"set": [*_listed(flags.get("set")), *_listed(overrides.get("set"))]}
+    """Flags with others that win over them, and over their `set`; another `set` is added to it."""
+    won = {FIELDS[name] for name in overrides if name in FIELDS}
+    kept = [one for one in _listed(flags.get("set")) if str(one).partition("=")[0].strip() not in won]
+    return flags | dict(overrides) | {"set": [*kept, *_listed(overrides.get("set"))]}
 
 
 def _listed(value: object) -> list[Any]:

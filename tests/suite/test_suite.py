@@ -50,6 +50,13 @@ def test_a_wrong_flag_names_its_row(tmp_path) -> None:
         plan(file, tmp_path, {}, spec_of_row)
 
 
+@pytest.mark.parametrize("name", shipped())
+def test_flags_of_the_command_win_over_all_that_rows_say(name: str) -> None:
+    """Rows of TDSA-Loss' tables have `set = ["train.epochs=300"]`."""
+    planned = plan(open_suite(name)[0], Path("x"), {"epochs": 1, "set": ["data.limit_train=8"]}, spec_of_row)
+    assert {(job.spec.train.epochs, job.spec.data.limit_train) for job in planned.jobs} == {(1, 8)}
+
+
 def test_another_spec_in_the_same_place_is_refused(tmp_path) -> None:
     file = read_suite('seeds = [0]\n[[rows]]\nname = "a"\nmethod = "baseline"', "s.toml")
     write_specs(plan(file, tmp_path, {}, spec_of_row))

@@ -82,17 +82,17 @@ def _chosen(classes: Sequence[str], wish: int | str, seed: int) -> list[str]:
         return [classes[place] for place in np.random.RandomState(words).permutation(len(classes))[:wish]]
     file = expanded(wish)
     names = _lines(file) if file.is_file() else [name.strip() for name in wish.split(",")]
-    return known_names([name for name in names if name], classes, "leave_out")
+    return known_names([name for name in names if name], classes, "leave_out: ")
 
 
-def known_names(names: Sequence[str], classes: Sequence[str], option: str) -> list[str]:
-    """The classes that the names mean; case and blanks may differ. BadRequest for a name that is none."""
+def known_names(names: Sequence[str], classes: Sequence[str], before: str) -> list[str]:
+    """The classes that the names mean; case and blanks may differ. BadRequest for a name that is none: `before` it."""
     known = Alike(classes)
     found = []
     for name in names:
         there = known.find(name)
         if there is None:
-            raise BadRequest(f"{option}: there is no class {name!r}{known.hint(name)}")
+            raise BadRequest(f"{before}there is no class {name!r}{known.hint(name)}")
         found.append(there)
     return found
 

@@ -178,7 +178,8 @@ def unknown_pictures(index: DatasetIndex, split: str, what: str, reporter: Repor
         )
     apart = index.left_out.splits.get(split) or index.left_out.splits["test"]
     if what != LEFT_OUT:
-        names = known_names([name.strip() for name in what.split(",")], index.left_out.classes, "--unknown")
+        before = f"--unknown: there is no folder {what}, and among the classes that were left out "
+        names = known_names([name.strip() for name in what.split(",")], index.left_out.classes, before)
         wanted = [index.left_out.classes.index(name) for name in names]
         apart = apart.take(torch.isin(torch.from_numpy(apart.labels), torch.tensor(wanted)).nonzero()[:, 0].numpy())
     if not len(apart):

@@ -118,7 +118,10 @@ def test_predict_answers_by_the_rules(command: Command, run: Path, colours: Path
 
 def test_bad_requests(command: Command, run: Path, photos: Path, tmp_path) -> None:
     for arguments, words in (
-        (("eval", run, "--unknown", "nowhere"), "there is no class 'nowhere'"),
+        (
+            ("eval", run, "--unknown", "nowhere"),
+            "there is no folder nowhere, and among the classes that were left out there is no class 'nowhere'",
+        ),
         (("eval", run, "--set-coverage", 0.99), "needs at least 99 validation images, and there are 32"),
         (
             (

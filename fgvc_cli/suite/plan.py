@@ -186,16 +186,33 @@ def with_seeds(file: SuiteFile, seeds: Sequence[int] | None) -> SuiteFile:
 
 
 def with_rows(file: SuiteFile, rows: Sequence[str] | None) -> SuiteFile:
-    """The suite with these rows alone; None: with all."""
+    """The suite with these rows alone; None: with all. A name with commas may come in pieces, as a flag gives it."""
     if rows is None:
         return file
-    known = [row.name for row in file.rows]
-    odd = next((name for name in rows if name not in known), None)
-    if odd is not None:
-        raise BadRequest(f"--rows: there is no row {odd!r}; the rows are {', '.join(known)}")
-    left = [row for row in file.model_dump()["rows"] if row["name"] in rows]
-    baseline = file.baseline if file.baseline in rows else None
+    wanted = _whole_names(rows, [row.name for row in file.rows])
+    left = [row for row in file.model_dump()["rows"] if row["name"] in wanted]
+    baseline = file.baseline if file.baseline in wanted else None
     return suite_of(file.model_dump() | {"rows": left, "baseline": baseline}, "--rows")
+
+
+def _whole_names(rows: Sequence[str], known: Sequence[str]) -> list[str]:
+    """The known rows that are named, commas in names or not: of two that begin alike, the longer one that fits."""
+    by_pieces = {tuple(_pieces(name)): name for name in known}
+    pieces = [piece for name in rows for piece in _pieces(name)]
+    found: list[str] = []
+    at = 0
+    while at < len(pieces):
+        ends = (end for end in range(len(pieces), at, -1) if tuple(pieces[at:end]) in by_pieces)
+        end = next(ends, None)
+        if end is None:
+            raise BadRequest(f"--rows: there is no row {pieces[at]!r}; the rows are {'; '.join(known)}")
+        found.append(by_pieces[tuple(pieces[at:end])])
+        at = end
+    return found
+
+
+def _pieces(name: str) -> list[str]:
+    return [piece.strip() for piece in name.split(",")]
 
 
 def shipped() -> list[str]:

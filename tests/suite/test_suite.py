@@ -9,7 +9,7 @@ import pytest
 
 from fgvc_cli.errors import BadRequest
 from fgvc_cli.spec.flags import spec_of_row
-from fgvc_cli.suite.plan import open_suite, plan, read_suite, shipped, write_specs
+from fgvc_cli.suite.plan import open_suite, plan, read_suite, shipped, with_rows, write_specs
 from fgvc_cli.suite.results import paired_bootstrap
 
 
@@ -76,3 +76,28 @@ def test_the_bootstrap_beside_loops_and_without_spread() -> None:
     ]
     assert (low, high) == pytest.approx(tuple(np.percentile(draws, [2.5, 97.5])), abs=0.012)
     assert paired_bootstrap(np.full((2, 5), 1.0)) == (1, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("asked", "rows"),
+    [
+        (["soft"], ["soft"]),
+        (["soft", "hard", "tau"], ["soft", "hard, tau"]),  # as `--rows "soft,hard, tau"` is cut
+        (["hard, tau", "soft"], ["soft", "hard, tau"]),  # as a list of whole names, in the file's order
+        (["hard", "tau", "L"], ["hard, tau,L"]),
+    ],
+)
+def test_rows_whose_names_have_commas_are_chosen(asked: list[str], rows: list[str]) -> None:
+    file = read_suite(
+        "".join(f'[[rows]]\nname = "{name}"\n' for name in ("soft", "hard, tau", "hard, tau,L")), "s.toml"
+    )
+    assert [row.name for row in with_rows(file, asked).rows] == rows
+    with pytest.raises(BadRequest, match="there is no row 'hard'; the rows are soft; hard, tau; hard, tau,L"):
+        with_rows(file, ["hard"])
+
+
+@pytest.mark.parametrize("name", shipped())
+def test_each_row_of_a_shipped_suite_can_be_chosen_alone(name: str) -> None:
+    file, _ = open_suite(name)
+    for row in file.rows:
+        assert [one.name for one in with_rows(file, row.name.split(",")).rows] == [row.name]

@@ -12,9 +12,10 @@ from fgvc_cli.data.splits import limit
 from fgvc_cli.data.taxonomy import Taxonomy
 from fgvc_cli.data.types import DatasetIndex
 from fgvc_cli.errors import BadRequest
+from fgvc_cli.evaluation.certainty.detector import Seen
 from fgvc_cli.evaluation.certainty.promises import Promises
 from fgvc_cli.evaluation.certainty.selective import selective
-from fgvc_cli.evaluation.certainty.unknown import measure_unknown
+from fgvc_cli.evaluation.certainty.unknown import check_unknown, measure_unknown
 from fgvc_cli.evaluation.counting.measures import Measures, OfProbabilities
 from fgvc_cli.evaluation.localisation import Localisation, TellingParts, mean_box
 from fgvc_cli.evaluation.results import Measured, must_be_free, worst_of
@@ -29,7 +30,7 @@ from fgvc_cli.inference.pictures import split_pictures
 from fgvc_cli.inference.request import EvalRequest
 from fgvc_cli.machine.compiling import Compiled, told
 from fgvc_cli.machine.device import autocast
-from fgvc_cli.machine.distributed import on_main
+from fgvc_cli.machine.distributed import on_main, world
 from fgvc_cli.progress import Reporter
 from fgvc_cli.runs.folder import RunFolder
 from fgvc_cli.spec.run import RunSpec
@@ -70,7 +71,7 @@ def run_through(
             with told(fresh, "the network", reporter):
                 batch = to_device(batch, device, *spec.data.normalisation)
                 with autocast(device, spec.train.precision):
-                    output = method(batch.images, evidence=measures.located is not None)
+                    output = method(batch.images, evidence=measures.need_evidence)
                 measures.update(output, batch)
                 reporter.advance(len(batch.labels))
 
@@ -96,8 +97,12 @@ def measure_run(run: RunFolder, request: EvalRequest, console: Console, index: D
     promises = Promises.of(run, trained, request, device)
     tree = taxonomy_of(run, trained.classes, request.taxonomy, images.index.taxonomy)
     more = dict(promises.measures) | tree_measures(tree, request, device)
-    measures = Measures(len(trained.classes), device, located, trained.temperature, more)
     reporter = Reporter(console)
+    if request.unknown is not None:
+        _check_unknown(run, opened, request, reporter)
+    as_images = located is not None or not spec.embeds_once
+    keep = request.unknown is not None and as_images and world().size == 1
+    measures = Measures(len(trained.classes), device, located, trained.temperature, more, keep=keep)
     method, loader = shown(run, opened, images.index, images.split, reporter, as_images=located is not None)
     method = Compiled(method) if request.compile else method
     reporter.begin(f"evaluating on {images.name}", len(loader))
@@ -112,7 +117,7 @@ def measure_run(run: RunFolder, request: EvalRequest, console: Console, index: D
     if _retrieves(opened, request):
         result["retrieval"] = _retrieval(run, opened, images, reporter)
     if request.unknown is not None:
-        result["unknown"] = _unknown(run, opened, request, images, reporter)
+        result["unknown"] = _unknown(run, opened, request, measures, reporter)
     worst = worst_of(trained.classes, counts, predicted)
     return Measured(result | worst, images.split, trained.classes, counts, predicted, tree)
 
@@ -147,14 +152,25 @@ def _retrieval(run: RunFolder, opened: Opened, images: Images, reporter: Reporte
     return on_main(lambda: retrieval(embeddings, labels))
 
 
-def _unknown(
-    run: RunFolder, opened: Opened, request: EvalRequest, images: Images, reporter: Reporter
-) -> dict[str, Any]:
+def _check_unknown(run: RunFolder, opened: Opened, request: EvalRequest, reporter: Reporter) -> None:
+    """Raise BadRequest now rather than after the pass over the split."""
+    images, what = opened.images, request.unknown or ""
     if images.named.new is not None:
         raise BadRequest("--unknown: leave --data-dir out; the known images are those of the run's own split")
-    model = Model(run.model_file, opened.trained, opened.spec, opened.device, request)
-    what = request.unknown or ""
-    return on_main(lambda: measure_unknown(model, images.index, images.split, images.name, what, reporter))
+    model = _model(run, opened, request)
+    on_main(lambda: check_unknown(model, images.index, images.name, what, reporter))
+
+
+def _unknown(
+    run: RunFolder, opened: Opened, request: EvalRequest, measures: Measures, reporter: Reporter
+) -> dict[str, Any]:
+    images, what, model = opened.images, request.unknown or "", _model(run, opened, request)
+    known = Seen.joined(measures.kept) if measures.kept else None
+    return on_main(lambda: measure_unknown(model, images.index, images.split, images.name, what, reporter, known=known))
+
+
+def _model(run: RunFolder, opened: Opened, request: EvalRequest) -> Model:
+    return Model(run.model_file, opened.trained, opened.spec, opened.device, request)
 
 
 def _localisation(images: Images, spec: RunSpec, device: torch.device) -> Localisation | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,6 +36,11 @@ class Seen:
 
     logits: Tensor  # (N, K) float32
     embeddings: Tensor  # (N, D) float32
+
+    @classmethod
+    def joined(cls, parts: Iterable[tuple[Tensor, Tensor]]) -> Seen:
+        """From batches of logits and embeddings."""
+        return cls(*(torch.cat(column).float() for column in zip(*parts, strict=True)))
 
 
 @dataclass(frozen=True)

@@ -59,14 +59,14 @@ def looked_at(
             evidence = batch.output.evidence
             if evidence is None or evidence.embedding is None:
                 raise BadRequest(f"method {model.spec.method.name} gives no embedding")
-            found.append((batch.output.logits.float(), evidence.embedding.float()))
+            found.append((batch.output.logits, evidence.embedding))
             there += batch.pictures
             reporter.advance(len(batch.pictures))
     finally:
         reporter.end()
     if not found:
         raise BadRequest("no image could be read")
-    return Seen(*(torch.cat(parts) for parts in zip(*found, strict=True))), there
+    return Seen.joined(found), there
 
 
 def open_detector(model: Model, reporter: Reporter, index: DatasetIndex | None = None) -> Detector:
@@ -97,17 +97,23 @@ def open_detector(model: Model, reporter: Reporter, index: DatasetIndex | None =
 
 
 def _fit(model: Model, index: DatasetIndex, reporter: Reporter) -> Detector:
+    validation = _validation_of(index)
+    train = seen(model, split_pictures(index, index.train, index.classes), reporter)
+    val = seen(model, split_pictures(index, validation, index.classes), reporter)
+    some = split_pictures(index, limit(validation, _TILED), index.classes)
+    tiles = seen(model, tile_pictures(some, model.spec.data), reporter)
+    labels, val_labels = (torch.from_numpy(split.labels).to(model.device) for split in (index.train, validation))
+    return Detector.fitted(train, labels, val, val_labels, tiles, model.trained.temperature)
+
+
+def _validation_of(index: DatasetIndex) -> Split:
+    """The validation split. BadRequest: there is none."""
     if index.val is None or not len(index.val):
         raise BadRequest(
             "telling unknown classes needs a validation split, which chooses score and threshold: train with "
             "--val-fraction 0.1"
         )
-    train = seen(model, split_pictures(index, index.train, index.classes), reporter)
-    val = seen(model, split_pictures(index, index.val, index.classes), reporter)
-    some = split_pictures(index, limit(index.val, _TILED), index.classes)
-    tiles = seen(model, tile_pictures(some, model.spec.data), reporter)
-    labels, val_labels = (torch.from_numpy(split.labels).to(model.device) for split in (index.train, index.val))
-    return Detector.fitted(train, labels, val, val_labels, tiles, model.trained.temperature)
+    return index.val
 
 
 def _kept(run: RunFolder, model: Model) -> Detector | None:
@@ -136,8 +142,21 @@ def _state_of(model: Model) -> dict[str, str]:
     }
 
 
+def check_unknown(model: Model, index: DatasetIndex, name: str, what: str, reporter: Reporter) -> None:
+    """Raise at once what `measure_unknown` would raise after minutes: BadRequest."""
+    unknown_pictures(index, name, what, reporter)
+    if model.run is None or _kept(model.run, model) is None:
+        _validation_of(index)
+
+
 def measure_unknown(
-    model: Model, index: DatasetIndex, split: Split, name: str, what: str, reporter: Reporter
+    model: Model,
+    index: DatasetIndex,
+    split: Split,
+    name: str,
+    what: str,
+    reporter: Reporter,
+    known: Seen | None = None,
 ) -> dict[str, Any]:
     """How well each score tells a split's images from unknown ones.
 
@@ -148,6 +167,7 @@ def measure_unknown(
         name: of the split.
         what: the unknown images: a folder, `left-out`, or names of left-out classes between commas.
         reporter: shows the progress.
+        known: what the model says of the split's images, in order, if they were looked at already.
 
     Returns:
         `images`, `what`, `default` (the score that the validation split names), `recall`, and `scores`: name → what
@@ -155,7 +175,7 @@ def measure_unknown(
     """
     others = unknown_pictures(index, name, what, reporter)
     detector = open_detector(model, reporter, index)
-    known = seen(model, split_pictures(index, split, index.classes), reporter)
+    known = known or seen(model, split_pictures(index, split, index.classes), reporter)
     right = (known.logits.argmax(1).cpu() == torch.from_numpy(split.labels)).numpy()
     inside, outside = detector.scores(known), detector.scores(seen(model, others, reporter))
     found = {

@@ -35,6 +35,7 @@ class Measures:
         located: measures of boxes and maps, if true boxes are known.
         temperature: of the calibrated prediction.
         more: further measures of the calibrated probabilities, by the name that the result has them under.
+        keep: whether logits and embeddings of all images are kept, in order. One process only.
     """
 
     def __init__(
@@ -44,6 +45,8 @@ class Measures:
         located: Localisation | None = None,
         temperature: float = 1.0,
         more: Mapping[str, OfProbabilities] | None = None,
+        *,
+        keep: bool = False,
     ) -> None:
         self.branches = BranchMetrics(classes)
         self.predictions = Predictions(temperature, device)
@@ -51,6 +54,12 @@ class Measures:
         self.more = dict(more or {})
         self.loss = torch.zeros((), device=device)
         self.images = 0
+        self.kept: list[tuple[Tensor, Tensor]] | None = [] if keep else None
+
+    @property
+    def need_evidence(self) -> bool:
+        """Whether the method must return its evidence."""
+        return self.located is not None or self.kept is not None
 
     def update(self, output: Output, batch: Batch) -> None:
         """Count a batch. No value is read from the device."""
@@ -63,6 +72,8 @@ class Measures:
                 measure.update(probabilities, batch.labels)
         if self.located is not None and output.evidence is not None:
             self.located.update(output.evidence, batch, output.logits)
+        if self.kept is not None and output.evidence is not None and output.evidence.embedding is not None:
+            self.kept.append((output.logits, output.evidence.embedding))
         self.images += len(batch.labels)
 
     def compute(self) -> dict[str, Any]:

@@ -95,7 +95,7 @@ def test_tuning(
         ({}, r"has no name: give its folder, out=FOLDER"),
         ({"out": "x", "seeds": [-1]}, r"--seeds: seeds"),
         ({"out": "x", "seeds": [0, 0]}, r"seeds must differ"),
-        ({"out": "x", "rows": ["third"]}, r"there is no row 'third'; the rows are plain, broken"),
+        ({"out": "x", "rows": ["third"]}, r"there is no row 'third'; the rows are plain; broken"),
         ({"out": "x", "wight": 1}, r"wight is no flag of fgvc.run_suite"),
         ({"out": "x", "set": "data.nothing=1"}, r"row plain: data.nothing"),
         ({"out": "x", "at_once": 0}, r"--at-once 0: give at least 1"),

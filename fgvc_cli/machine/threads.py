@@ -25,13 +25,14 @@ def check_threads(count: int) -> None:
     """FgvcError if the system does not allow so many threads: OpenMP would end the program with a line of its own."""
     enough = threading.Event()
     started: list[threading.Thread] = []
+    pools = 2 if _limited_memory() else 1  # a backward pass has as many threads of its own, which need stacks too
     try:
-        for _ in range(count - 1):
+        for _ in range(pools * (count - 1)):
             thread = threading.Thread(target=enough.wait, daemon=True)
             thread.start()
             started.append(thread)
     except RuntimeError:
-        allowed = len(started) + 1
+        allowed = len(started) // pools + 1
         raise FgvcError(
             f"the system allows {allowed} of {count} threads: use --set train.threads={max(1, allowed // 2)}, or raise "
             "its limit (ulimit -u, ulimit -v, a container's --pids-limit)"
@@ -40,6 +41,15 @@ def check_threads(count: int) -> None:
         enough.set()
         for thread in started:
             thread.join()
+
+
+def _limited_memory() -> bool:
+    """Whether this process has a limit of address space (ulimit -v)."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return False
+    return resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY
 
 
 @contextlib.contextmanager

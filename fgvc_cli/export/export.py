@@ -94,7 +94,8 @@ def export_run(path: Path, request: ExportRequest, console: Console) -> Written:
         check_packages()
     model = open_model(path, EvalRequest(device="cpu", precision="fp32"))
     reporter = Reporter(console)
-    pictures = images_to_check(model, request.images, request.checked, console)
+    measured = request.precision != "fp32"
+    pictures = images_to_check(model, request.images, request.checked, console, measured=measured)
     calibrating: list[Picture] = []
     if request.precision == "int8":
         calibrating = images_to_calibrate(model, request.calibration, CALIBRATING, console)

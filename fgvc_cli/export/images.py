@@ -17,15 +17,33 @@ if TYPE_CHECKING:
 LEAST = 32  # images of a comparison
 
 
-def images_to_check(model: Model, words: Sequence[str], count: int, console: Console) -> list[Picture]:
+class NoImagesError(BadRequest):
+    """The run has no such split."""
+
+
+def images_to_check(
+    model: Model, words: Sequence[str], count: int, console: Console, *, measured: bool = True
+) -> list[Picture]:
     """At most `count` images of the run's validation split, spread over its classes, or of those that `words` name.
 
+    Args:
+        model: what is exported.
+        words: files, folders or patterns; none: the run's own images.
+        count: the most images.
+        console: for notes on the data.
+        measured: the accuracy on them decides. If not, training images, which the network may know by heart, stand
+            in for validation images that are not there.
+
     Raises:
-        BadRequest: there is no validation split, a word names no image, or there are fewer than LEAST.
+        BadRequest: there is no split to take them of, a word names no image, or there are fewer than LEAST.
     """
-    found = _named(model, words, count) if words else _of_split(model, "val", count, console, "--images")
+    if words:
+        found, where = _named(model, words, count), "are named"
+    elif measured:
+        found, where = _of_split(model, "val", count, console, "--images"), "are in the validation split"
+    else:
+        found, where = _of_run(model, count, console), "are in the run's training split"
     if len(found) < LEAST:
-        where = "are named" if words else "are in the validation split"
         raise BadRequest(
             f"the exported file is compared with the run on at least {LEAST} images, and {len(found)} {where}: "
             "name more with --images"
@@ -38,6 +56,15 @@ def images_to_calibrate(model: Model, words: Sequence[str], count: int, console:
     return _named(model, words, count) if words else _of_split(model, "train", count, console, "--calibration")
 
 
+def _of_run(model: Model, count: int, console: Console) -> list[Picture]:
+    """Of the validation split; of the training split where that has fewer than LEAST."""
+    try:
+        found = _of_split(model, "val", count, console, "--images")
+    except NoImagesError:
+        found = []
+    return found if len(found) >= LEAST else _of_split(model, "train", count, console, "--images")
+
+
 def _of_split(model: Model, split: str, count: int, console: Console, flag: str) -> list[Picture]:
     from fgvc_cli.inference.dataset import NoSplitError
 
@@ -48,7 +75,7 @@ def _of_split(model: Model, split: str, count: int, console: Console, flag: str)
     try:
         images = replace(model, request=request).open_images(console)
     except NoSplitError:
-        raise BadRequest(f"{model.run.path} has no {what} images: name some with {flag}") from None
+        raise NoImagesError(f"{model.run.path} has no {what} images: name some with {flag}") from None
     except BadRequest as error:
         raise BadRequest(f"the run's {what} images cannot be read ({error}): name others with {flag}") from None
     return split_pictures(images.index, limit(images.split, count), model.classes)

@@ -1,4 +1,4 @@
-"""The page that newcomers follow: every command of it is typed, in order, beside a small folder of photos."""
+"""What newcomers type, in order, beside a small folder of photos: the start page, and the walk of README."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from torch import Tensor
 from tests.docs.pages import ROOT, blocks
 
 PAGE = ROOT / "docs/start.md"
+_LEFT_OUT = r"^(pip install|fgvc serve) .*$"  # what has been done, and what never returns
 COLOURS = {"ruby": (150, 20, 20), "emerald": (20, 150, 20), "sapphire": (20, 20, 150)}
 
 
@@ -29,14 +30,14 @@ def photos_of(folder: Path, name: str, count: int, seed: int) -> None:
         Image.fromarray(pixels).save(folder / f"{number}.jpg")
 
 
-def steps() -> list[tuple[str, str]]:
-    """The page's blocks in order: language and code, what installs left out."""
-    found = sorted((one for language in ("sh", "python") for one in blocks(PAGE, language)), key=lambda one: one.line)
-    return [(one.language, re.sub(r"^pip install .*$", "", one.code, flags=re.MULTILINE)) for one in found]
+def steps(page: Path) -> list[tuple[str, str]]:
+    """A page's blocks in order: language and code."""
+    found = sorted((one for language in ("sh", "python") for one in blocks(page, language)), key=lambda one: one.line)
+    return [(one.language, re.sub(_LEFT_OUT, "", one.code, flags=re.MULTILINE)) for one in found]
 
 
-@pytest.mark.slow
-def test_the_walk(realweights: dict[str, Tensor], tmp_path: Path) -> None:
+def walk(tmp_path: Path, typed: list[tuple[str, str]]) -> str:
+    """Type these blocks beside a folder of photos; what the last one printed."""
     for seed, name in enumerate(COLOURS):
         photos_of(tmp_path / "photos" / name, name, 20, seed)
     photos_of(tmp_path / "new-photos", "ruby", 3, 9)
@@ -46,9 +47,22 @@ def test_the_walk(realweights: dict[str, Tensor], tmp_path: Path) -> None:
         "XDG_CACHE_HOME": str(tmp_path / "cache"),
         "HF_HUB_OFFLINE": "1",
     }
-    for language, code in steps():
+    for language, code in typed:
         command = ["bash", "-ec", code] if language == "sh" else [sys.executable, "-c", code]
         done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, f"{code}\n{done.stdout}{done.stderr}"
+    return done.stdout
+
+
+def test_the_walk_of_the_readme(realweights: dict[str, Tensor], tmp_path: Path) -> None:
+    [own] = [step for step in steps(ROOT / "README.md") if "--data-dir photos" in step[1]]
+    walk(tmp_path, [own])
     assert (tmp_path / "runs/first/report.html").is_file()
-    assert "ruby" in done.stdout  # what the exported file answers
+    assert (tmp_path / "runs/first/export/model.onnx").is_file()
+
+
+@pytest.mark.slow
+def test_the_walk(realweights: dict[str, Tensor], tmp_path: Path) -> None:
+    answers = walk(tmp_path, steps(PAGE))
+    assert (tmp_path / "runs/first/report.html").is_file()
+    assert "ruby" in answers  # the exported file's

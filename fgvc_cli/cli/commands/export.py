@@ -50,7 +50,8 @@ def export(
         list[str] | None,
         typer.Option(
             metavar="PATH",
-            help="Images on which the file is compared with the run; may be repeated. Default: the validation split.",
+            help="Images on which the file is compared with the run; may be repeated. Default: the validation "
+            "split; without one, for fp32, the training split.",
             show_default=False,
         ),
     ] = None,

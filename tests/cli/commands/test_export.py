@@ -261,7 +261,8 @@ def command_size(command: Command, plain: Path, photos: Path) -> int:
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (["{run}"], "has no validation images: name some with --images"),
+        (["{run}"], "on at least 32 images, and 24 are in the run's training split: name more with --images"),
+        (["{run}", "--precision", "int8"], "has no validation images: name some with --images"),
         (["{run}", "--images", "{photos}/test"], "on at least 32 images, and 9 are named"),
         (["{run}", "--images", "gone"], "gone: there is no such file or folder"),
         (
@@ -291,6 +292,21 @@ def test_bad_requests(
     assert (done.code, done.out) == (2, "")
     assert line in done.err.splitlines()[-1]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["alone.safetensors"]
+
+
+def test_without_a_validation_split_it_is_compared_on_training_images(
+    command: Command, photos: Path, tmp_path: Path
+) -> None:
+    more = shutil.copytree(photos, tmp_path / "photos")
+    for file in [*more.glob("train/*/*.png")]:
+        shutil.copy(file, file.with_stem(f"again-{file.stem}"))
+    run = run_in(tmp_path / "run", more, "baseline")
+    done = command("export", run, "--format", "safetensors")
+    assert done.code == 0, done.err
+    assert "48 images through both" in done.out
+    done = command("export", run, "--format", "safetensors", "--precision", "fp16")
+    assert done.code == 2
+    assert "has no validation images: name some with --images" in done.err
 
 
 @pytest.mark.parametrize(

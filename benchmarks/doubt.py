@@ -2,6 +2,8 @@
 
 python -m benchmarks.doubt unknown ROOT [--methods probe,baseline] [--draws 3] [--epochs 6] [--out FOLDER]
     20 classes of CUB left out; Stanford Cars as far unknowns. A repeated command with the same FOLDER goes on
+python -m benchmarks.doubt small ROOT [--draws 30]
+    the default score of small folders: six classes of CUB known, two left out, cars far
 python -m benchmarks.doubt promises ROOT
     prediction sets and wanted precision on five random splits of CUB
 python -m benchmarks.doubt folds ROOT
@@ -29,8 +31,9 @@ import numpy as np
 import torch
 from scipy.stats import rankdata
 
-from fgvc_cli.data.datasets import load_index
+from benchmarks.parts import index_of, table_of
 from fgvc_cli.errors import BadRequest
+from fgvc_cli.evaluation.certainty.detector import SCORES
 from fgvc_cli.evaluation.certainty.unknown import measure_unknown
 from fgvc_cli.evaluation.evaluate import evaluate_run
 from fgvc_cli.evaluation.labels.judging import by_folds
@@ -105,6 +108,29 @@ def unknown(root: Path, methods: Sequence[str], draws: int, epochs: int, folder:
             print(f"| {method} | {score} | {' | '.join(cells)} |", flush=True)
 
 
+def small(root: Path, draws: int, folder: Path) -> None:
+    """How good the default score of --unknown is where few validation images choose it."""
+    index, cars = index_of(root), next(root.glob("stanford_cars/cars_test*"))
+    found: dict[str, list[list[float]]] = {}
+    for draw in range(draws):
+        classes = np.random.RandomState(draw).permutation(len(index.classes))[:8]
+        answers = folder / f"small{draw}.json"
+        if not answers.exists():
+            table = table_of(index, classes.tolist(), folder / f"small{draw}.csv")
+            spec = spec_of("probe", "csv", table, "data.leave_out=2", f"data.split_seed={draw}")
+            run = trained(spec, folder / f"small{draw}")
+            write_json(answers, told_apart(run, {"near": "left-out", "far": str(cars)}))
+        apart = json.loads(answers.read_text())
+        near, far = apart["near"]["scores"], apart["far"]["scores"]
+        taken = {"default": apart["near"]["default"]} | {f"always {name}": name for name in SCORES}
+        for rule, score in taken.items():
+            cells = [one[score][key] for one in (near, far) for key in ("auroc", "open_set_accuracy")]
+            found.setdefault(rule, []).append(cells)
+        print(f"draw {draw}: default {taken['default']}", flush=True)
+    for rule, rows in found.items():
+        print(f"| {rule} | {' | '.join(map(several, zip(*rows, strict=True)))} |", flush=True)
+
+
 def told_apart(run: RunFolder, kinds: Mapping[str, str]) -> dict[str, Any]:
     """How a run tells its test images from unknown ones of each kind, and the accuracy that its training ended with."""
     model, reporter = open_model(run.path, EvalRequest("test")), Reporter(QUIET)
@@ -157,7 +183,7 @@ def folds(root: Path, folder: Path) -> None:
 def labels(root: Path, folder: Path) -> None:
     """Precision at 50 and 150 and average precision of flipped labels."""
     run = trained(spec_of("probe", "cub", root), folder / "features")
-    index = load_index(build_spec(method="baseline", dataset="cub", flags={"data.root": str(root)}).data)
+    index = index_of(root)
     reporter, classes = Reporter(QUIET), len(index.classes)
     pictures = split_pictures(index, index.train, index.classes)
     embeddings = Embedder.of_model(open_model(run.path)).embed(pictures, reporter)
@@ -206,7 +232,7 @@ def taxa(root: Path, folder: Path) -> None:
 def main() -> None:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["unknown", "promises", "folds", "labels", "taxa"])
+    parser.add_argument("what", choices=["unknown", "small", "promises", "folds", "labels", "taxa"])
     parser.add_argument("root", type=Path)
     parser.add_argument("--methods", default="probe,baseline")
     parser.add_argument("--draws", type=int, default=3)
@@ -217,6 +243,8 @@ def main() -> None:
         folder = chosen.out or Path(name)
         if chosen.what == "unknown":
             unknown(chosen.root, chosen.methods.split(","), chosen.draws, chosen.epochs, folder)
+        elif chosen.what == "small":
+            small(chosen.root, chosen.draws, folder)
         else:
             {"promises": promises, "folds": folds, "labels": labels, "taxa": taxa}[chosen.what](chosen.root, folder)
 

@@ -23,6 +23,7 @@ NEIGHBOUR = 5  # the distance is that of the fifth nearest training image
 _MOST, _VALUES = 20_000, 1 << 25  # training images that are kept, and their numbers: 134 MB
 _SPAN = 2048  # a wider embedding is compared in the span of so many images
 _FOLDS = 5  # of classes that play unknown ones in turn
+_ERRORS = 2  # standard errors by which a score must be better than `combined`
 _PLAIN = ("probability", "max_logit", "energy")
 _COMBINED = ("max_logit", "mahalanobis")  # one of the answer, one of the image
 SCORES = (*_PLAIN, "neighbours", "mahalanobis", "combined")
@@ -165,8 +166,9 @@ class Detector:
 def chosen(judged: Mapping[str, float], images: int) -> str:
     """The default score: `combined`, which looks at both answer and image, unless another is surely better.
 
-    That is, if its AUROC is higher by more than the standard error of that of `combined`, sqrt(A (1 - A) / n), the
+    That is, if its AUROC is higher by more than two standard errors of that of `combined`, sqrt(A (1 - A) / n), the
     largest that so many images allow (Birnbaum and Klose, Bounds for the variance of the Mann-Whitney statistic, 1957).
+    With one, the best of five others passes it by chance too often (docs/certainty.md, small folders).
 
     Args:
         judged: AUROC of each score.
@@ -174,7 +176,8 @@ def chosen(judged: Mapping[str, float], images: int) -> str:
     """
     best = max(SCORES, key=lambda name: judged[name])
     usual = judged["combined"]
-    return best if judged[best] - usual > math.sqrt(usual * (1 - usual) / max(images, 1)) else "combined"
+    error = math.sqrt(usual * (1 - usual) / max(images, 1))
+    return best if judged[best] - usual > _ERRORS * error else "combined"
 
 
 def _single(distances: Distances, seen: Seen, temperature: float) -> dict[str, Floats]:

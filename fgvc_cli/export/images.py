@@ -62,7 +62,10 @@ def _of_run(model: Model, count: int, console: Console) -> list[Picture]:
         found = _of_split(model, "val", count, console, "--images")
     except NoImagesError:
         found = []
-    return found if len(found) >= LEAST else _of_split(model, "train", count, console, "--images")
+    if len(found) >= LEAST:
+        return found
+    learnt = _of_split(model, "train", count, console, "--images")
+    return [replace(picture, label=None) for picture in learnt]  # an accuracy on them would say nothing
 
 
 def _of_split(model: Model, split: str, count: int, console: Console, flag: str) -> list[Picture]:

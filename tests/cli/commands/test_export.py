@@ -304,6 +304,7 @@ def test_without_a_validation_split_it_is_compared_on_training_images(
     done = command("export", run, "--format", "safetensors")
     assert done.code == 0, done.err
     assert "48 images through both" in done.out
+    assert "accuracy" not in done.out
     done = command("export", run, "--format", "safetensors", "--precision", "fp16")
     assert done.code == 2
     assert "has no validation images: name some with --images" in done.err

@@ -117,7 +117,7 @@ def _about(run: RunFolder, notices: list[str]) -> Tree | None:
     try:
         return about_model(run.model_file)
     except FgvcError as error:
-        advice = "" if lexists(run.model_file) else f" Continue with `fgvc train --resume {run.path}`."
+        advice = "" if lexists(run.model_file) else f" Continue with `fgvc train --resume {run.typed}`."
         notices.append(f"Nothing could be measured: {error}.{advice}")
         return None
 
@@ -154,7 +154,7 @@ def _measured(
         failed = str(error)
     notices.append(
         f"The {images.name} numbers are missing or not complete ({reason}), and measuring them failed: {failed}. "
-        f"Fix this, run `fgvc eval {run.path} --split {images.name}`, then write the report again."
+        f"Fix this, run `fgvc eval {run.typed} --split {images.name}`, then write the report again."
     )
     return _read_some(run, images, about)
 

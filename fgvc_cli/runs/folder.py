@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import re
+import shlex
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -45,6 +46,11 @@ class RunFolder:
     def name(self) -> str:
         """The folder's name, also where the path is `.` or a link."""
         return self.path.resolve().name
+
+    @property
+    def typed(self) -> str:
+        """The path as one types it in a shell: those of suites have spaces."""
+        return shlex.quote(str(self.path))
 
     @property
     def spec_file(self) -> Path:
@@ -150,7 +156,9 @@ class RunFolder:
         """The folder of a new run. BadRequest if a run or anything else is there already."""
         run = cls(path)
         if run.spec_file.exists():
-            raise BadRequest(f"{path} holds a run: continue it with `fgvc train --resume {path}` or give another --out")
+            raise BadRequest(
+                f"{path} holds a run: continue it with `fgvc train --resume {run.typed}` or give another --out"
+            )
         if path.exists() and (not path.is_dir() or any(entry.name != ".lock" for entry in path.iterdir())):
             raise BadRequest(f"{path} exists and is not a run folder: give --out a new folder")
         return run

@@ -25,14 +25,14 @@ _WHOLE = ("classes.json", "calibration.json", "taxonomy.json", "validation.safet
 def finished(run: RunFolder) -> dict[str, Any]:
     """What was measured of a run's model on its test split. BadRequest if the run is not finished."""
     if not run.model_file.exists():
-        raise BadRequest(f"{run.path} is not finished: it has no model yet; `fgvc train --resume {run.path}` goes on")
+        raise BadRequest(f"{run.path} is not finished: it has no model yet; `fgvc train --resume {run.typed}` goes on")
     try:
         return kept_result(run, about_model(run.model_file), Named(_SPLIT))
     except BadRequest:
         raise
     except FgvcError as error:
         raise BadRequest(
-            f"{run.path} is not finished: {error}; `fgvc train --resume {run.path}` goes on, or `fgvc eval {run.path}` "
+            f"{run.path} is not finished: {error}; `fgvc train --resume {run.typed}` goes on, or `fgvc eval {run.typed}` "
             "measures the model as it is"
         ) from None
 

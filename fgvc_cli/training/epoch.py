@@ -104,7 +104,7 @@ def asked_to_stop(wish: Wish) -> bool:
 def stop_run(session: Session) -> None:
     """Raise Stopped with the command that resumes the run."""
     run = session.run.outermost
-    raise Stopped(f"stopped and saved at step {session.position.step}; resume with: fgvc train --resume {run.path}")
+    raise Stopped(f"stopped and saved at step {session.position.step}; resume with: fgvc train --resume {run.typed}")
 
 
 def _validate(session: Session, reporter: Reporter) -> dict[str, float]:

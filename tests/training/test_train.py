@@ -147,7 +147,7 @@ def test_stopped_in_mid_epoch_with_another_number_of_workers(
     undisturbed, photos, tmp_path, monkeypatch, workers
 ) -> None:
     method, whole = undisturbed
-    out = tmp_path / "run"
+    out = tmp_path / "a run"
     step = epoch_module._train_batch
 
     def asking(session, batch, total):
@@ -158,7 +158,7 @@ def test_stopped_in_mid_epoch_with_another_number_of_workers(
 
     with monkeypatch.context() as patch:
         patch.setattr(epoch_module, "_train_batch", asking)
-        with pytest.raises(Stopped, match=f"step 3; resume with: fgvc train --resume {out}") as caught:
+        with pytest.raises(Stopped, match=f"step 3; resume with: fgvc train --resume '{out}'") as caught:
             train(small_spec(photos, method), out, quiet())
     assert caught.value.exit_code == 130
     assert RunFolder(out).checkpoint_steps() == [3]

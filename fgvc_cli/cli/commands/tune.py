@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -61,4 +62,5 @@ def tune(
     say("picked by the validation split, one seed; the test split was measured once, for the winner", "")
     files = f"{found.trials.name}, {found.suite.name}"
     say(f"written to {found.folder}/: {files}")
-    say(f"with more seeds: fgvc suite {found.suite} --seeds 0,1,2 --out {found.runs}")
+    suite, runs = (shlex.quote(str(path)) for path in (found.suite, found.runs))
+    say(f"with more seeds: fgvc suite {suite} --seeds 0,1,2 --out {runs}")

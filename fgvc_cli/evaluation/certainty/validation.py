@@ -124,15 +124,15 @@ def open_validation(file: Path, run: RunFolder | None, epoch: int, temperature: 
     except OSError as error:
         raise FgvcError(f"cannot read {kept}: {error.strerror or error}") from None
     except (DamagedError, TypeError) as error:
-        raise FgvcError(f"cannot read {kept}: {error}; `fgvc train --resume {run.path}` writes it again") from None
+        raise FgvcError(f"cannot read {kept}: {error}; `fgvc train --resume {run.typed}` writes it again") from None
     if about.get("epoch") != str(epoch) or about.get("temperature") != repr(temperature):
-        raise FgvcError(f"{kept} is of another state of the model: `fgvc train --resume {run.path}` writes it again")
+        raise FgvcError(f"{kept} is of another state of the model: `fgvc train --resume {run.typed}` writes it again")
     return found
 
 
 def _without(run: RunFolder) -> str:
     if run.calibration_file.exists():
-        return f"{run.path} was trained by an older fgvc: `fgvc train --resume {run.path}` adds what is missing"
+        return f"{run.path} was trained by an older fgvc: `fgvc train --resume {run.typed}` adds what is missing"
     return (
         f"{run.path} has no validation split, and a threshold must not be chosen by test images: "
         "train with --val-fraction 0.1"

@@ -79,7 +79,7 @@ class Fitting:
             val = None if self.index.val is None else labelled(embedder, self.index, self.index.val, reporter)
         except KeyboardInterrupt:
             raise Stopped(
-                f"stopped; the features computed so far are kept: go on with fgvc train --resume {self.run.path}"
+                f"stopped; the features computed so far are kept: go on with fgvc train --resume {self.run.typed}"
             ) from None
         computed = time.monotonic()
         reporter.line(

@@ -32,8 +32,8 @@ def finished(run: RunFolder) -> dict[str, Any]:
         raise
     except FgvcError as error:
         raise BadRequest(
-            f"{run.path} is not finished: {error}; `fgvc train --resume {run.typed}` goes on, or `fgvc eval {run.typed}` "
-            "measures the model as it is"
+            f"{run.path} is not finished: {error}; `fgvc train --resume {run.typed}` goes on, "
+            f"or `fgvc eval {run.typed}` measures the model as it is"
         ) from None
 
 

@@ -1,5 +1,5 @@
 # docker build -t fgvc .                                           PyTorch's default build: CPU, and the CUDA it comes with
-# docker build -t fgvc --build-arg TORCH_INDEX=ADDRESS .           PyTorch from one of its own indexes: CPU alone, or one version of CUDA
+# docker build -t fgvc --build-arg PIP_EXTRA_INDEX_URL=ADDRESS .   PyTorch from one of its own indexes: CPU alone, or one version of CUDA
 # docker run --rm -v "$PWD:/work" fgvc train --method probe --dataset folder --data-dir photos      (with a GPU: --gpus all)
 FROM python:3.12-slim
 
@@ -12,10 +12,10 @@ RUN apt-get update \
 WORKDIR /src
 COPY pyproject.toml README.md LICENSE ./
 COPY fgvc_cli fgvc_cli
-ARG TORCH_INDEX=""
+# pip reads it by itself; of two builds of one version it takes the one with a suffix, such as +cpu
+ARG PIP_EXTRA_INDEX_URL
 # hadolint ignore=DL3013
-RUN if [ -n "$TORCH_INDEX" ]; then pip install --no-cache-dir --index-url "$TORCH_INDEX" torch torchvision; fi \
-    && pip install --no-cache-dir ".[weights,onnx,labels,parquet,serve]"
+RUN pip install --no-cache-dir ".[weights,onnx,labels,parquet,serve]"
 
 RUN useradd --create-home --uid 1000 fgvc && mkdir /work && chown fgvc /work
 USER 1000

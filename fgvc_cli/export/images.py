@@ -17,10 +17,6 @@ if TYPE_CHECKING:
 LEAST = 32  # images of a comparison
 
 
-class NoImagesError(BadRequest):
-    """The run has no such split."""
-
-
 def images_to_check(
     model: Model, words: Sequence[str], count: int, console: Console, *, measured: bool = True
 ) -> list[Picture]:
@@ -58,9 +54,11 @@ def images_to_calibrate(model: Model, words: Sequence[str], count: int, console:
 
 def _of_run(model: Model, count: int, console: Console) -> list[Picture]:
     """Of the validation split; of the training split where that has fewer than LEAST."""
+    from fgvc_cli.inference.dataset import NoSplitError
+
     try:
         found = _of_split(model, "val", count, console, "--images")
-    except NoImagesError:
+    except NoSplitError:
         found = []
     if len(found) >= LEAST:
         return found
@@ -78,7 +76,7 @@ def _of_split(model: Model, split: str, count: int, console: Console, flag: str)
     try:
         images = replace(model, request=request).open_images(console)
     except NoSplitError:
-        raise NoImagesError(f"{model.run.path} has no {what} images: name some with {flag}") from None
+        raise NoSplitError(f"{model.run.path} has no {what} images: name some with {flag}") from None
     except BadRequest as error:
         raise BadRequest(f"the run's {what} images cannot be read ({error}): name others with {flag}") from None
     return split_pictures(images.index, limit(images.split, count), model.classes)

@@ -178,7 +178,7 @@ def rates(chosen: argparse.Namespace) -> None:
 def _without(index: Any, new: list[int], folder: Path, head: str, chosen: argparse.Namespace) -> RunFolder:
     """A run that has not seen the new classes, from a table of the others' images."""
     old = sorted(set(range(len(index.classes))) - set(new))
-    table = table_of(chosen.root, old, folder)
+    table = table_of(index, old, folder / "table.csv")
     sets = [f"method.head={head}", f"backbone.name={NETWORKS['lite0']}", "data.duplicates=off"]
     train(
         build_spec(method="probe", dataset="csv", flags={"data.root": str(table)}, sets=sets), folder / "run", quiet()

@@ -64,7 +64,8 @@ def write_scenes(index: DatasetIndex, classes: int, out: Path, seed: int) -> Pat
         folder.mkdir(parents=True, exist_ok=True)
         for place, (_, label) in enumerate(kept):
             dice = np.random.RandomState([seed, number, place])
-            others = [photos[other] for other in dice.choice(len(photos), GROUNDS, replace=False) if other != place]
+            few = min(GROUNDS, len(photos))
+            others = [photos[other] for other in dice.choice(len(photos), few, replace=False) if other != place]
             image, box = scene(photos[place], others, dice)
             name = f"{split}/{place:05d}.png"
             image.save(out / name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -204,4 +205,4 @@ def unknown_pictures(index: DatasetIndex, split: str, what: str, reporter: Repor
         apart = apart.take(torch.isin(torch.from_numpy(apart.labels), torch.tensor(wanted)).nonzero()[:, 0].numpy())
     if not len(apart):
         raise BadRequest(f"--unknown {what}: the {split} split has no image of these classes")
-    return split_pictures(index, apart, ())
+    return split_pictures(replace(index, classes=index.left_out.classes), apart, ())

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from fgvc_cli.data.datasets import load_index
+from fgvc_cli.data.splits import apply_spec
 from fgvc_cli.errors import BadRequest
 from fgvc_cli.evaluation import evaluate
 from fgvc_cli.evaluation.certainty import unknown
@@ -16,10 +18,12 @@ from fgvc_cli.inference.pictures import Picture
 from fgvc_cli.inference.request import EvalRequest
 from fgvc_cli.progress import Reporter
 from fgvc_cli.runs.folder import RunFolder
+from fgvc_cli.spec.data import DataSpec
 from fgvc_cli.spec.methods import METHOD_SPECS
 from fgvc_cli.terminal import Console
 from fgvc_cli.training.train import train
 from tests.conftest import small_spec
+from tests.making import mk
 
 QUIET = Console(file=StringIO())
 
@@ -50,6 +54,15 @@ def test_the_split_is_looked_at_once_and_as_anywhere_else(run: RunFolder, monkey
     again = unknown.measure_unknown(model, images.index, images.split, images.name, "left-out", reporter)
     for score, measures in again["scores"].items():
         assert found["scores"][score] == pytest.approx(measures, abs=1e-6), score
+
+
+def test_more_classes_left_out_than_learnt(tmp_path: Path) -> None:
+    mk(tmp_path, "auk=6", "finch=6", "robin=6", "tern=6", "wren=6")
+    spec = DataSpec.model_validate({"dataset": "folder", "root": tmp_path, "leave_out": "auk,robin,wren"})
+    index = apply_spec(load_index(spec), spec)
+    found = unknown.unknown_pictures(index, "test", "left-out", Reporter(QUIET))
+    assert {picture.name.split("/")[0] for picture in found} == {"auk", "robin", "wren"}
+    assert {picture.label for picture in found} == {None}
 
 
 def test_what_cannot_be_measured_is_said_before_the_evaluation(

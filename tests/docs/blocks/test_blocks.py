@@ -11,6 +11,7 @@ import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,6 +29,8 @@ from tests.share.conftest import hub
 
 __all__ = ["command", "hub", "server", "told"]  # the fixtures
 ELSEWHERE = ("api", "develop")  # tests/api/test_docs.py, tests/docs/test_develop.py
+
+LONG = ("performance", "results", "scale")
 
 
 @pytest.fixture(scope="session")
@@ -61,11 +64,13 @@ def typed(terminal: Terminal, page: Path) -> None:
         assert said.code == 0, f"{page.name}:{block.line}\n{block.code}\n{said.out}\n{said.err}"
 
 
-def pages() -> list[Path]:
-    return [page for page in PAGES if blocks(page, "sh") and page.stem not in ELSEWHERE]
+def pages() -> list[Any]:
+    """Those that take a minute are what researchers repeat: suites, benchmarks, several processes."""
+    found = [page for page in PAGES if blocks(page, "sh") and page.stem not in ELSEWHERE]
+    return [pytest.param(page, id=page.stem, marks=[pytest.mark.slow] * (page.stem in LONG)) for page in found]
 
 
-@pytest.mark.parametrize("page", pages(), ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", pages())
 def test_blocks(page: Path, home: Path, terminal: Terminal, request: pytest.FixtureRequest) -> None:
     if page.stem in PREPARED:
         PREPARED[page.stem](home, request)

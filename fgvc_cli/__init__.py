@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from fgvc_cli.errors import BadRequest, FgvcError
     from fgvc_cli.predict.answers import Answer, Failed
 
-__version__ = "0.1.0"
+__version__ = "1.0.0"
 __all__ = [
     "Answer",
     "BadRequest",

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import fgvc_cli
 from tests.docs.pages import OTHERS, PAGES, ROOT, prose
 
 LINK = re.compile(r"\]\((?!https?:|mailto:)([^)\s#]*)(?:#([^)\s]*))?\)")
@@ -53,6 +54,17 @@ def test_the_papers_are_named() -> None:
     papers = {spec.paper for name, spec in METHOD_SPECS.items() if name not in ("baseline", "probe", "mc")}
     assert len(papers) == 5
     assert all(paper.lower() in text.lower() for paper in papers)
+
+
+def test_one_version() -> None:
+    """What is installed, cited and described last is the same version."""
+    cited = re.search(r"^version: (\S+)$", (ROOT / "CITATION.cff").read_text(encoding="utf-8"), re.MULTILINE)
+    described = re.search(
+        r"^## \[(\d\S+)\] - \d{4}-\d\d-\d\d$", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.MULTILINE
+    )
+    assert cited is not None
+    assert described is not None
+    assert cited[1] == described[1] == fgvc_cli.__version__
 
 
 def test_extras_are_named() -> None:

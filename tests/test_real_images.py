@@ -27,7 +27,7 @@ def run_of(realdata: Path, out: Path, method: str, dataset: str, flags: dict, se
     return RunFolder(out)
 
 
-@pytest.mark.parametrize("dataset", ["cub", "cars"])
+@pytest.mark.parametrize("dataset", [pytest.param("cub", marks=pytest.mark.slow), "cars"])
 @pytest.mark.parametrize("method", STEPPED)
 def test_the_loss_falls_on_photographs(realdata, tmp_path, method, dataset) -> None:
     """From scratch, at the preset's own rate: a larger one makes the first two epochs rise as often as fall."""
@@ -40,7 +40,7 @@ def test_the_loss_falls_on_photographs(realdata, tmp_path, method, dataset) -> N
     assert (result["images"], result["classes"]) == (32, {"cub": 100, "cars": 98}[dataset])
 
 
-LONGEST = ("apcnn", "reaps", "scapnet")  # a minute and more: their loss is seen to fall above
+LONGEST = ("apcnn", "reaps", "scapnet", "mc")  # a minute, or alike TDSA-Loss: their loss is seen to fall above
 
 
 @pytest.mark.parametrize(

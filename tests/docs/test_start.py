@@ -54,6 +54,7 @@ def walk(tmp_path: Path, typed: list[tuple[str, str]]) -> str:
     return done.stdout
 
 
+@pytest.mark.slow  # its commands on a small network: tests/docs/blocks
 def test_the_walk_of_the_readme(realweights: dict[str, Tensor], tmp_path: Path) -> None:
     [own] = [step for step in steps(ROOT / "README.md") if "--data-dir photos" in step[1]]
     walk(tmp_path, [own])

@@ -168,9 +168,8 @@ def test_stopped_in_mid_epoch_with_another_number_of_workers(
 
 def test_accumulation_equals_the_large_batch(photos, tmp_path) -> None:
     """Without BatchNorm in training mode the mean gradient of two halves is the gradient of the whole."""
-    spec = small_spec(
-        photos, "baseline", "backbone.name=vgg16", "train.epochs=1", "data.limit_train=12", "optim.lr=0.001"
-    )
+    sets = ["train.epochs=1", "data.limit_train=12", "optim.lr=0.001", "optim.warmup_epochs=0"]
+    spec = small_spec(photos, "baseline", "backbone.name=timm:convnext_atto", *sets)
     big = spec.model_copy(update={"train": spec.train.model_copy(update={"batch_size": 12})})
     parts = spec.model_copy(
         update={

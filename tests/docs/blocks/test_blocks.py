@@ -30,7 +30,7 @@ from tests.share.conftest import hub
 __all__ = ["command", "hub", "server", "told"]  # the fixtures
 ELSEWHERE = ("api", "develop")  # tests/api/test_docs.py, tests/docs/test_develop.py
 
-LONG = ("performance", "results", "scale")
+LONG = ("performance", "researchers", "results", "scale", "suite")
 
 
 @pytest.fixture(scope="session")

@@ -192,6 +192,12 @@ def test_a_timm_model_that_runs_whole_says_so() -> None:
         backbone(torch.randn(1, 256, 8, 8), ["conv5"], "conv3")
 
 
+def test_a_timm_model_whose_maps_timm_does_not_tell(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fgvc_cli.backbones.timm.library.create", lambda *_, **__: nn.Identity())
+    with pytest.raises(BadRequest, match=r"cannot return feature maps: timm \S+ tells none of it; .*upgrade"):
+        build_backbone("timm:densenet121")
+
+
 def test_timm_names_close_to_an_unknown_one() -> None:
     with pytest.raises(BadRequest, match=r"no model called 'resnet_50'; similar names: .*resnet"):
         build_backbone("timm:resnet_50")

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from fgvc_cli.backbones.network import EMBEDDING, Segment
+from fgvc_cli.backbones.timm import library
 from fgvc_cli.backbones.timm.network import TimmBackbone, names_of, rising
 from fgvc_cli.errors import BadRequest
 
@@ -85,7 +86,8 @@ def _intermediates(trunk: nn.Module, x: Tensor) -> tuple[Tensor, list[Tensor]]:
     """The final features and all maps (B, C, h, w)."""
     network: Any = trunk
     if not hasattr(network, "forward_intermediates"):
-        raise BadRequest("it has no interface for feature maps")
+        version = library.package().__version__
+        raise BadRequest(f"timm {version} tells none of it; a newer one may: pip install --upgrade timm")
     final, maps = network.forward_intermediates(x, output_fmt="NCHW", intermediates_only=False)
     return final, maps
 

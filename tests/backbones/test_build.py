@@ -194,7 +194,7 @@ def test_a_timm_model_that_runs_whole_says_so() -> None:
 
 def test_a_timm_model_whose_maps_timm_does_not_tell(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fgvc_cli.backbones.timm.library.create", lambda *_, **__: nn.Identity())
-    with pytest.raises(BadRequest, match=r"cannot return feature maps: timm \S+ tells none of it; .*upgrade"):
+    with pytest.raises(BadRequest, match=r"cannot return feature maps: timm \S+ has no interface for them; .*upgrade"):
         build_backbone("timm:densenet121")
 
 

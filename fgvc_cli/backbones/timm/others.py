@@ -87,7 +87,7 @@ def _intermediates(trunk: nn.Module, x: Tensor) -> tuple[Tensor, list[Tensor]]:
     network: Any = trunk
     if not hasattr(network, "forward_intermediates"):
         version = library.package().__version__
-        raise BadRequest(f"timm {version} tells none of it; a newer one may: pip install --upgrade timm")
+        raise BadRequest(f"timm {version} has no interface for them; a newer one may: pip install --upgrade timm")
     final, maps = network.forward_intermediates(x, output_fmt="NCHW", intermediates_only=False)
     return final, maps
 
